@@ -1,0 +1,12 @@
+# tr_unit_test(slice/ledger LIBS tr_slice): tests/unit/slice/test_ledger.c becomes one ctest.
+function(tr_unit_test path)
+  cmake_parse_arguments(T "" "" "LIBS;SOURCES" ${ARGN})
+  cmake_path(GET path FILENAME name)
+  cmake_path(GET path PARENT_PATH dir)
+  string(REPLACE "/" "." id "unit.${path}")
+  add_executable(${id} ${PROJECT_SOURCE_DIR}/tests/unit/${dir}/test_${name}.c ${T_SOURCES})
+  target_link_libraries(${id} PRIVATE ${T_LIBS} tr_warnings tr_sanitize cmocka)
+  target_include_directories(${id} PRIVATE ${PROJECT_SOURCE_DIR}/tests/unit)
+  add_test(NAME ${id} COMMAND ${id})
+  set_tests_properties(${id} PROPERTIES LABELS unit TIMEOUT 60)
+endfunction()

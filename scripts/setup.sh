@@ -1,0 +1,72 @@
+#!/bin/sh
+# Installs what is missing to build and test Tranche on Debian 12, and nothing else.
+# Silent when nothing is missing. Everything from the Python index is pinned by hash.
+#
+#   scripts/setup.sh build    compilers, cmake, the CUDA driver headers
+#   scripts/setup.sh test     the above, and what the tests and checks need
+set -eu
+
+cd "$(dirname "$0")/.."
+what=${1:-build}
+deps=.deps
+
+say() { printf 'setup: %s\n' "$*"; }
+die() { printf 'setup: %s\n' "$*" >&2; exit 1; }
+
+case $what in
+build | test) ;;
+*) die "\"$what\" is not one of build, test" ;;
+esac
+
+build_packages="gcc libc6-dev cmake ninja-build pkg-config python3 python3-venv python3-pip ca-certificates libjansson-dev libcmocka-dev"
+test_packages="clang clang-tidy clang-format libclang-rt-14-dev cppcheck shellcheck debootstrap util-linux procps binutils gdb"
+
+missing_packages() {
+    for p in "$@"; do
+        # shellcheck disable=SC2016 # ${Status} is dpkg's, not the shell's
+        dpkg-query -W -f '${Status}' "$p" 2>/dev/null | grep -q 'ok installed' || printf '%s ' "$p"
+    done
+}
+
+install_packages() {
+    # shellcheck disable=SC2086 # a list of words
+    missing=$(missing_packages $1)
+    [ -n "$missing" ] || return 0
+    say "installing by apt: $missing"
+    as_root=
+    if [ "$(id -u)" != 0 ]; then
+        command -v sudo >/dev/null || die "these packages are missing and only root can install them: $missing"
+        as_root=sudo
+    fi
+    log=$(mktemp)
+    # shellcheck disable=SC2086
+    if ! { $as_root apt-get update -qq &&
+        DEBIAN_FRONTEND=noninteractive $as_root apt-get install -y -qq --no-install-recommends $missing; } >"$log" 2>&1; then
+        cat "$log" >&2
+        die "apt could not install: $missing"
+    fi
+    rm -f "$log"
+}
+
+# The wheels hold the headers as plain files: unpacked, not installed, so no Python environment is touched.
+install_headers() {
+    stamp=$deps/cuda/.from-$(cksum <scripts/cuda-headers.txt | cut -d' ' -f1)
+    [ -e "$stamp" ] && return 0
+    say "fetching the pinned CUDA driver headers into $deps/cuda"
+    rm -rf $deps/cuda
+    mkdir -p $deps/cuda/wheels $deps/cuda/include
+    python3 -m pip download -q --disable-pip-version-check --no-deps --only-binary=:all: --require-hashes \
+        -r scripts/cuda-headers.txt -d $deps/cuda/wheels || die "the Python package index did not answer"
+    for w in $deps/cuda/wheels/*.whl; do
+        python3 -m zipfile -e "$w" $deps/cuda/tree
+    done
+    cp $deps/cuda/tree/nvidia/cu13/include/*.h $deps/cuda/include/
+    rm -rf $deps/cuda/tree $deps/cuda/wheels
+    : >"$stamp"
+}
+
+install_packages "$build_packages"
+install_headers
+if [ "$what" = test ]; then
+    install_packages "$test_packages"
+fi
