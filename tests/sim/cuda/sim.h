@@ -87,7 +87,8 @@ struct sim_op {
 	void *params;
 	size_t params_bytes;
 };
-/* Runs OP now, or records it in the capture of S. */
+/* Runs OP now, or records it in the capture of S. Takes what OP's params point to: DROP is called when
+ * it has run, when the last graph that holds it goes, and on every error. PARAMS itself is copied. */
 CUresult sim_submit(struct sim_stream *s, const struct sim_op *op);
 
 /* Graph memory nodes: graph.c calls these when a node is added, when an executable graph launches,
@@ -118,6 +119,12 @@ bool sim_mem_find(CUdeviceptr p, size_t n, struct sim_range *out);
 /* Device memory for another file of the library (code, globals, arrays): mapped, zeroed, counted as KIND. */
 CUresult sim_mem_take(struct sim_ctx *ctx, size_t bytes, enum rm_kind kind, CUdeviceptr *out, struct rm_phys *phys);
 void sim_mem_give(CUdeviceptr p, size_t bytes, const struct rm_phys *phys);
+
+/* ---- copies (copy.c, memset.c) -------------------------------------------------------------- */
+
+/* Does the copy or the memset now; for graph nodes that were added explicitly. */
+CUresult sim_copy3d(const CUDA_MEMCPY3D *params, struct sim_ctx *ctx);
+CUresult sim_memset_node(const CUDA_MEMSET_NODE_PARAMS *params, struct sim_ctx *ctx);
 
 /* ---- arrays (array.c) ----------------------------------------------------------------------- */
 
