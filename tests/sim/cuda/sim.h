@@ -137,4 +137,21 @@ struct sim_array_view {
 };
 CUresult sim_array_view(CUarray handle, struct sim_array_view *out);
 
+/* Gives a deferred-mapping or sparse array its bytes (cuMemMapArrayAsync): BYTES is a mapping of at
+ * least what cuArrayGetMemoryRequirements said; NULL takes them away. The caller owns the mapping
+ * and keeps it until it has taken it away. */
+CUresult sim_array_bind(CUarray handle, void *bytes);
+CUresult sim_mipmap_bind(CUmipmappedArray handle, void *bytes);
+
+/* ---- copies, memsets, external semaphores as graph nodes (copy.c, memset.c, external.c) ------ */
+
+/* Each checks its parameters as the driver does and then does the work. */
+CUresult sim_copy3d(const CUDA_MEMCPY3D *copy, struct sim_ctx *ctx);
+CUresult sim_memset_node(const CUDA_MEMSET_NODE_PARAMS *set, struct sim_ctx *ctx);
+CUresult sim_signal_node(const CUDA_EXT_SEM_SIGNAL_NODE_PARAMS *signal, struct sim_ctx *ctx);
+CUresult sim_wait_node(const CUDA_EXT_SEM_WAIT_NODE_PARAMS *wait, struct sim_ctx *ctx);
+/* The checks alone: what adding such a node to a graph answers. */
+CUresult sim_copy3d_check(const CUDA_MEMCPY3D *copy);
+CUresult sim_memset_check(const CUDA_MEMSET_NODE_PARAMS *set);
+
 #endif /* SIM_CUDA_SIM_H */
