@@ -120,12 +120,6 @@ bool sim_mem_find(CUdeviceptr p, size_t n, struct sim_range *out);
 CUresult sim_mem_take(struct sim_ctx *ctx, size_t bytes, enum rm_kind kind, CUdeviceptr *out, struct rm_phys *phys);
 void sim_mem_give(CUdeviceptr p, size_t bytes, const struct rm_phys *phys);
 
-/* ---- copies (copy.c, memset.c) -------------------------------------------------------------- */
-
-/* Does the copy or the memset now; for graph nodes that were added explicitly. */
-CUresult sim_copy3d(const CUDA_MEMCPY3D *params, struct sim_ctx *ctx);
-CUresult sim_memset_node(const CUDA_MEMSET_NODE_PARAMS *params, struct sim_ctx *ctx);
-
 /* ---- arrays (array.c) ----------------------------------------------------------------------- */
 
 /* Bytes, element size and host address of an array, for the copies. */
