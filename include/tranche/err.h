@@ -5,11 +5,13 @@
 #include <stddef.h>
 
 /*
- * Errors that people read. Functions return 0 (or a count) or -errno; the sentence travels in a
- * struct on the stack of whoever can act on it. NULL is accepted everywhere. Nothing allocates.
+ * Errors that people read. Functions return 0 (or a count) or -errno; the sentence travels
+ * in a struct on the stack of whoever can act on it. NULL is accepted everywhere. Nothing
+ * allocates.
  *
- * House meanings of errno values: EINVAL the user's value is wrong, EBADMSG malformed bytes,
- * EPROTONOSUPPORT another version of the layout, ENOMEM the slice is exhausted, EAGAIN try later.
+ * House meanings of errno values: EINVAL the user's value is wrong, EBADMSG malformed
+ * bytes, EPROTONOSUPPORT another version of the layout, ENOMEM the slice is exhausted,
+ * EAGAIN try later.
  */
 struct tr_err {
 	int code;      /* positive errno; 0 = unset */

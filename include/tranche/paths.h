@@ -4,30 +4,33 @@
 
 /* Every path and variable name that two programs must agree on: one place. */
 
-/* Inside a slice whose host side is root (a container, or `tranche run` as root): fixed, so that a
- * cleared environment changes nothing. The hook looks here first. */
-#define TR_SLICE_DIR      "/run/tranche/slice"
-#define TR_SLICE_POLICY   TR_SLICE_DIR "/ro/policy"
-#define TR_SLICE_STATE    TR_SLICE_DIR "/rw/state"
-#define TR_PRELOAD_FILE   "/etc/ld.so.preload"
+/* Inside a slice whose host side is root (a container, or `tranche run` as root): fixed, so
+ * that a cleared environment changes nothing. The hook looks here first. */
+#define TR_SLICE_DIR    "/run/tranche/slice"
+#define TR_SLICE_POLICY TR_SLICE_DIR "/ro/policy"
+#define TR_SLICE_STATE  TR_SLICE_DIR "/rw/state"
+#define TR_PRELOAD_FILE "/etc/ld.so.preload"
 
-/* Where host sides keep slices: <root>/<name>/{ro/policy,rw/state}. Root's, and a user's own. */
-#define TR_SLICES_ROOT    "/run/tranche/slices"
-#define TR_SLICES_USER    "/dev/shm/tranche-%u" /* uid; where XDG_RUNTIME_DIR is not tmpfs or unset */
+/* Where host sides keep slices: <root>/<name>/{ro/policy,rw/state}. Root's, and a user's
+ * own. */
+#define TR_SLICES_ROOT "/run/tranche/slices"
+#define TR_SLICES_USER \
+	"/dev/shm/tranche-%u" /* uid; where XDG_RUNTIME_DIR is not tmpfs or unset */
 
-/* Names the page where TR_SLICE_POLICY does not exist. The page is then the user's own file. */
-#define TR_ENV_POLICY     "TRANCHE_POLICY"
+/* Names the page where TR_SLICE_POLICY does not exist. The page is then the user's own
+ * file. */
+#define TR_ENV_POLICY "TRANCHE_POLICY"
 /* A file that the hook appends debug lines to; unset: not a byte of output. */
-#define TR_ENV_TRACE      "TRANCHE_TRACE"
+#define TR_ENV_TRACE "TRANCHE_TRACE"
 
 /* HAMi's names (control-plane compatibility). */
-#define TR_ENV_MEM_LIMIT  "CUDA_DEVICE_MEMORY_LIMIT"   /* also _<i> */
-#define TR_ENV_SM_LIMIT   "CUDA_DEVICE_SM_LIMIT"       /* also _<i> */
-#define TR_ENV_STATE      "CUDA_DEVICE_MEMORY_SHARED_CACHE"
-#define TR_ENV_PRIORITY   "CUDA_TASK_PRIORITY"
-#define TR_ENV_POLICY_SM  "GPU_CORE_UTILIZATION_POLICY"
-#define TR_ENV_LOG_LEVEL  "LIBCUDA_LOG_LEVEL"
-#define TR_ENV_DISABLE    "CUDA_DISABLE_CONTROL"
-#define TR_STATE_DEFAULT  "/tmp/cudevshr.cache"
+#define TR_ENV_MEM_LIMIT "CUDA_DEVICE_MEMORY_LIMIT" /* also _<i> */
+#define TR_ENV_SM_LIMIT  "CUDA_DEVICE_SM_LIMIT"     /* also _<i> */
+#define TR_ENV_STATE     "CUDA_DEVICE_MEMORY_SHARED_CACHE"
+#define TR_ENV_PRIORITY  "CUDA_TASK_PRIORITY"
+#define TR_ENV_POLICY_SM "GPU_CORE_UTILIZATION_POLICY"
+#define TR_ENV_LOG_LEVEL "LIBCUDA_LOG_LEVEL"
+#define TR_ENV_DISABLE   "CUDA_DISABLE_CONTROL"
+#define TR_STATE_DEFAULT "/tmp/cudevshr.cache"
 
 #endif /* TR_PATHS_H */

@@ -9,16 +9,16 @@
 #include "tranche/limits.h"
 
 /*
- * The policy page: what a slice may use. Written by the host side only (keeper, agent, `tranche
- * set`), mapped read-only by every process of the slice; changing a word resizes the slice while
- * its programs run.
+ * The policy page: what a slice may use. Written by the host side only (keeper, agent,
+ * `tranche set`), mapped read-only by every process of the slice; changing a word resizes
+ * the slice while its programs run.
  *
- * Shape:   header 512 B | 16 devices x 256 B | tag per slot | overhead bytes [16 devices][1024 slots]
- * Writers: one at a time, under an OFD write lock on byte 0 of the file. Words that change are
- *          atomic; several that belong together change between two steps of `sequence`
- *          (odd while writing). Everything above `sequence` is fixed when the page is made.
- * Readers: take limits word by word (each is right by itself), and groups of words by `sequence`
- *          with a bounded number of tries. No bit pattern can crash or hang a reader.
+ * Shape:   header 512 B | 16 devices x 256 B | tag per slot | overhead bytes [16
+ * devices][1024 slots] Writers: one at a time, under an OFD write lock on byte 0 of the
+ * file. Words that change are atomic; several that belong together change between two steps
+ * of `sequence` (odd while writing). Everything above `sequence` is fixed when the page is
+ * made. Readers: take limits word by word (each is right by itself), and groups of words by
+ * `sequence` with a bounded number of tries. No bit pattern can crash or hang a reader.
  * Units:   memory in bytes, time in nanoseconds of CLOCK_MONOTONIC, shares in 2^-32.
  */
 #define TR_POLICY_MAGIC 0x31505254u /* "TRP1", little endian */
@@ -28,13 +28,14 @@
 
 struct tr_policy_device {
 	char uuid[48]; /* "GPU-8-4-4-4-12", padded with NUL; fixed at creation */
-	_Atomic uint64_t limit_bytes;         /* TR_UNLIMITED: none; 0: nothing */
-	_Atomic uint64_t context_floor_bytes; /* counted per context until overhead is published */
-	_Atomic uint64_t rate_q32;            /* guaranteed share of time; 2^32 = all */
-	_Atomic uint64_t rate_max_q32;        /* share while others are idle */
+	_Atomic uint64_t limit_bytes; /* TR_UNLIMITED: none; 0: nothing */
+	_Atomic uint64_t
+		context_floor_bytes;   /* counted per context until overhead is published */
+	_Atomic uint64_t rate_q32;     /* guaranteed share of time; 2^32 = all */
+	_Atomic uint64_t rate_max_q32; /* share while others are idle */
 	_Atomic uint64_t window_ns;
 	_Atomic uint64_t debt_max_ns;
-	_Atomic uint64_t gamma_q16;     /* NVML truth / charged time */
+	_Atomic uint64_t gamma_q16;      /* NVML truth / charged time */
 	_Atomic uint64_t lease_until_ns; /* borrowing */
 	_Atomic uint64_t block_until_ns; /* a higher priority is active */
 	_Atomic uint32_t mode;
@@ -55,9 +56,10 @@ struct tr_policy {
 	_Atomic uint32_t keeper_pid;
 	uint8_t reserved[140];
 	struct tr_policy_device devices[TR_DEVICES_MAX];
-	/* What NVML shows for the process in a slot beyond its ledger. Valid for device d while the
-	 * slot's own tag (tranche/state.h) equals overhead_tag and the bytes are not 0; until then
-	 * the process' context floor counts instead. Bytes are written before the tag. */
+	/* What NVML shows for the process in a slot beyond its ledger. Valid for device d
+	 * while the slot's own tag (tranche/state.h) equals overhead_tag and the bytes are
+	 * not 0; until then the process' context floor counts instead. Bytes are written
+	 * before the tag. */
 	_Atomic uint64_t overhead_tag[TR_SLOTS_MAX];
 	_Atomic uint64_t overhead_bytes[TR_DEVICES_MAX][TR_SLOTS_MAX];
 };

@@ -7,7 +7,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-/* Owners that let go by themselves; moved out of scope only through tr_take_*. errno survives. */
+/* Owners that let go by themselves; moved out of scope only through tr_take_*. errno
+ * survives. */
 #define tr_cleanup(f) __attribute__((cleanup(f)))
 #define tr_autoclose  tr_cleanup(tr_close_at)
 #define tr_autounmap  tr_cleanup(tr_unmap_at)

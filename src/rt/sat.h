@@ -4,7 +4,8 @@
 
 #include <stdint.h>
 
-/* Byte counts that end at UINT64_MAX or 0 instead of wrapping: too much is refused, never small. */
+/* Byte counts that end at UINT64_MAX or 0 instead of wrapping: too much is refused, never
+ * small. */
 static inline uint64_t tr_sat_add(uint64_t a, uint64_t b)
 {
 	uint64_t r;
@@ -27,7 +28,8 @@ static inline uint64_t tr_sat_sub(uint64_t a, uint64_t b)
 /* Up to the next multiple of UNIT, a power of two. */
 static inline uint64_t tr_sat_round_up(uint64_t a, uint64_t unit)
 {
-	return tr_sat_add(a, unit - 1) == UINT64_MAX ? UINT64_MAX : (a + unit - 1) & ~(unit - 1);
+	return tr_sat_add(a, unit - 1) == UINT64_MAX ? UINT64_MAX
+						     : (a + unit - 1) & ~(unit - 1);
 }
 
 #endif /* TR_RT_SAT_H */

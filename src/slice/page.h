@@ -8,7 +8,8 @@
 #include "tranche/err.h"
 #include "tranche/policy.h"
 
-/* The policy page: making, changing (host side) and reading it. Layout: tranche/policy.h. */
+/* The policy page: making, changing (host side) and reading it. Layout: tranche/policy.h.
+ */
 
 struct tr_page_device {
 	const char *uuid; /* "GPU-..." */
@@ -23,8 +24,9 @@ struct tr_page_spec {
 	const struct tr_page_device *devices;
 };
 
-/* Makes the page in full (allocated, not sparse) and only then under PATH; mode 0644. -EEXIST when
- * PATH exists, -EINVAL with a sentence for a bad spec, -ENOSPC when the disk is full (no file left). */
+/* Makes the page in full (allocated, not sparse) and only then under PATH; mode 0644.
+ * -EEXIST when PATH exists, -EINVAL with a sentence for a bad spec, -ENOSPC when the disk
+ * is full (no file left). */
 int tr_page_create(const char *path, const struct tr_page_spec *spec, struct tr_err *err);
 
 struct tr_page {
@@ -38,8 +40,9 @@ struct tr_page {
 	char name[64];
 };
 
-/* Maps PATH. -ENOENT absent, -EBADMSG not a page, -EPROTONOSUPPORT another ABI. The mapping of a
- * reader is not inherited by fork (MADV_DONTFORK is NOT set: a page may be read in a child). */
+/* Maps PATH. -ENOENT absent, -EBADMSG not a page, -EPROTONOSUPPORT another ABI. The mapping
+ * of a reader is not inherited by fork (MADV_DONTFORK is NOT set: a page may be read in a
+ * child). */
 int tr_page_open(struct tr_page *out, const char *path, struct tr_err *err);
 /* As above, writable; waits up to 1 s for another writer, then -EAGAIN. */
 int tr_page_open_writer(struct tr_page *out, const char *path, struct tr_err *err);
@@ -55,7 +58,8 @@ void tr_page_end(struct tr_page *page);
 /* Identity of a UUID string in one word (never 0); equal strings, equal keys. */
 uint64_t tr_uuid_key(const char *uuid);
 
-/* What one context of a process takes before anybody has measured it: by compute capability. */
+/* What one context of a process takes before anybody has measured it: by compute
+ * capability. */
 uint64_t tr_context_floor_bytes(int compute_major);
 
 #endif /* TR_SLICE_PAGE_H */

@@ -1,0 +1,113 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef TR_HOOK_H
+#define TR_HOOK_H
+
+/* The old ABIs that drivers still export are declared only under this switch of the header.
+ */
+#ifndef __CUDA_API_VERSION_INTERNAL
+#define __CUDA_API_VERSION_INTERNAL
+#endif
+#include <cuda.h>
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "slice/ledger.h"
+#include "slice/page.h"
+#include "slice/seat.h"
+
+/*
+ * What the files of the hook share. The rules of a guest: no thread, no signal handler, no
+ * exit, no output, no lock across a driver call, no allocation on hot paths, errno
+ * untouched.
+ */
+
+/* ---- the driver's own functions (route.c fills it before the first hook runs)
+ * ---------------- */
+
+/* One pointer per row of calls.def; NULL where this driver has no such function. */
+struct tr_real {
+#define TR_CALL(symbol, ...) __typeof__(symbol) *symbol;
+#include "calls.def"
+#undef TR_CALL
+};
+extern struct tr_real tr_real;
+
+/* A driver function that is not hooked, by exported name, or NULL. Not for hot paths. */
+void *tr_driver_symbol(const char *name);
+
+/* ---- entering (guard.h, attach.c)
+ * ------------------------------------------------------------ */
+
+/* True when this is the outermost hooked call of this thread, and the process is attached
+ * with a seat (or env limits) and not a fork child: then errno is saved and tr_leave() must
+ * follow. False: step aside, call the driver's function with the caller's own arguments and
+ * touch nothing. */
+bool tr_enter(void);
+void tr_leave(void);
+
+/* ---- this process
+ * ---------------------------------------------------------------------------- */
+
+#define TR_ORDINALS_MAX 64 /* CUDA ordinals looked at */
+
+struct tr_ordinal {
+	bool is_known; /* its UUID has been read */
+	bool is_named; /* the page names it, or limits come from the environment alone */
+	tr_dev dev;
+	uint64_t env_limit_bytes; /* TR_UNLIMITED: none */
+	char uuid[48];
+};
+
+struct tr_self {
+	bool has_page, has_env; /* where limits come from; neither: transparent */
+	bool is_refused;        /* fail closed: cuInit answers CUDA_ERROR_NOT_PERMITTED */
+	struct tr_page page;
+	struct tr_seat seat;
+	struct tr_ledger ledger;
+	int ordinal_count;
+	struct tr_ordinal ordinals[TR_ORDINALS_MAX];
+};
+extern struct tr_self tr_self; /* constant after the attachment is complete */
+
+/* The device of the calling thread's current context, or of an ordinal. The driver's error
+ * where there is none; CUDA_ERROR_NOT_PERMITTED for a device that the page does not name.
+ */
+CUresult tr_device_current(tr_dev *dev, CUcontext *ctx);
+CUresult tr_device_of(CUdevice ordinal, tr_dev *dev);
+
+/* The limit in force now: the page's word and the environment's, the lower. */
+uint64_t tr_limit_bytes(tr_dev dev);
+
+/* What the slice uses on DEV now; real numbers in, what the caller is told out. */
+void tr_told_memory(tr_dev dev, uint64_t *free_bytes, uint64_t *total_bytes);
+
+/* ---- charge (charge.c)
+ * ----------------------------------------------------------------------- */
+
+struct tr_charge {
+	tr_dev dev;
+	CUcontext ctx;
+	uint64_t bytes; /* reserved; 0: nothing */
+};
+
+/* Reserve BYTES (rounded up to 512 B) on the device of the current context / of DEV.
+ * SUCCESS, OUT_OF_MEMORY, or what the driver says about the context. */
+CUresult tr_charge(struct tr_charge *charge, uint64_t bytes);
+CUresult tr_charge_on(struct tr_charge *charge, tr_dev dev, CUcontext ctx, uint64_t bytes);
+/* The driver took ACTUAL bytes: correct the reservation. OUT_OF_MEMORY when the slice is
+ * now past its limit because of the correction; the caller then undoes the allocation and
+ * refunds. */
+CUresult tr_charge_settle(struct tr_charge *charge, uint64_t actual_bytes);
+void tr_charge_refund(struct tr_charge *charge);
+
+/* ---- objects (objects.c)
+ * --------------------------------------------------------------------- */
+
+/* A context is going (destroy, primary reset, last release): discharge everything that was
+ * in it. */
+void tr_objects_context_gone(CUcontext ctx);
+/* A fork child starts anew: forget everything (the tables are of another process). */
+void tr_objects_forget(void);
+
+#endif /* TR_HOOK_H */

@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef TR_RT_FILE_H
+#define TR_RT_FILE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "tranche/err.h"
+
+/* Files that two processes share: made in full before anyone can see them, locked by the
+ * kernel. Only calls that glibc 2.17 has under the same version. */
+
+/* Size of the regular file behind FD, or -errno (-EBADMSG when it is not a regular file).
+ */
+int64_t tr_file_size(int fd);
+
+/* Opens PATH and maps its first BYTES; the descriptor goes to *FD when FD is not NULL, else
+ * it is closed. -EBADMSG when the file is no regular file or shorter (touching it would be
+ * a SIGBUS). */
+int tr_file_map(const char *path, size_t bytes, bool writable, void **addr, int *fd,
+		struct tr_err *err);
+
+/* Makes a file of BYTES zero bytes, every block allocated; lets FILL write its content
+ * through a mapping; then gives it the name PATH in one step. -EEXIST: PATH exists and is
+ * left alone. */
+int tr_file_create(const char *path, size_t bytes, unsigned mode,
+		   void (*fill)(void *addr, void *arg), void *arg, struct tr_err *err);
+
+/* OFD write lock on one byte of FD, without waiting. 0, -EAGAIN (another has it), -errno.
+ */
+int tr_byte_lock(int fd, off_t byte);
+int tr_byte_unlock(int fd, off_t byte);
+/* 1 when another open file description holds the byte, 0 when none does, -errno. */
+int tr_byte_is_locked(int fd, off_t byte);
+
+/* Nanoseconds of CLOCK_MONOTONIC. */
+uint64_t tr_clock_ns(void);
+void tr_sleep_ns(uint64_t ns); /* bounded; a signal may end it early */
+
+#endif /* TR_RT_FILE_H */
