@@ -1,0 +1,269 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "rm/client.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/futex.h>
+#include <pthread.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "rm/fault.h"
+#include "rm/inspect.h"
+
+static struct {
+	_Atomic pid_t pid; /* the process that is connected; 0: none */
+	int fd;
+	uint64_t cookie; /* of fd, to notice that the program closed it and reused its
+			    number */
+	bool lost;
+	struct rm_machine machine;
+	int backing_fds[RM_DEVICES_MAX + 1];
+	uint64_t backing_inodes[RM_DEVICES_MAX + 1];
+} conn = { .fd = -1 };
+
+static char reason[256];
+
+void rm_set_reason(const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(reason, sizeof(reason), format, args);
+	va_end(args);
+}
+
+const char *rm_reason(void)
+{
+	return reason;
+}
+
+/*
+ * The lock's word is 0, or the holder's pid and a bit for waiters: a child that was forked
+ * while another thread held it sees a foreign pid and takes it over, where a mutex would be
+ * held for ever.
+ */
+static _Atomic uint32_t lock_word;
+
+static void wait_on(uint32_t word)
+{
+	syscall(SYS_futex, &lock_word, FUTEX_WAIT_PRIVATE, word, NULL, NULL, 0);
+}
+
+void rm_lock(void)
+{
+	uint32_t mine = (uint32_t)getpid() << 1, word = 0;
+
+	if (atomic_compare_exchange_strong(&lock_word, &word, mine))
+		return;
+	for (;;) {
+		word = atomic_load(&lock_word);
+		if (word >> 1 != mine >> 1) {
+			if (atomic_compare_exchange_strong(&lock_word, &word, mine | 1))
+				return;
+			continue;
+		}
+		if (!(word & 1) &&
+		    !atomic_compare_exchange_strong(&lock_word, &word, word | 1))
+			continue;
+		wait_on(mine | 1);
+	}
+}
+
+void rm_unlock(void)
+{
+	if (atomic_exchange(&lock_word, 0) & 1)
+		syscall(SYS_futex, &lock_word, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
+}
+
+bool rm_is_mine(void)
+{
+	return atomic_load_explicit(&conn.pid, memory_order_acquire) == getpid();
+}
+
+uint64_t rm_cookie(int fd)
+{
+	uint64_t cookie = 0;
+	socklen_t n = sizeof(cookie);
+
+	if (getsockopt(fd, SOL_SOCKET, SO_COOKIE, &cookie, &n) != 0)
+		return 0;
+	return cookie;
+}
+
+int rm_move_high(int fd)
+{
+	struct rlimit limit;
+	int low = 3, high;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) == 0)
+		low = limit.rlim_cur > 1024 ? 960 : (int)limit.rlim_cur - 64;
+	high = fcntl(fd, F_DUPFD_CLOEXEC, low > 3 ? low : 3);
+	if (high < 0)
+		return fd;
+	close(fd);
+	return high;
+}
+
+/* Descriptors of a parent's connection, or of one that is lost: ours only if they still are
+ * what they were, the program may have closed them and reused the numbers. */
+static void forget_connection(void)
+{
+	if (conn.fd >= 0 && rm_cookie(conn.fd) == conn.cookie)
+		close(conn.fd);
+	conn.fd = -1;
+	for (uint32_t i = 0; i <= RM_DEVICES_MAX; i++)
+		conn.backing_inodes[i] = 0;
+	rm_objects_reset();
+}
+
+/* A forked child drops its copy at once; the parent's death is then seen as a hang-up. (A
+ * child that was cloned past this handler is covered by the kernel process watching the
+ * parent's pid.) */
+static void drop_in_child(void)
+{
+	if (conn.fd >= 0 && rm_cookie(conn.fd) == conn.cookie)
+		close(conn.fd);
+	conn.fd = -1;
+}
+
+static int open_locked(void)
+{
+	static bool registered;
+	static struct wire_reply
+		hello; /* under the lock; too large for a stranger's stack */
+	char dir[sizeof(conn.machine.dir)];
+	int fd, r, board_fd = -1;
+	void *board;
+
+	r = rm_faults_check_environment();
+	if (r != 0)
+		return r;
+	r = rm_directory(dir, sizeof(dir));
+	if (r != 0)
+		return r;
+	forget_connection();
+	fd = rm_connect(dir, true, &hello, &board_fd);
+	if (fd < 0)
+		return fd;
+	board = mmap(NULL, WIRE_BOARD_BYTES, PROT_READ, MAP_SHARED, board_fd, 0);
+	close(board_fd);
+	if (board == MAP_FAILED) {
+		close(fd);
+		return -ENOMEM;
+	}
+	rm_faults_board(board);
+	if (!registered && pthread_atfork(NULL, NULL, drop_in_child) == 0)
+		registered = true;
+	conn.machine = hello.machine;
+	snprintf(conn.machine.dir, sizeof(conn.machine.dir), "%s", dir);
+	conn.fd = rm_move_high(fd);
+	conn.cookie = rm_cookie(conn.fd);
+	conn.lost = false;
+	atomic_store_explicit(&conn.pid, getpid(), memory_order_release);
+	return 0;
+}
+
+int rm_open(void)
+{
+	int r = 0;
+
+	if (rm_is_mine())
+		return 0;
+	rm_lock();
+	if (!rm_is_mine())
+		r = open_locked();
+	rm_unlock();
+	return r;
+}
+
+bool rm_is_open(void)
+{
+	return rm_is_mine();
+}
+
+const struct rm_machine *rm_machine(void)
+{
+	return rm_is_mine() ? &conn.machine : NULL;
+}
+
+static int call_locked(struct wire_request *req, size_t n, int fd_in,
+		       struct wire_reply *reply, int *fd_out)
+{
+	int r;
+
+	if (conn.lost || rm_cookie(conn.fd) != conn.cookie) {
+		conn.lost = true;
+		return -EIO;
+	}
+	r = rm_send(conn.fd, req, n, fd_in);
+	if (r == 0)
+		r = rm_receive(conn.fd, reply, sizeof(*reply), fd_out);
+	if (r < (int)WIRE_HEAD) {
+		conn.lost = r != -EBADF || fd_in < 0;
+		return conn.lost ? -EIO : -EBADF;
+	}
+	return reply->r;
+}
+
+int rm_call(struct wire_request *req, size_t n, int fd_in, struct wire_reply *reply,
+	    int *fd_out)
+{
+	pid_t pid = atomic_load_explicit(&conn.pid, memory_order_acquire);
+	int r;
+
+	if (fd_out)
+		*fd_out = -1;
+	if (pid == 0)
+		return -ENODEV;
+	if (pid != getpid())
+		return -ECHILD;
+	rm_lock();
+	r = call_locked(req, n, fd_in, reply, fd_out);
+	rm_unlock();
+	return r;
+}
+
+static uint64_t inode_of(int fd)
+{
+	struct statx st;
+
+	if (statx(fd, "", AT_EMPTY_PATH, STATX_INO, &st) != 0)
+		return 0;
+	return st.stx_ino;
+}
+
+int rm_backing(uint32_t device)
+{
+	struct wire_request req = { .op = WIRE_BACKING, .device = device };
+	uint32_t i = device == RM_HOST ? RM_DEVICES_MAX : device;
+	struct wire_reply reply;
+	int r, fd;
+
+	if (i > RM_DEVICES_MAX)
+		return -EINVAL;
+	if (!rm_is_mine())
+		return atomic_load(&conn.pid) ? -ECHILD : -ENODEV;
+	rm_lock();
+	if (conn.backing_inodes[i] != 0 &&
+	    inode_of(conn.backing_fds[i]) == conn.backing_inodes[i]) {
+		r = conn.backing_fds[i];
+	} else {
+		r = call_locked(&req, sizeof(req), -1, &reply, &fd);
+		if (r == 0 && fd < 0)
+			r = -EMFILE;
+		if (r == 0) {
+			r = conn.backing_fds[i] = rm_move_high(fd);
+			conn.backing_inodes[i] = inode_of(r);
+		}
+	}
+	rm_unlock();
+	return r;
+}
