@@ -40,7 +40,8 @@ struct tr_policy_device {
 	_Atomic uint64_t block_until_ns; /* a higher priority is active */
 	_Atomic uint32_t mode;
 	_Atomic uint32_t priority;
-	uint8_t reserved[128];
+	uint64_t total_bytes; /* memory of the card, for percentages; 0: unknown; fixed */
+	uint8_t reserved[120];
 };
 
 struct tr_policy {

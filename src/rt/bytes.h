@@ -19,8 +19,8 @@
  */
 int tr_bytes_parse(const char *text, uint64_t *bytes_out);
 
-/* The shortest exact or 2-digit form for people: "1.50 GiB", "512 MiB", "17 B". OUT ≥ 24
- * bytes. */
-void tr_bytes_print(char out[static 24], uint64_t bytes);
+/* The shortest exact or 2-digit form for people: "1.50 GiB", "512 MiB", "17 B". */
+#define TR_BYTES_TEXT 40
+void tr_bytes_print(char out[static TR_BYTES_TEXT], uint64_t bytes);
 
 #endif /* TR_RT_BYTES_H */

@@ -51,6 +51,7 @@ static void fill_page(void *addr, void *arg)
 		const struct tr_page_device *from = &spec->devices[d];
 
 		memcpy(row->uuid, from->uuid, strlen(from->uuid));
+		row->total_bytes = from->total_bytes;
 		atomic_store(&row->limit_bytes, from->limit_bytes);
 		atomic_store(&row->context_floor_bytes, from->context_floor_bytes);
 		atomic_store(&row->rate_q32, UINT64_C(1) << 32);

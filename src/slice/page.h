@@ -13,7 +13,7 @@
 
 struct tr_page_device {
 	const char *uuid; /* "GPU-..." */
-	uint64_t limit_bytes, context_floor_bytes;
+	uint64_t limit_bytes, context_floor_bytes, total_bytes;
 };
 
 struct tr_page_spec {
