@@ -1,0 +1,354 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "keeper/slices.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+#include "rt/cleanup.h"
+#include "rt/file.h"
+#include "rt/sat.h"
+#include "slice/seat.h"
+#include "tranche/paths.h"
+
+#define TMPFS 0x01021994
+
+static bool is_tmpfs(const char *path)
+{
+	struct statfs fs;
+
+	return statfs(path, &fs) == 0 && fs.f_type == TMPFS;
+}
+
+/* Where this user's slices go; the directory above it must be tmpfs. */
+static void name_root(char *out, size_t room)
+{
+	const char *runtime = getenv("XDG_RUNTIME_DIR");
+
+	if (geteuid() == 0 && is_tmpfs("/run"))
+		(void)snprintf(out, room, "%s", TR_SLICES_ROOT);
+	else if (geteuid() != 0 && runtime && strlen(runtime) < 80 && is_tmpfs(runtime))
+		(void)snprintf(out, room, "%s/tranche", runtime);
+	else
+		(void)snprintf(out, room, TR_SLICES_USER, (unsigned)geteuid());
+}
+
+static int make_dirs(const char *path, mode_t mode)
+{
+	char at[256];
+
+	(void)snprintf(at, sizeof(at), "%s", path);
+	for (char *slash = strchr(at + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
+		*slash = '\0';
+		if (mkdir(at, 0755) < 0 && errno != EEXIST)
+			return -errno;
+		*slash = '/';
+	}
+	return mkdir(at, mode) < 0 && errno != EEXIST ? -errno : 0;
+}
+
+int tr_slices_root(char *out, size_t room, struct tr_err *err)
+{
+	mode_t mode = geteuid() == 0 ? 0755 : 0700;
+	struct stat st;
+	int r;
+
+	name_root(out, room);
+	r = make_dirs(out, mode);
+	if (r < 0)
+		return tr_fail(err, -r, "make %s: %s", out, strerror(-r));
+	if (lstat(out, &st) < 0)
+		return tr_fail_errno(err, "%s", out);
+	/* /dev/shm is everybody's: somebody else may have been there first. */
+	if (!S_ISDIR(st.st_mode) || st.st_uid != geteuid() || (st.st_mode & 022))
+		return tr_fail(err, EPERM, "%s is not a directory of this user alone", out);
+	if (!is_tmpfs(out))
+		return tr_fail(err, ENOTSUP, "%s is not on tmpfs: a slice's files must be",
+			       out);
+	return 0;
+}
+
+int tr_slice_name_check(const char *name, struct tr_err *err)
+{
+	static const char accepted[] =
+		"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+		"0123456789._-";
+	size_t n = strlen(name);
+
+	if (n == 0 || n > 63 || strspn(name, accepted) != n || name[0] == '.' ||
+	    name[0] == '-')
+		return tr_fail(
+			err, EINVAL,
+			"slice name \"%s\": 1 to 63 letters, digits, '.', '_', '-', not "
+			"starting with '.' or '-'",
+			name);
+	return 0;
+}
+
+static int name_paths(struct tr_slice_dir *dir, const char *root, const char *name)
+{
+	dir->alive_fd = -1;
+	if (snprintf(dir->path, sizeof(dir->path), "%s/%s", root, name) >=
+	    (int)sizeof(dir->path))
+		return -ENAMETOOLONG;
+	(void)snprintf(dir->policy_path, sizeof(dir->policy_path), "%s/ro/policy",
+		       dir->path);
+	(void)snprintf(dir->state_path, sizeof(dir->state_path), "%s/rw/state", dir->path);
+	return 0;
+}
+
+/* `alive` open; locked when LOCK. -EAGAIN: a living host side has it. */
+static int open_alive(const struct tr_slice_dir *dir, bool create, bool lock)
+{
+	char path[256];
+	int fd, r;
+
+	(void)snprintf(path, sizeof(path), "%s/alive", dir->path);
+	fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW | (create ? O_CREAT : 0), 0600);
+	if (fd < 0)
+		return -errno;
+	r = lock ? tr_byte_lock(fd, 0) : tr_byte_is_locked(fd, 0);
+	if (r != 0) {
+		(void)close(fd);
+		return r < 0 ? r : -EAGAIN;
+	}
+	return fd;
+}
+
+bool tr_slice_is_alive(const struct tr_slice_dir *dir)
+{
+	tr_autoclose int fd = open_alive(dir, false, false);
+
+	return fd == -EAGAIN || fd == -EACCES;
+}
+
+/* Processes that outlived their host side still hold their slots. */
+static bool has_occupants(const struct tr_slice_dir *dir)
+{
+	tr_autoclose int fd = open(dir->state_path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+
+	for (unsigned s = 0; fd >= 0 && s < TR_SLOTS_MAX; s++)
+		if (tr_byte_is_locked(fd, (off_t)s) == 1)
+			return true;
+	return false;
+}
+
+static void remove_files(const struct tr_slice_dir *dir)
+{
+	static const char *const names[] = {
+		"ro/policy", "rw/state", "ro/ld.so.preload", "ro/ld.so.cache", "alive",
+		"ro",        "rw"
+	};
+	char path[256];
+
+	for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++) {
+		(void)snprintf(path, sizeof(path), "%s/%s", dir->path, names[i]);
+		(void)(unlink(path) < 0 && rmdir(path));
+	}
+	(void)rmdir(dir->path);
+}
+
+/* Makes ROOT/NAME ours, taking over what a dead host side left. */
+static int claim_dir(struct tr_slice_dir *dir, const char *name, struct tr_err *err)
+{
+	char path[256];
+	int fd;
+
+	if (mkdir(dir->path, 0755) < 0 && errno != EEXIST)
+		return tr_fail_errno(err, "make %s", dir->path);
+	fd = open_alive(dir, true, true);
+	if (fd == -EAGAIN)
+		return tr_fail(err, EEXIST, "a slice named \"%s\" is running", name);
+	if (fd < 0)
+		return tr_fail(err, -fd, "%s/alive: %s", dir->path, strerror(-fd));
+	if (has_occupants(dir)) {
+		(void)close(fd);
+		return tr_fail(
+			err, EEXIST,
+			"a slice named \"%s\" is gone, but processes still run in it",
+			name);
+	}
+	dir->alive_fd = fd;
+	(void)unlink(dir->policy_path);
+	(void)unlink(dir->state_path);
+	for (unsigned i = 0; i < 2; i++) {
+		(void)snprintf(path, sizeof(path), "%s/%s", dir->path, i ? "rw" : "ro");
+		if (mkdir(path, 0755) < 0 && errno != EEXIST)
+			return tr_fail_errno(err, "make %s", path);
+	}
+	return 0;
+}
+
+int tr_slice_make(struct tr_slice_dir *out, const char *name, struct tr_page_spec *spec,
+		  const char *seen_state_path, struct tr_err *err)
+{
+	/* A slice of root's may hold programs of any user; a user's own holds that user's.
+	 */
+	unsigned state_mode = geteuid() == 0 ? 0666 : 0600;
+	struct tr_slice_dir dir = { .alive_fd = -1 };
+	char root[160];
+	int r = tr_slice_name_check(name, err);
+
+	if (r == 0)
+		r = tr_slices_root(root, sizeof(root), err);
+	if (r == 0 && name_paths(&dir, root, name) < 0)
+		r = tr_fail(err, ENAMETOOLONG, "%s/%s is too long", root, name);
+	if (r == 0)
+		r = claim_dir(&dir, name, err);
+	if (r < 0)
+		return r;
+	spec->name = name;
+	spec->state_path = seen_state_path ? seen_state_path : dir.state_path;
+	r = tr_state_create(dir.state_path, spec->serial, state_mode, err);
+	if (r == 0)
+		r = tr_page_create(dir.policy_path, spec, err);
+	if (r < 0) {
+		tr_slice_remove(&dir);
+		return r;
+	}
+	*out = dir;
+	return 0;
+}
+
+void tr_slice_remove(struct tr_slice_dir *dir)
+{
+	/* Programs may live on in it (daemonised): they keep their mappings; only `ps`
+	 * forgets. */
+	remove_files(dir);
+	if (dir->alive_fd >= 0)
+		(void)close(dir->alive_fd);
+	dir->alive_fd = -1;
+}
+
+static int visit_root(const char *root, int (*visit)(const struct tr_slice_dir *, void *),
+		      void *arg)
+{
+	DIR *entries = opendir(root);
+	struct dirent *entry;
+	int r = 0;
+
+	while (entries && r == 0 && (entry = readdir(entries))) {
+		struct tr_slice_dir dir;
+
+		if (tr_slice_name_check(entry->d_name, NULL) == 0 &&
+		    name_paths(&dir, root, entry->d_name) == 0 &&
+		    access(dir.policy_path, R_OK) == 0)
+			r = visit(&dir, arg);
+	}
+	if (entries)
+		(void)closedir(entries);
+	return r;
+}
+
+/* Every directory of /dev/shm that is named like a user's root and is that user's. */
+static int visit_shm(int (*visit)(const struct tr_slice_dir *, void *), void *arg)
+{
+	DIR *entries = opendir("/dev/shm");
+	struct dirent *entry;
+	int r = 0;
+
+	while (entries && r == 0 && (entry = readdir(entries))) {
+		char root[160], *end;
+		unsigned long uid;
+		struct stat st;
+
+		if (strncmp(entry->d_name, "tranche-", 8) != 0)
+			continue;
+		uid = strtoul(entry->d_name + 8, &end, 10);
+		(void)snprintf(root, sizeof(root), TR_SLICES_USER, (unsigned)uid);
+		if (end != entry->d_name + 8 && !*end && lstat(root, &st) == 0 &&
+		    S_ISDIR(st.st_mode) && st.st_uid == uid)
+			r = visit_root(root, visit, arg);
+	}
+	if (entries)
+		(void)closedir(entries);
+	return r;
+}
+
+int tr_slices_each(int (*visit)(const struct tr_slice_dir *dir, void *arg), void *arg)
+{
+	char own[160];
+	int r = visit_root(TR_SLICES_ROOT, visit, arg);
+
+	if (r == 0)
+		r = visit_shm(visit, arg);
+	name_root(own, sizeof(own));
+	if (r == 0 && strncmp(own, "/dev/shm/", 9) != 0 && strcmp(own, TR_SLICES_ROOT) != 0)
+		r = visit_root(own, visit, arg);
+	return r;
+}
+
+struct search {
+	const char *name;
+	struct tr_slice_dir found;
+};
+
+static int match_name(const struct tr_slice_dir *dir, void *arg)
+{
+	struct search *search = arg;
+
+	if (strcmp(strrchr(dir->path, '/') + 1, search->name) != 0)
+		return 0;
+	search->found = *dir;
+	return 1;
+}
+
+int tr_slice_find(struct tr_slice_dir *out, const char *name, struct tr_err *err)
+{
+	struct search search = { .name = name };
+
+	if (tr_slices_each(match_name, &search) == 0)
+		return tr_fail(err, ENOENT, "no slice is named \"%s\"", name);
+	*out = search.found;
+	return 0;
+}
+
+int tr_state_read(const char *path, struct tr_state *copy, struct tr_err *err)
+{
+	tr_autoclose int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+	size_t done = 0;
+
+	if (fd < 0)
+		return tr_fail_errno(err, "open %s", path);
+	while (done < sizeof(*copy)) {
+		ssize_t n = pread(fd, (char *)copy + done, sizeof(*copy) - done,
+				  (off_t)done);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return tr_fail(err, EBADMSG, "%s is not a state file: too short",
+				       path);
+		done += (size_t)n;
+	}
+	if (copy->magic != TR_STATE_MAGIC || copy->abi != TR_STATE_ABI)
+		return tr_fail(err, EBADMSG, "%s is not a state file", path);
+	return 0;
+}
+
+void tr_slice_use(const struct tr_policy *page, const struct tr_state *copy, unsigned d,
+		  struct tr_slice_use *out)
+{
+	*out = (struct tr_slice_use){
+		.peak_bytes = copy->devices[d].peak_bytes,
+		.refused = copy->devices[d].refused,
+	};
+	for (unsigned s = 0; s < TR_SLOTS_MAX && s < copy->high_water; s++) {
+		const struct tr_state_mem *mem = &copy->mem[d][s];
+		uint64_t tag = copy->slots[s].tag, overhead = 0;
+
+		if (tag && page->overhead_tag[s] == tag)
+			overhead = page->overhead_bytes[d][s];
+		if (!overhead)
+			overhead = mem->floor_bytes;
+		out->used_bytes = tr_sat_add(out->used_bytes, mem->used_bytes);
+		out->overhead_bytes = tr_sat_add(out->overhead_bytes, overhead);
+		out->processes += mem->used_bytes || overhead;
+	}
+}
