@@ -12,36 +12,6 @@ bool array_is_live(CUarray array)
 	return sim_handle_live(&arrays, array);
 }
 
-/* ---- memory
- * --------------------------------------------------------------------------------- */
-
-CUresult array_memory_take(struct sim_ctx *ctx, struct array_memory *m, const void *handle,
-			   size_t bytes)
-{
-	CUresult r = sim_mem_take(ctx, bytes, RM_ARRAY, &m->address, &m->phys);
-	int added;
-
-	if (r != CUDA_SUCCESS)
-		return r;
-	m->bytes = bytes;
-	added = rm_object_add(RM_ARRAY, ctx->machine, (uint64_t)(uintptr_t)handle, bytes);
-	if (added < 0) {
-		sim_mem_give(m->address, bytes, &m->phys);
-		m->bytes = 0;
-		return sim_result(added);
-	}
-	return CUDA_SUCCESS;
-}
-
-void array_memory_give(struct array_memory *m, const void *handle)
-{
-	if (!m->bytes)
-		return;
-	rm_object_remove(RM_ARRAY, (uint64_t)(uintptr_t)handle);
-	sim_mem_give(m->address, m->bytes, &m->phys);
-	m->bytes = 0;
-}
-
 static size_t whole_bytes(const CUDA_ARRAY3D_DESCRIPTOR *desc)
 {
 	size_t bytes = array_layout_of(desc).bytes;
@@ -49,8 +19,7 @@ static size_t whole_bytes(const CUDA_ARRAY3D_DESCRIPTOR *desc)
 	return (bytes + ARRAY_ALIGN_BYTES - 1) / ARRAY_ALIGN_BYTES * ARRAY_ALIGN_BYTES;
 }
 
-/* ---- life
- * ----------------------------------------------------------------------------------- */
+/* ---- life ------------------------------------------------------------------------- */
 
 /* Points ARRAY and its planes at BYTES, or away from them. */
 void array_child_bind(CUarray array, unsigned char *bytes)
@@ -188,8 +157,7 @@ void sim_array_ctx_gone(struct sim_ctx *ctx)
 		free_array((CUarray)(void *)h);
 }
 
-/* ---- creation and descriptors, by ABI
- * ------------------------------------------------------- */
+/* ---- creation and descriptors, by ABI --------------------------------------------- */
 
 #define SOLID(d)                                                      \
 	(&(CUDA_ARRAY3D_DESCRIPTOR){ .Width = (d)->Width,             \
@@ -285,8 +253,7 @@ CUresult cuArray3DGetDescriptor_v2(CUDA_ARRAY3D_DESCRIPTOR *out, CUarray hArray)
 	return out ? get_descriptor(hArray, out) : CUDA_ERROR_INVALID_VALUE;
 }
 
-/* ---- what else can be asked
- * ----------------------------------------------------------------- */
+/* ---- what else can be asked ------------------------------------------------------- */
 
 /* By the header, only an array whose memory the caller is to map can be asked. */
 CUresult cuArrayGetMemoryRequirements(CUDA_ARRAY_MEMORY_REQUIREMENTS *out, CUarray array,
@@ -336,8 +303,7 @@ CUresult cuArrayGetPlane(CUarray *pPlaneArray, CUarray hArray, unsigned int plan
 	return CUDA_SUCCESS;
 }
 
-/* ---- for the rest of the library
- * ------------------------------------------------------------ */
+/* ---- for the rest of the library -------------------------------------------------- */
 
 CUresult sim_array_view(CUarray handle, struct sim_array_view *out)
 {

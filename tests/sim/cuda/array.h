@@ -66,11 +66,14 @@ struct array_layout array_layout_of(const CUDA_ARRAY3D_DESCRIPTOR *desc);
 CUDA_ARRAY_SPARSE_PROPERTIES array_sparse_properties(const CUDA_ARRAY3D_DESCRIPTOR *desc,
 						     unsigned int levels);
 
+struct array_block;
+
 /* Device memory behind an array; bytes 0 when there is none, or it is another's. */
 struct array_memory {
 	CUdeviceptr address;
 	size_t bytes;
-	struct rm_phys phys;
+	struct rm_phys phys;       /* of an array with memory of its own */
+	struct array_block *block; /* of a small one: what it lies in */
 };
 
 struct CUarray_st {
@@ -97,17 +100,19 @@ struct CUmipmappedArray_st {
 	CUarray level[ARRAY_LEVELS_MAX];
 };
 
+/* array_memory.c: takes BYTES, a multiple of 64 KiB, of CTX' device for an object known as
+ * HANDLE, and lists it. Small ones share 2 MiB blocks, as every allocation of the driver
+ * does. */
+CUresult array_memory_take(struct sim_ctx *ctx, struct array_memory *m, const void *handle,
+			   size_t bytes);
+void array_memory_give(struct array_memory *m, const void *handle);
+
 /* array.c, for mipmap.c: an array that is part of another object, not counted by itself. */
 CUresult array_child_new(struct sim_ctx *ctx, const CUDA_ARRAY3D_DESCRIPTOR *desc,
 			 unsigned char *bytes, CUarray *out);
 void array_child_bind(CUarray array, unsigned char *bytes);
 void array_child_drop(CUarray array);
 bool array_is_live(CUarray array);
-/* Takes BYTES of CTX' device for an object known as HANDLE, and lists it. */
-CUresult array_memory_take(struct sim_ctx *ctx, struct array_memory *m, const void *handle,
-			   size_t bytes);
-void array_memory_give(struct array_memory *m, const void *handle);
-
 bool mipmap_is_live(CUmipmappedArray mipmap);
 void mipmap_ctx_gone(struct sim_ctx *ctx);
 /* A mipmapped array in someone else's memory of ROOM bytes; INVALID_VALUE when that is too

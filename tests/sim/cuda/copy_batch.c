@@ -31,8 +31,7 @@ static void set_failed(size_t *where, size_t index)
 		*where = index;
 }
 
-/* ---- pointers
- * ------------------------------------------------------------------------------- */
+/* ---- pointers --------------------------------------------------------------------- */
 
 struct batch {
 	const CUdeviceptr *to, *from;
@@ -98,8 +97,7 @@ static CUresult copy_batch(const struct batch *b, size_t *failed, CUstream strea
 	return CUDA_SUCCESS;
 }
 
-/* ---- volumes
- * -------------------------------------------------------------------------------- */
+/* ---- volumes ---------------------------------------------------------------------- */
 
 /* Element size by the arrays of an operation: 1 when there are none, 0 when they differ. */
 static CUresult element_size(const CUDA_MEMCPY3D_BATCH_OP *op, size_t *out)
