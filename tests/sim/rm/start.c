@@ -313,9 +313,9 @@ static int wait_ready(int fd)
 int rm_start(const char *dir, const char *const *arguments)
 {
 	char path[PATH_MAX], *envp[32];
-	const char *argv[48] = { "sim-kernel", "--dir", dir };
+	const char *argv[48] = { "sim-kernel", "--daemon", "--dir", dir };
 	struct spawn s = { .path = path, .envp = envp };
-	size_t n = 3;
+	size_t n = 4;
 	int pipe_fds[2], r;
 
 	r = find_kernel(path, sizeof(path));
