@@ -1,0 +1,178 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "cli/keep.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "keeper/keeper.h"
+
+#define SWEEP_MS  1000
+#define ANSWER_MS 20000
+
+/* What goes through the pipes: fixed-size records, both ends are this same program. */
+struct answer {
+	int r;
+	struct tr_err err;
+	struct tr_gpus gpus;
+};
+
+static int write_all(int fd, const void *bytes, size_t n)
+{
+	while (n) {
+		ssize_t done = write(fd, bytes, n);
+
+		if (done < 0 && errno == EINTR)
+			continue;
+		if (done <= 0)
+			return -EPIPE;
+		bytes = (const char *)bytes + done;
+		n -= (size_t)done;
+	}
+	return 0;
+}
+
+/* 0, -ETIMEDOUT, or -EPIPE when the other end has gone. TIMEOUT_MS for each piece; -1: for
+ * ever. */
+static int read_all(int fd, void *bytes, size_t n, int timeout_ms)
+{
+	while (n) {
+		struct pollfd ready = { fd, POLLIN, 0 };
+		int r = poll(&ready, 1, timeout_ms);
+		ssize_t done;
+
+		if (r < 0 && errno == EINTR)
+			continue;
+		if (r == 0)
+			return -ETIMEDOUT;
+		done = read(fd, bytes, n);
+		if (done < 0 && errno == EINTR)
+			continue;
+		if (done <= 0)
+			return -EPIPE;
+		bytes = (char *)bytes + done;
+		n -= (size_t)done;
+	}
+	return 0;
+}
+
+/* Sweeps until the starter closes its end. NVML trouble is no reason to end: floors stand
+ * in. */
+static int sweep_until_closed(struct tr_keeper *keeper)
+{
+	for (;;) {
+		struct pollfd closed = { STDIN_FILENO, POLLIN, 0 };
+		int r;
+
+		(void)tr_keeper_sweep(keeper, NULL);
+		r = poll(&closed, 1, SWEEP_MS);
+		if (r > 0 || (r < 0 && errno != EINTR))
+			return 0;
+	}
+}
+
+int tr_cli_keep(int argc, char **argv)
+{
+	static struct answer answer;
+	struct tr_slice_dir dir = { .alive_fd = -1 };
+	struct tr_keeper keeper;
+	int r;
+
+	(void)argc;
+	(void)argv;
+	(void)prctl(PR_SET_NAME, "tranche-keeper");
+	answer.r = tr_gpu_open(&answer.gpus, &answer.err);
+	if (write_all(STDOUT_FILENO, &answer, sizeof(answer)) < 0 || answer.r < 0)
+		return 1;
+	if (read_all(STDIN_FILENO, &dir, sizeof(dir), -1) < 0)
+		return 0;
+	r = tr_keeper_open(&keeper, &dir, NULL);
+	if (r < 0)
+		return 1;
+	r = sweep_until_closed(&keeper);
+	tr_keeper_close(&keeper);
+	tr_gpu_close();
+	return r;
+}
+
+static _Noreturn void become_keeper(int in, int out)
+{
+	char self[] = "tranche", command[] = TR_KEEP_COMMAND;
+	char *const words[] = { self, command, NULL };
+	sigset_t none;
+	int null = open("/dev/null", O_WRONLY | O_CLOEXEC);
+
+	/* Out of the terminal's reach: its ^C is for the program. */
+	(void)setpgid(0, 0);
+	(void)sigemptyset(&none);
+	(void)sigprocmask(SIG_SETMASK, &none, NULL);
+	if (dup2(in, STDIN_FILENO) >= 0 && dup2(out, STDOUT_FILENO) >= 0 &&
+	    dup2(null, STDERR_FILENO) >= 0)
+		(void)execv("/proc/self/exe", words);
+	_exit(1);
+}
+
+int tr_keep_start(struct tr_keep *out, struct tr_gpus *gpus, struct tr_err *err)
+{
+	static struct answer answer;
+	int to[2], from[2];
+	int r;
+
+	if (pipe2(to, O_CLOEXEC) < 0 || pipe2(from, O_CLOEXEC) < 0)
+		return tr_fail_errno(err, "pipe");
+	out->pid = fork();
+	if (out->pid < 0)
+		return tr_fail_errno(err, "fork");
+	if (out->pid == 0)
+		become_keeper(to[0], from[1]);
+	(void)close(to[0]);
+	(void)close(from[1]);
+	out->to = to[1];
+	out->from = from[0];
+	r = read_all(out->from, &answer, sizeof(answer), ANSWER_MS);
+	if (r == 0 && answer.r == 0) {
+		*gpus = answer.gpus;
+		return 0;
+	}
+	if (r == 0)
+		r = tr_fail(err, -answer.r, "%s", answer.err.msg);
+	else if (r == -ETIMEDOUT)
+		r = tr_fail(err, ETIMEDOUT, "the NVIDIA driver does not answer within %d s",
+			    ANSWER_MS / 1000);
+	else
+		r = tr_fail(err, EIO,
+			    "the NVIDIA driver library crashed when it was asked for "
+			    "the devices");
+	tr_keep_stop(out);
+	return r;
+}
+
+int tr_keep_slice(struct tr_keep *keep, const char *policy_path, const char *state_path,
+		  struct tr_err *err)
+{
+	struct tr_slice_dir dir = { .alive_fd = -1 };
+
+	(void)snprintf(dir.policy_path, sizeof(dir.policy_path), "%s", policy_path);
+	(void)snprintf(dir.state_path, sizeof(dir.state_path), "%s", state_path);
+	if (write_all(keep->to, &dir, sizeof(dir)) < 0)
+		return tr_fail(err, EPIPE, "the keeper process has ended");
+	return 0;
+}
+
+void tr_keep_stop(struct tr_keep *keep)
+{
+	(void)close(keep->to);
+	(void)close(keep->from);
+	/* It may hang in the driver, where not even SIGKILL reaches it: nobody waits for
+	 * that. */
+	(void)kill(keep->pid, SIGKILL);
+	(void)waitpid(keep->pid, NULL, WNOHANG);
+}

@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "cli/cli.h"
+#include "cli/view.h"
+#include "rt/bytes.h"
+#include "rt/sat.h"
+
+static json_t *device_json(const struct tr_view_device *d)
+{
+	return json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:i}", "uuid", d->uuid,
+			 "limit_bytes", (json_int_t)d->limit_bytes, "total_bytes",
+			 (json_int_t)d->total_bytes, "used_bytes",
+			 (json_int_t)d->use.used_bytes, "overhead_bytes",
+			 (json_int_t)d->use.overhead_bytes, "peak_bytes",
+			 (json_int_t)d->use.peak_bytes, "refused",
+			 (json_int_t)d->use.refused, "processes", (int)d->use.processes);
+}
+
+/* What a program calls itself need not be UTF-8. */
+static json_t *name_json(const char *comm)
+{
+	json_t *name = json_string(comm);
+
+	return name ? name : json_string("?");
+}
+
+static json_t *slice_json(const struct tr_view_slice *slice)
+{
+	json_t *devices = json_array(), *processes = json_array();
+
+	for (unsigned d = 0; d < slice->device_count; d++)
+		(void)json_array_append_new(devices, device_json(&slice->devices[d]));
+	for (unsigned p = 0; p < slice->process_count; p++) {
+		const struct tr_view_process *process = &slice->processes[p];
+
+		(void)json_array_append_new(
+			processes, json_pack("{s:i, s:o, s:I}", "pid", (int)process->pid,
+					     "name", name_json(process->comm), "bytes",
+					     (json_int_t)process->bytes));
+	}
+	return json_pack("{s:s, s:b, s:o, s:o}", "name", slice->name, "running",
+			 slice->is_alive, "devices", devices, "processes", processes);
+}
+
+static int print_json(const struct tr_view *view)
+{
+	json_auto_t *all = json_array();
+
+	for (size_t i = 0; i < view->count; i++)
+		(void)json_array_append_new(all, slice_json(&view->slices[i]));
+	if (json_dumpf(all, stdout, JSON_INDENT(2)) < 0)
+		return 1;
+	(void)putchar('\n');
+	return 0;
+}
+
+static void print_row(const struct tr_view_slice *slice, unsigned d)
+{
+	const struct tr_view_device *device = &slice->devices[d];
+	char limit[TR_BYTES_TEXT], used[TR_BYTES_TEXT], peak[TR_BYTES_TEXT];
+
+	tr_bytes_print(limit, device->limit_bytes);
+	tr_bytes_print(used,
+		       tr_sat_add(device->use.used_bytes, device->use.overhead_bytes));
+	tr_bytes_print(peak, device->use.peak_bytes);
+	(void)printf("%-16s %u %-14.12s %12s %12s %12s %8llu %5u%s\n", slice->name, d,
+		     device->uuid, limit, used, peak,
+		     (unsigned long long)device->use.refused, device->use.processes,
+		     slice->is_alive ? "" : "  (its `run` is gone)");
+}
+
+int tr_cli_ps(int argc, char **argv)
+{
+	bool is_json = false;
+	struct tr_option options[] = { { "json", NULL, &is_json } };
+	struct tr_args args;
+	struct tr_view view;
+	struct tr_err err = { 0 };
+	int r = tr_args_parse(&args, argc, argv, options, TR_COUNT(options), true, &err);
+
+	if (r == 0 && args.rest_count)
+		r = tr_fail(&err, EINVAL, "ps takes no \"%s\"", args.rest[0]);
+	if (r < 0)
+		return tr_cli_usage(&err, r);
+	if (tr_view_take(&view) < 0) {
+		(void)tr_fail(&err, ENOMEM, "no memory for the list of slices");
+		return tr_cli_fail(&err, 1);
+	}
+	r = 0;
+	if (is_json) {
+		r = print_json(&view);
+	} else {
+		(void)printf("%-16s %s %-14s %12s %12s %12s %8s %5s\n", "SLICE", "#",
+			     "DEVICE", "LIMIT", "USED", "PEAK", "REFUSED", "PROCS");
+		for (size_t i = 0; i < view.count; i++)
+			for (unsigned d = 0; d < view.slices[i].device_count; d++)
+				print_row(&view.slices[i], d);
+	}
+	tr_view_free(&view);
+	return r;
+}

@@ -1,0 +1,127 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "cli/cli.h"
+#include "cli/launch.h"
+#include "rt/cleanup.h"
+
+/* Puts DIRECTORY before what VARIABLE names already. */
+static void prepend(const char *variable, const char *directory, char separator)
+{
+	const char *old = getenv(variable);
+	char value[8192];
+
+	if (old && *old)
+		(void)snprintf(value, sizeof(value), "%s%c%s", directory, separator, old);
+	else
+		(void)snprintf(value, sizeof(value), "%s", directory);
+	(void)setenv(variable, value, 1);
+}
+
+/* Runs sim-ctl VERB MACHINE; its sentence on standard error is the user's answer. */
+static int run_ctl(const char *sim, const char *verb, const char *machine,
+		   struct tr_err *err)
+{
+	char path[PATH_MAX];
+	int status;
+	pid_t pid;
+
+	(void)snprintf(path, sizeof(path), "%s/sim-ctl", sim);
+	pid = fork();
+	if (pid == 0) {
+		(void)execl(path, "sim-ctl", verb, machine, (char *)NULL);
+		_exit(127);
+	}
+	if (pid < 0 || waitpid(pid, &status, 0) != pid)
+		return tr_fail_errno(err, "run %s", path);
+	if (!WIFEXITED(status) || WEXITSTATUS(status) != 0)
+		return tr_fail(err, EINVAL, "the simulated machine did not start");
+	return 0;
+}
+
+int tr_sim_enter(const struct tr_sim_options *options, char *machine, size_t room,
+		 struct tr_err *err)
+{
+	char sim[PATH_MAX];
+	int r = tr_find_part("sim", sim, sizeof(sim), err);
+
+	if (r < 0)
+		return r;
+	machine[0] = '\0';
+	prepend("LD_LIBRARY_PATH", sim, ':');
+	if (!options)
+		return 0;
+	(void)snprintf(machine, room, "/tmp/tranche-sim.XXXXXX");
+	if (!mkdtemp(machine))
+		return tr_fail_errno(err, "make %s", machine);
+	(void)setenv("TRANCHE_SIM", machine, 1);
+	if (options->gpus)
+		(void)setenv("TRANCHE_SIM_GPUS", options->gpus, 1);
+	if (options->driver)
+		(void)setenv("TRANCHE_SIM_DRIVER", options->driver, 1);
+	if (options->pids)
+		(void)setenv("TRANCHE_SIM_PIDS", options->pids, 1);
+	r = run_ctl(sim, "start", machine, err);
+	if (r < 0)
+		tr_sim_leave(machine);
+	return r;
+}
+
+void tr_sim_leave(const char *machine)
+{
+	static const char *const names[] = { "socket", "lock", "settings",
+					     "faults", "log",  "pid" };
+	char sim[PATH_MAX], path[PATH_MAX];
+
+	if (!machine[0] || tr_find_part("sim", sim, sizeof(sim), NULL) < 0)
+		return;
+	(void)run_ctl(sim, "stop", machine, NULL);
+	for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++) {
+		(void)snprintf(path, sizeof(path), "%s/%s", machine, names[i]);
+		(void)unlink(path);
+	}
+	(void)rmdir(machine);
+}
+
+int tr_cli_sim(int argc, char **argv)
+{
+	struct tr_sim_options own = { 0 };
+	struct tr_option options[] = {
+		{ "gpus", &own.gpus, NULL },
+		{ "driver", &own.driver, NULL },
+		{ "pids", &own.pids, NULL },
+	};
+	bool is_own;
+	struct tr_args args;
+	struct tr_err err = { 0 };
+	char machine[64];
+	sigset_t mask;
+	pid_t pid;
+	int status, r = tr_args_parse(&args, argc, argv, options, TR_COUNT(options), false,
+				      &err);
+
+	if (r == 0 && args.rest_count == 0)
+		r = tr_fail(&err, EINVAL, "sim: which program? tranche sim -- PROGRAM");
+	if (r < 0)
+		return tr_cli_usage(&err, r);
+	is_own = own.gpus || own.driver || own.pids;
+	r = tr_sim_enter(is_own ? &own : NULL, machine, sizeof(machine), &err);
+	if (r < 0)
+		return tr_cli_fail(&err, r == -EINVAL ? TR_EXIT_USAGE : 1);
+	tr_signals_hold(&mask);
+	r = tr_launch(&pid, args.rest, &mask, NULL, NULL, &err);
+	if (r < 0) {
+		tr_sim_leave(machine);
+		return tr_launch_failed(&err, r);
+	}
+	status = tr_launch_wait(pid);
+	tr_sim_leave(machine);
+	return tr_launch_status(status);
+}

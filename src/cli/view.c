@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "cli/view.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "rt/sat.h"
+
+/* Adds the process in slot S, if the slot holds one. */
+static void add_process(struct tr_view_slice *slice, const struct tr_policy *page,
+			const struct tr_state *copy, unsigned s)
+{
+	const struct tr_state_slot *slot = &copy->slots[s];
+	struct tr_view_process *p = &slice->processes[slice->process_count];
+
+	if (!slot->tag)
+		return;
+	*p = (struct tr_view_process){ .pid = slot->pid };
+	memcpy(p->comm, slot->comm, sizeof(p->comm));
+	p->comm[sizeof(p->comm) - 1] = '\0';
+	for (unsigned d = 0; d < slice->device_count; d++) {
+		uint64_t overhead = page->overhead_tag[s] == slot->tag
+					    ? page->overhead_bytes[d][s]
+					    : 0;
+
+		if (!overhead)
+			overhead = copy->mem[d][s].floor_bytes;
+		p->bytes = tr_sat_add(p->bytes,
+				      tr_sat_add(copy->mem[d][s].used_bytes, overhead));
+	}
+	slice->process_count++;
+}
+
+static int fill_slice(struct tr_view_slice *slice, const struct tr_page *page,
+		      const struct tr_state *copy)
+{
+	memcpy(slice->name, page->name, sizeof(slice->name));
+	slice->device_count = page->device_count;
+	for (unsigned d = 0; d < page->device_count; d++) {
+		const struct tr_policy_device *row = &page->map->devices[d];
+
+		memcpy(slice->devices[d].uuid, row->uuid, sizeof(row->uuid) - 1);
+		slice->devices[d].limit_bytes = row->limit_bytes;
+		slice->devices[d].total_bytes = row->total_bytes;
+		tr_slice_use(page->map, copy, d, &slice->devices[d].use);
+	}
+	slice->processes = calloc(TR_SLOTS_MAX, sizeof(*slice->processes));
+	if (!slice->processes)
+		return -ENOMEM;
+	for (unsigned s = 0; s < TR_SLOTS_MAX && s < copy->high_water; s++)
+		add_process(slice, page->map, copy, s);
+	return 0;
+}
+
+static int add_slice(const struct tr_slice_dir *dir, void *arg)
+{
+	static struct tr_state copy;
+	struct tr_view *view = arg;
+	struct tr_view_slice *grown;
+	struct tr_page page;
+	int r = 0;
+
+	if (tr_page_open(&page, dir->policy_path, NULL) < 0)
+		return 0;
+	if (tr_state_read(dir->state_path, &copy, NULL) == 0) {
+		grown = realloc(view->slices, (view->count + 1) * sizeof(*grown));
+		r = grown ? 0 : -ENOMEM;
+		if (grown) {
+			view->slices = grown;
+			memset(&grown[view->count], 0, sizeof(*grown));
+			grown[view->count].is_alive = tr_slice_is_alive(dir);
+			r = fill_slice(&grown[view->count++], &page, &copy);
+		}
+	}
+	tr_page_close(&page);
+	return r;
+}
+
+static int by_name(const void *a, const void *b)
+{
+	return strcmp(((const struct tr_view_slice *)a)->name,
+		      ((const struct tr_view_slice *)b)->name);
+}
+
+int tr_view_take(struct tr_view *out)
+{
+	int r;
+
+	*out = (struct tr_view){ 0 };
+	r = tr_slices_each(add_slice, out);
+	if (r < 0) {
+		tr_view_free(out);
+		return r;
+	}
+	if (out->count)
+		qsort(out->slices, out->count, sizeof(*out->slices), by_name);
+	return 0;
+}
+
+void tr_view_free(struct tr_view *view)
+{
+	for (size_t i = 0; i < view->count; i++)
+		free(view->slices[i].processes);
+	free(view->slices);
+	*view = (struct tr_view){ 0 };
+}
