@@ -25,7 +25,7 @@ BY_HAND = {"nvmlErrorString"}
 def declarations(text):
     text = re.sub(r"/\*.*?\*/", " ", text, flags=re.S)
     text = re.sub(r"//[^\n]*", " ", text)
-    found = re.findall(r"\bDECLDIR\s+(nvml\w+)\s*\(([^;]*?)\)\s*;", text)
+    found = re.findall(r"\bDECLDIR\s+(?:char\s*\*\s*)?(nvml\w+)\s*\(([^;]*?)\)\s*;", text)
     return {name: re.sub(r"\s+", " ", args).strip() for name, args in found}
 
 
