@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -19,6 +20,7 @@
 #include <unistd.h>
 
 #define EVENTS_MAX   4096
+#define BUSY_LOOKS   60
 #define LOCK_WAIT_MS 5000
 #define FIRST_CLIENT_MS \
 	10000 /* a machine that was started waits this long for its first client */
@@ -249,18 +251,31 @@ static int time_left_ms(void)
 	return end > now ? (int)(end - now) : 0;
 }
 
+/* As in the client: after a request the next one is likely near, and waking up is dear. */
+static int wait_for_events(struct epoll_event *events, int left_ms, bool was_busy)
+{
+	sigset_t none; /* the signals that stop us come in only while we wait */
+	int n;
+
+	for (int looks = 0; was_busy && looks < BUSY_LOOKS; looks++) {
+		n = epoll_wait(sim_kernel.epoll_fd, events, EVENTS_MAX, 0);
+		if (n != 0)
+			return n;
+		sched_yield();
+	}
+	sigemptyset(&none);
+	return epoll_pwait(sim_kernel.epoll_fd, events, EVENTS_MAX, left_ms, &none);
+}
+
 static void serve_until_end(void)
 {
 	static struct epoll_event events[EVENTS_MAX];
-	sigset_t none;
-
-	sigemptyset(&none); /* the signals that stop us come in only while we wait */
+	int n = 0;
 
 	while (!sim_kernel.is_stopping) {
 		int left_ms = time_left_ms();
-		int n = epoll_pwait(sim_kernel.epoll_fd, events, EVENTS_MAX, left_ms,
-				    &none);
 
+		n = wait_for_events(events, left_ms, n > 0);
 		if (n > 0)
 			run_batch(events, n);
 		else if (n == 0 && left_ms >= 0 && time_left_ms() == 0)
