@@ -1,0 +1,50 @@
+# A thin front: every target is one script or one cmake call. `make` alone explains them.
+
+.DEFAULT_GOAL := help
+.PHONY: help demo build test check bench soak fuzz gpu-test clean
+
+help:
+	@echo "make demo      install what is needed, build, and show two programs sharing one GPU"
+	@echo "make test      install what is needed, build, and pass all tests"
+	@echo "make build     build/bin/tranche, build/lib/libvgpu.so, build/lib/sim (a GPU in software)"
+	@echo "make check     both compilers, sanitizers, clang-tidy, cppcheck, formatting, lints"
+	@echo "make bench     measure against the bare driver; a table and build/bench.jsonl"
+	@echo "make soak      the stress tests for 10 minutes (SECONDS=n for another time)"
+	@echo "make fuzz      every fuzz target for 10^6 inputs (RUNS=n for another number)"
+	@echo "make gpu-test  build/gpu-test.tar.gz: the tests for a machine with a real driver"
+	@echo "make clean     remove build/ (and not .deps/, what was downloaded)"
+
+demo:
+	@scripts/demo.sh
+
+build:
+	@scripts/setup.sh build
+	@scripts/build.sh
+
+test:
+	@scripts/test.sh
+
+check:
+	@scripts/check.sh
+
+bench:
+	@scripts/setup.sh build
+	@scripts/build.sh
+	@tests/bench/run.sh
+
+soak:
+	@scripts/setup.sh test
+	@scripts/build.sh
+	@tests/stress/run.sh
+
+fuzz:
+	@scripts/setup.sh test
+	@tests/fuzz/run.sh
+
+gpu-test:
+	@scripts/setup.sh build
+	@scripts/build.sh
+	@tests/gpu/pack.sh
+
+clean:
+	rm -rf build
