@@ -74,6 +74,8 @@ static int read_options(struct options *o, int argc, char **argv)
 			o->is_daemon = true;
 		} else if (strcmp(argv[i], "--check") == 0) {
 			o->only_checks = true;
+		} else if (strcmp(argv[i], "--stay") == 0) {
+			sim_kernel.has_lifetime = true;
 		} else if (!value) {
 			return -EINVAL;
 		} else if (strcmp(argv[i], "--dir") == 0) {
@@ -328,7 +330,7 @@ int main(int argc, char **argv)
 	if (read_options(&o, argc, argv) != 0)
 		return report(false, -EINVAL,
 			      "usage: sim-kernel --dir /DIR [--check] [--daemon] "
-			      "[--lifetime-pid PID] [--set key=value]...");
+			      "[--lifetime-pid PID | --stay] [--set key=value]...");
 	settle_process();
 	sim_kernel.dir_fd = open(o.dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (sim_kernel.dir_fd < 0) {

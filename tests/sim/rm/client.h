@@ -31,6 +31,10 @@ int rm_directory(char *dir, size_t n);
 /* Starts `sim-kernel` for DIR with further arguments (NULL-ended) and waits until it
  * serves. */
 int rm_start(const char *dir, const char *const *arguments);
+/* The right to start a machine in DIR (made if absent): a lock on the directory itself, so
+ * that no file is left behind and nobody needs to write there. A descriptor to close, or
+ * -errno. */
+int rm_lock_start(const char *dir);
 /* Sends and receives one message with at most one descriptor; -errno. */
 int rm_send(int fd, const void *bytes, size_t n, int fd_in);
 int rm_receive(int fd, void *bytes, size_t n, int *fd_out);

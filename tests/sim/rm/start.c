@@ -337,19 +337,17 @@ int rm_start(const char *dir, const char *const *arguments)
 	return r;
 }
 
-static int take_start_lock(const char *dir)
+int rm_lock_start(const char *dir)
 {
-	char path[PATH_MAX];
 	int fd, r;
 
 	if (mkdir(dir, 0700) != 0 && errno != EEXIST) {
 		rm_set_reason("%.200s: %s", dir, strerror(errno));
 		return -ENODEV;
 	}
-	snprintf(path, sizeof(path), "%s/%s", dir, WIRE_START);
-	fd = open(path, O_RDONLY | O_CREAT | O_CLOEXEC, 0666);
+	fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (fd < 0) {
-		rm_set_reason("%.200s: %s", path, strerror(errno));
+		rm_set_reason("%.200s: %s", dir, strerror(errno));
 		return -ENODEV;
 	}
 	do
@@ -370,7 +368,7 @@ int rm_connect(const char *dir, bool start, struct wire_reply *hello, int *board
 		return -ENODEV;
 	}
 	/* one at a time: whoever waited here finds the machine running */
-	lock_fd = take_start_lock(dir);
+	lock_fd = rm_lock_start(dir);
 	if (lock_fd < 0)
 		return lock_fd;
 	for (int tries = 0; tries < 5; tries++) {

@@ -16,7 +16,6 @@
 #define WIRE_VERSION (0x52550000u + (uint32_t)sizeof(struct rm_machine))
 #define WIRE_SOCKET  "socket" /* in the machine's directory */
 #define WIRE_LOCK    "lock"   /* held by the kernel process while it lives */
-#define WIRE_START   "start"  /* held by the client that is starting it */
 #define WIRE_FAULTS  "faults"
 #define WIRE_READY   3 /* the descriptor on which a new kernel process reports */
 
