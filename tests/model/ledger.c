@@ -25,6 +25,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "states.h"
+
 #define ACTORS_MAX 4
 #define SLOTS_MAX  4
 #define NOBODY     0xff
@@ -114,80 +116,6 @@ struct setting {
 
 static struct setting setting;
 static enum mutation mutation;
-
-/* ---- the set of states seen, and those to visit
- * ---------------------------------------------- */
-
-static struct state *seen, *queue;
-static uint8_t *filled;
-static size_t seen_room, seen_count, queue_room, queue_count;
-
-static uint64_t hash_of(const struct state *s)
-{
-	const unsigned char *at = (const unsigned char *)s;
-	uint64_t h = 0xcbf29ce484222325u;
-
-	for (size_t i = 0; i < sizeof(*s); i++)
-		h = (h ^ at[i]) * 0x100000001b3u;
-	return h ^ h >> 29;
-}
-
-static void *allocate(size_t count, size_t size)
-{
-	void *p = calloc(count, size);
-
-	if (!p) {
-		(void)fprintf(stderr, "no memory for the states\n");
-		exit(2);
-	}
-	return p;
-}
-
-/* True when S is new. */
-static bool insert(const struct state *s)
-{
-	size_t at = hash_of(s) & (seen_room - 1);
-
-	for (; filled[at]; at = (at + 1) & (seen_room - 1))
-		if (memcmp(&seen[at], s, sizeof(*s)) == 0)
-			return false;
-	seen[at] = *s;
-	filled[at] = 1;
-	seen_count++;
-	return true;
-}
-
-static void grow_seen(void)
-{
-	struct state *old = seen;
-	uint8_t *old_filled = filled;
-	size_t old_room = seen_room;
-
-	seen_room *= 2;
-	seen = allocate(seen_room, sizeof(*seen));
-	filled = allocate(seen_room, 1);
-	seen_count = 0;
-	for (size_t i = 0; i < old_room; i++)
-		if (old_filled[i])
-			(void)insert(&old[i]);
-	free(old);
-	free(old_filled);
-}
-
-static void visit_later(const struct state *s)
-{
-	if (seen_count * 2 > seen_room)
-		grow_seen();
-	if (!insert(s))
-		return;
-	if (queue_count == queue_room) {
-		queue_room = queue_room ? queue_room * 2 : 1024;
-		queue = realloc(queue, queue_room * sizeof(*queue));
-		if (!queue)
-			exit(2);
-	}
-	queue[queue_count++] = *s;
-}
 
 /* ---- one atomic step of one actor
  * ------------------------------------------------------------ */
@@ -522,17 +450,13 @@ static const char *check_progress(const struct state *s)
 /* The property that breaks, or NULL after all states were visited. */
 static const char *explore(void)
 {
-	struct state start = { .slow_owner = NOBODY };
+	struct state start = { .slow_owner = NOBODY }, now;
 	const char *broken = NULL;
 
 	memset(start.owner, NOBODY, sizeof(start.owner));
-	seen_room = 1 << 16;
-	seen_count = queue_count = 0;
-	seen = allocate(seen_room, sizeof(*seen));
-	filled = allocate(seen_room, 1);
-	visit_later(&start);
-	while (queue_count && !broken) {
-		struct state now = queue[--queue_count];
+	states_begin(sizeof(start));
+	states_visit(&start);
+	while (!broken && states_next(&now)) {
 		bool moved = false;
 
 		broken = check_words(&now);
@@ -540,21 +464,19 @@ static const char *explore(void)
 			struct state next = now;
 
 			if (advance(&next, a)) {
-				visit_later(&next);
+				states_visit(&next);
 				moved = true;
 			}
 			if (now.actors[a].deaths < setting.deaths) {
 				next = now;
 				kill_actor(&next, a);
-				visit_later(&next);
+				states_visit(&next);
 				moved = true;
 			}
 		}
 		if (!broken && !moved)
 			broken = check_progress(&now);
 	}
-	free(seen);
-	free(filled);
 	return broken;
 }
 
@@ -609,10 +531,12 @@ static bool check(enum mutation what, bool is_loud)
 	mutation = what;
 	for (size_t i = 0; i < sizeof(settings) / sizeof(*settings); i++) {
 		const char *broken;
+		size_t seen;
 
 		setting = settings[i];
 		broken = explore();
-		states += seen_count;
+		seen = states_end();
+		states += seen;
 		if (broken) {
 			(void)printf("%-18s breaks \"%s\" after %zu states\n",
 				     mutation_names[what], broken, states);
@@ -622,7 +546,7 @@ static bool check(enum mutation what, bool is_loud)
 			(void)printf(
 				"%u actors, %u slots, %u deaths each: %zu states, every "
 				"property holds\n",
-				setting.actors, setting.slots, setting.deaths, seen_count);
+				setting.actors, setting.slots, setting.deaths, seen);
 	}
 	if (what != NONE)
 		(void)printf("%-18s is NOT caught in %zu states\n", mutation_names[what],
@@ -636,6 +560,5 @@ int main(void)
 
 	for (unsigned m = NONE + 1; m < MUTATIONS; m++)
 		failed |= check((enum mutation)m, false);
-	free(queue);
 	return failed ? 1 : 0;
 }
