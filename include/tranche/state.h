@@ -67,7 +67,8 @@ struct tr_state {
 	_Atomic uint32_t
 		high_water; /* slots ever taken; only grows. Sums scan up to here */
 	_Atomic uint32_t refusal_next;
-	uint8_t reserved[96];
+	_Atomic uint64_t reaped_ns; /* when a dead slot's words were last zeroed; 0: never */
+	uint8_t reserved[88];
 	struct tr_state_device
 		devices[TR_DEVICES_MAX]; /* row d of the page, or claimed by key */
 	uint8_t reserved2[2944];

@@ -76,14 +76,19 @@ static int map_state(struct tr_seat *seat, const char *path, uint64_t serial, in
 
 static void zero_slot(struct tr_state *state, unsigned s)
 {
+	uint64_t used_bytes = 0;
+
 	for (unsigned d = 0; d < TR_DEVICES_MAX; d++) {
-		atomic_store(&state->mem[d][s].used_bytes, 0);
+		used_bytes |= atomic_exchange(&state->mem[d][s].used_bytes, 0);
 		atomic_store(&state->mem[d][s].floor_bytes, 0);
 		atomic_store(&state->vtime_ns[d][s], 0);
 	}
 	atomic_store(&state->slots[s].contexts, 0);
 	atomic_store(&state->slots[s].pinned_bytes, 0);
 	atomic_store(&state->slots[s].tag, 0);
+	/* The driver may be slower than we: for a moment it still holds what is free here. */
+	if (used_bytes)
+		atomic_store(&state->reaped_ns, tr_clock_ns());
 }
 
 /* Field 22 of /proc/self/stat, or 0. The name (field 2) may hold blanks and brackets: start

@@ -1,0 +1,336 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "objects.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "lock.h"
+
+#define SHARDS        32u
+#define SHARD_BITS    5u
+#define FIRST_ENTRIES 32u  /* in the library's own data: most processes need no mapping */
+#define NEXT_ENTRIES  256u /* the first mapping: one page */
+
+/*
+ * word: bytes/512 : 39 | device : 4 | kind : 4 | owner : 16 | 0. A kind is never 0, so an
+ * empty place is a word of 0. Linear probing; removal moves later entries back, so there
+ * are no tombstones and a table that has been busy for a year is as fast as a new one.
+ */
+struct entry {
+	uint64_t key, word;
+};
+
+struct shard {
+	struct tr_lock lock;
+	uint32_t size;     /* places, a power of two; 0: still the first ones */
+	uint32_t live;     /* entries */
+	uint32_t reserved; /* room of entries that were taken and may come back */
+	struct entry *entries;
+	uint8_t pad[40];
+};
+_Static_assert(sizeof(struct shard) == 64, "one cache line each");
+
+static struct shard shards[SHARDS] __attribute__((aligned(64)));
+static struct entry first[SHARDS][FIRST_ENTRIES];
+
+static _Atomic(CUcontext) contexts[512]; /* number - 1 -> context */
+static atomic_uint contexts_used;
+
+#define KIND_SHIFT  17u
+#define DEV_SHIFT   21u
+#define BYTES_SHIFT 25u
+
+static uint64_t pack(const struct tr_object *object)
+{
+	uint64_t amount = object->kind == TR_KIND_HANDLE ? object->bytes
+							 : object->bytes / TR_UNIT_BYTES;
+
+	return amount << BYTES_SHIFT | (uint64_t)object->dev.at << DEV_SHIFT |
+	       (uint64_t)object->kind << KIND_SHIFT | (uint64_t)object->owner << 1;
+}
+
+static enum tr_kind kind_of(uint64_t word)
+{
+	return (enum tr_kind)(word >> KIND_SHIFT & 15);
+}
+
+static struct tr_object unpack(uint64_t word)
+{
+	struct tr_object object = {
+		.bytes = word >> BYTES_SHIFT,
+		.kind = kind_of(word),
+		.dev = { (uint8_t)(word >> DEV_SHIFT & 15) },
+		.owner = (uint16_t)(word >> 1),
+	};
+
+	if (object.kind != TR_KIND_HANDLE)
+		object.bytes *= TR_UNIT_BYTES;
+	return object;
+}
+
+/* Handles and pointers may be equal numbers: each name space is a table of its own. */
+static uint64_t space_of(enum tr_kind kind)
+{
+	return kind == TR_KIND_POOLED ? TR_KIND_MEMORY : kind;
+}
+
+static uint64_t hash_of(uint64_t key, enum tr_kind kind)
+{
+	uint64_t h = (key ^ space_of(kind) << 56) * UINT64_C(0x9e3779b97f4a7c15);
+
+	h ^= h >> 29;
+	return h * UINT64_C(0xbf58476d1ce4e5b9);
+}
+
+static struct shard *shard_of(uint64_t hash)
+{
+	return &shards[hash >> (64 - SHARD_BITS)];
+}
+
+static struct shard *lock_shard(uint64_t hash)
+{
+	struct shard *shard = shard_of(hash);
+
+	tr_lock(&shard->lock);
+	if (!shard->size) {
+		shard->entries = first[shard - shards];
+		shard->size = FIRST_ENTRIES;
+	}
+	return shard;
+}
+
+static uint32_t home_of(const struct shard *shard, uint64_t hash)
+{
+	return (uint32_t)(hash >> 16) & (shard->size - 1);
+}
+
+/* The place of KEY, or the empty one where it would go. There always is an empty one. */
+static struct entry *place_of(const struct shard *shard, uint64_t key, enum tr_kind kind,
+			      uint64_t hash)
+{
+	uint32_t mask = shard->size - 1, at = home_of(shard, hash);
+
+	for (;; at = (at + 1) & mask) {
+		struct entry *entry = &shard->entries[at];
+
+		if (!entry->word)
+			return entry;
+		if (entry->key == key && space_of(kind_of(entry->word)) == space_of(kind))
+			return entry;
+	}
+}
+
+static void unmap_entries(const struct shard *shard, struct entry *entries, uint32_t size)
+{
+	if (entries != first[shard - shards])
+		(void)munmap(entries, size * sizeof(*entries));
+}
+
+/* Moves the shard to SIZE places, a power of two that holds what it has. */
+static int resize(struct shard *shard, uint32_t size)
+{
+	struct entry *old = shard->entries;
+	uint32_t old_size = shard->size;
+	void *map = mmap(NULL, size * sizeof(*old), PROT_READ | PROT_WRITE,
+			 MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (map == MAP_FAILED)
+		return -ENOMEM;
+	shard->entries = map;
+	shard->size = size;
+	for (uint32_t i = 0; i < old_size; i++) {
+		enum tr_kind kind = kind_of(old[i].word);
+
+		if (old[i].word)
+			*place_of(shard, old[i].key, kind,
+				  hash_of(old[i].key, kind)) = old[i];
+	}
+	unmap_entries(shard, old, old_size);
+	return 0;
+}
+
+/* Room for one more, at three quarters full at most. */
+static int make_room(struct shard *shard)
+{
+	uint64_t after = (uint64_t)shard->live + shard->reserved + 1;
+
+	if (after * 4 <= (uint64_t)shard->size * 3)
+		return 0;
+	if (shard->size >= UINT32_C(1) << 30)
+		return -ENOMEM;
+	return resize(shard, shard->size < NEXT_ENTRIES ? NEXT_ENTRIES : shard->size * 2);
+}
+
+/* Memory follows the number of live allocations downwards too. No room: it stays. */
+static void release_room(struct shard *shard)
+{
+	if (shard->size > NEXT_ENTRIES &&
+	    ((uint64_t)shard->live + shard->reserved) * 8 < shard->size)
+		(void)resize(shard, shard->size / 2);
+}
+
+/* Empties PLACE and moves back what probed past it. */
+static void remove_at(struct shard *shard, struct entry *place)
+{
+	uint32_t mask = shard->size - 1, hole = (uint32_t)(place - shard->entries);
+
+	for (uint32_t at = (hole + 1) & mask; shard->entries[at].word;
+	     at = (at + 1) & mask) {
+		const struct entry *e = &shard->entries[at];
+		uint32_t home = home_of(shard, hash_of(e->key, kind_of(e->word)));
+
+		/* It may move when its home is not between the hole and where it stands. */
+		if (((at - home) & mask) >= ((at - hole) & mask)) {
+			shard->entries[hole] = *e;
+			hole = at;
+		}
+	}
+	shard->entries[hole].word = 0;
+	shard->live--;
+}
+
+int tr_objects_put(uint64_t key, const struct tr_object *object, struct tr_object *old)
+{
+	uint64_t hash = hash_of(key, object->kind);
+	struct shard *shard = lock_shard(hash);
+	struct entry *place;
+	int r = make_room(shard);
+
+	if (object->kind != TR_KIND_HANDLE && object->bytes >= TR_BYTES_MAX)
+		r = -ENOMEM;
+	if (r == 0) {
+		place = place_of(shard, key, object->kind, hash);
+		if (place->word) {
+			*old = unpack(place->word);
+			r = 1;
+		} else {
+			shard->live++;
+		}
+		*place = (struct entry){ key, pack(object) };
+	}
+	tr_unlock(&shard->lock);
+	return r;
+}
+
+bool tr_objects_find(uint64_t key, enum tr_kind kind, struct tr_object *out)
+{
+	uint64_t hash = hash_of(key, kind);
+	struct shard *shard = lock_shard(hash);
+	uint64_t word = place_of(shard, key, kind, hash)->word;
+
+	tr_unlock(&shard->lock);
+	*out = unpack(word);
+	return word != 0;
+}
+
+bool tr_objects_take(uint64_t key, enum tr_kind kind, struct tr_object *out)
+{
+	uint64_t hash = hash_of(key, kind);
+	struct shard *shard = lock_shard(hash);
+	struct entry *place = place_of(shard, key, kind, hash);
+	bool found = place->word != 0;
+
+	if (found) {
+		*out = unpack(place->word);
+		remove_at(shard, place);
+		shard->reserved++;
+	}
+	tr_unlock(&shard->lock);
+	return found;
+}
+
+void tr_objects_put_back(uint64_t key, const struct tr_object *object)
+{
+	uint64_t hash = hash_of(key, object->kind);
+	struct shard *shard = lock_shard(hash);
+	struct entry *place = place_of(shard, key, object->kind, hash);
+
+	shard->reserved--;
+	if (!place->word)
+		shard->live++;
+	*place = (struct entry){ key, pack(object) };
+	tr_unlock(&shard->lock);
+}
+
+void tr_objects_drop(uint64_t key, enum tr_kind kind)
+{
+	struct shard *shard = lock_shard(hash_of(key, kind));
+
+	shard->reserved--;
+	release_room(shard);
+	tr_unlock(&shard->lock);
+}
+
+void tr_objects_sweep(bool (*doomed)(uint64_t key, const struct tr_object *object,
+				     void *arg),
+		      void *arg)
+{
+	for (uint64_t s = 0; s < SHARDS; s++) {
+		struct shard *shard = lock_shard(s << (64 - SHARD_BITS));
+
+		for (uint32_t at = 0; at < shard->size;) {
+			struct entry *entry = &shard->entries[at];
+			struct tr_object object = unpack(entry->word);
+
+			/* After a removal another entry may stand here. */
+			if (entry->word && doomed(entry->key, &object, arg))
+				remove_at(shard, entry);
+			else
+				at++;
+		}
+		release_room(shard);
+		tr_unlock(&shard->lock);
+	}
+}
+
+uint16_t tr_context_find(CUcontext ctx)
+{
+	unsigned used = atomic_load_explicit(&contexts_used, memory_order_acquire);
+
+	for (unsigned i = 0; ctx && i < used; i++)
+		if (atomic_load_explicit(&contexts[i], memory_order_relaxed) == ctx)
+			return (uint16_t)(i + 1);
+	return 0;
+}
+
+uint16_t tr_context_number(CUcontext ctx)
+{
+	unsigned used, size = sizeof(contexts) / sizeof(*contexts);
+	uint16_t known = tr_context_find(ctx);
+
+	if (known || !ctx)
+		return known;
+	for (unsigned i = 0; i < size; i++) {
+		CUcontext seen = NULL;
+
+		if (!atomic_compare_exchange_strong(&contexts[i], &seen, ctx) &&
+		    seen != ctx)
+			continue;
+		used = atomic_load(&contexts_used);
+		while (used < i + 1 &&
+		       !atomic_compare_exchange_weak(&contexts_used, &used, i + 1))
+			;
+		return (uint16_t)(i + 1);
+	}
+	return 0;
+}
+
+void tr_context_retire(uint16_t number)
+{
+	if (number)
+		atomic_store(&contexts[number - 1], NULL);
+}
+
+void tr_table_forget(void)
+{
+	for (unsigned s = 0; s < SHARDS; s++) {
+		if (shards[s].size)
+			unmap_entries(&shards[s], shards[s].entries, shards[s].size);
+		shards[s] = (struct shard){ 0 };
+	}
+	memset(first, 0, sizeof(first));
+	for (unsigned i = 0; i < atomic_load(&contexts_used); i++)
+		atomic_store(&contexts[i], NULL);
+	atomic_store(&contexts_used, 0);
+}

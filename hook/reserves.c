@@ -1,0 +1,468 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "reserves.h"
+
+#include <errno.h>
+#include <string.h>
+#include <time.h>
+
+#include "lock.h"
+#include "rt/sat.h"
+
+#define LOOK_NS UINT64_C(100000000) /* how old a reading may be when nothing else asks */
+
+enum life {
+	LIFE_NONE,
+	LIFE_POOL,
+	LIFE_GRAPHS,
+	LIFE_LEAVING, /* cuMemPoolDestroy is under way, or done while allocations live */
+};
+
+struct tr_reserve {
+	struct tr_lock lock;
+	atomic_uint life;
+	_Atomic(CUmemoryPool) pool;
+	CUdevice ordinal;
+	tr_dev dev;
+	bool is_unreadable;     /* the driver does not tell (11.2): charge one by one */
+	_Atomic(CUstream) last; /* memory freed on one stream need not serve another */
+	_Atomic int64_t used;   /* given to the application; an estimate between readings */
+	_Atomic uint64_t charged; /* of the ledger: what was reserved when last read */
+	_Atomic int64_t live;     /* allocations; a destroyed pool waits for them */
+	_Atomic uint64_t read_ns;
+	atomic_uint tickets; /* readings begun */
+	unsigned applied;    /* the latest of them that is in `charged`; under the lock */
+};
+
+static struct tr_reserve pools[TR_POOLS_MAX];
+static struct tr_reserve graphs[TR_ORDINALS_MAX];
+static atomic_uint pools_used;
+static struct tr_lock registry; /* for making pools known */
+static _Atomic(struct tr_reserve *) current[TR_ORDINALS_MAX];
+static _Atomic bool has_default[TR_ORDINALS_MAX];
+
+static uint64_t coarse_ns(void)
+{
+	struct timespec now;
+
+	(void)clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+	return (uint64_t)now.tv_sec * UINT64_C(1000000000) + (uint64_t)now.tv_nsec;
+}
+
+/* Reading an attribute or trimming must not count as a forbidden call of a capture. */
+static CUstreamCaptureMode relax(void)
+{
+	CUstreamCaptureMode mode = CU_STREAM_CAPTURE_MODE_RELAXED;
+
+	if (tr_real.cuThreadExchangeStreamCaptureMode)
+		(void)tr_real.cuThreadExchangeStreamCaptureMode(&mode);
+	return mode;
+}
+
+static void restore(CUstreamCaptureMode mode)
+{
+	if (tr_real.cuThreadExchangeStreamCaptureMode)
+		(void)tr_real.cuThreadExchangeStreamCaptureMode(&mode);
+}
+
+static CUresult read_pool(CUmemoryPool pool, uint64_t *reserved, uint64_t *used)
+{
+	cuuint64_t value = 0;
+	CUresult res;
+
+	if (!tr_real.cuMemPoolGetAttribute)
+		return CUDA_ERROR_NOT_SUPPORTED;
+	res = tr_real.cuMemPoolGetAttribute(pool, CU_MEMPOOL_ATTR_RESERVED_MEM_CURRENT,
+					    &value);
+	if (res != CUDA_SUCCESS)
+		return res;
+	*reserved = value;
+	res = tr_real.cuMemPoolGetAttribute(pool, CU_MEMPOOL_ATTR_USED_MEM_CURRENT, &value);
+	*used = value;
+	return res;
+}
+
+static CUresult read_graphs(CUdevice ordinal, uint64_t *reserved, uint64_t *used)
+{
+	cuuint64_t value = 0;
+	CUresult res;
+
+	if (!tr_real.cuDeviceGetGraphMemAttribute)
+		return CUDA_ERROR_NOT_SUPPORTED;
+	res = tr_real.cuDeviceGetGraphMemAttribute(
+		ordinal, CU_GRAPH_MEM_ATTR_RESERVED_MEM_CURRENT, &value);
+	if (res != CUDA_SUCCESS)
+		return res;
+	*reserved = value;
+	res = tr_real.cuDeviceGetGraphMemAttribute(
+		ordinal, CU_GRAPH_MEM_ATTR_USED_MEM_CURRENT, &value);
+	*used = value;
+	return res;
+}
+
+static CUresult read_driver(struct tr_reserve *reserve, uint64_t *reserved, uint64_t *used)
+{
+	if (atomic_load(&reserve->life) == LIFE_GRAPHS)
+		return read_graphs(reserve->ordinal, reserved, used);
+	return read_pool(atomic_load(&reserve->pool), reserved, used);
+}
+
+/*
+ * Brings the ledger from what was last read to what is reserved now. CHARGE is a
+ * reservation that its caller made for growth; it is spent here. Two threads may read in
+ * one order and come here in the other: the reading that began last decides, because it
+ * cannot have missed what the other saw.
+ */
+static CUresult settle(struct tr_reserve *reserve, struct tr_charge *charge)
+{
+	unsigned ticket = atomic_fetch_add(&reserve->tickets, 1) + 1;
+	uint64_t reserved = 0, used = 0, before, had = charge ? charge->bytes : 0;
+	CUresult res = read_driver(reserve, &reserved, &used);
+	bool is_newest;
+
+	if (res != CUDA_SUCCESS)
+		return res;
+	tr_lock(&reserve->lock);
+	before = atomic_load(&reserve->charged);
+	is_newest = (int)(ticket - reserve->applied) > 0 &&
+		    atomic_load(&reserve->life) != LIFE_LEAVING;
+	if (is_newest) {
+		reserve->applied = ticket;
+		atomic_store(&reserve->charged, reserved);
+		atomic_store(&reserve->used, (int64_t)used);
+		atomic_store(&reserve->read_ns, coarse_ns());
+	}
+	tr_unlock(&reserve->lock);
+	if (!is_newest)
+		reserved = before;
+	if (reserved > before && reserved - before > had)
+		tr_ledger_add(&tr_self.ledger, reserve->dev, TR_USED,
+			      reserved - before - had);
+	else if (tr_sat_add(before, had) > reserved)
+		tr_ledger_refund(&tr_self.ledger, reserve->dev, TR_USED,
+				 before + had - reserved);
+	if (charge)
+		charge->bytes = 0;
+	return reserved > tr_sat_add(before, had) ? CUDA_ERROR_OUT_OF_MEMORY : CUDA_SUCCESS;
+}
+
+CUresult tr_reserve_settle(struct tr_reserve *reserve, struct tr_charge *charge)
+{
+	CUresult res = settle(reserve, charge);
+
+	/* The driver took more than was asked for the slice: that is a fact now and
+	 * counted. It is a refusal only where it leads past the limit. */
+	if (res == CUDA_ERROR_OUT_OF_MEMORY &&
+	    tr_ledger_sum(&tr_self.ledger, reserve->dev) > tr_limit_bytes(reserve->dev))
+		return res;
+	return CUDA_SUCCESS;
+}
+
+tr_dev tr_reserve_dev(const struct tr_reserve *reserve)
+{
+	return reserve->dev;
+}
+
+/* ---- pools
+ * ----------------------------------------------------------------------------------- */
+
+static struct tr_reserve *find_known(CUmemoryPool handle)
+{
+	unsigned used = atomic_load_explicit(&pools_used, memory_order_acquire);
+
+	for (unsigned i = 0; i < used; i++)
+		if (atomic_load_explicit(&pools[i].pool, memory_order_relaxed) == handle &&
+		    atomic_load_explicit(&pools[i].life, memory_order_acquire) == LIFE_POOL)
+			return &pools[i];
+	return NULL;
+}
+
+static int add_locked(CUmemoryPool handle, CUdevice ordinal, tr_dev dev)
+{
+	for (unsigned i = 0; i < TR_POOLS_MAX; i++) {
+		struct tr_reserve *pool = &pools[i];
+
+		if (atomic_load(&pool->life) != LIFE_NONE)
+			continue;
+		pool->ordinal = ordinal;
+		pool->dev = dev;
+		pool->is_unreadable = false;
+		pool->applied = atomic_load(&pool->tickets);
+		atomic_store(&pool->last, NULL);
+		atomic_store(&pool->used, 0);
+		atomic_store(&pool->charged, 0);
+		atomic_store(&pool->live, 0);
+		atomic_store(&pool->read_ns, 0);
+		atomic_store(&pool->pool, handle);
+		atomic_store(&pool->life, LIFE_POOL);
+		if (atomic_load(&pools_used) < i + 1)
+			atomic_store(&pools_used, i + 1);
+		return 0;
+	}
+	return -ENOMEM;
+}
+
+int tr_pool_add(CUmemoryPool handle, CUdevice ordinal, tr_dev dev)
+{
+	struct tr_reserve *pool;
+	int r = 0;
+
+	tr_lock(&registry);
+	if (!find_known(handle))
+		r = add_locked(handle, ordinal, dev);
+	tr_unlock(&registry);
+	pool = r == 0 ? find_known(handle) : NULL;
+	if (pool) {
+		CUresult res = settle(pool, NULL);
+
+		pool->is_unreadable = res != CUDA_SUCCESS &&
+				      res != CUDA_ERROR_OUT_OF_MEMORY;
+	}
+	return r;
+}
+
+/* The pools that nobody created: known from the first time that one is met. */
+static void add_default(CUdevice ordinal)
+{
+	CUmemoryPool pool = NULL;
+	tr_dev dev;
+
+	if (atomic_load(&has_default[ordinal]) || !tr_real.cuDeviceGetDefaultMemPool ||
+	    tr_real.cuDeviceGetDefaultMemPool(&pool, ordinal) != CUDA_SUCCESS ||
+	    tr_device_of(ordinal, &dev) != CUDA_SUCCESS)
+		return;
+	if (tr_pool_add(pool, ordinal, dev) == 0)
+		atomic_store(&has_default[ordinal], true);
+}
+
+struct tr_reserve *tr_pool_find(CUmemoryPool handle)
+{
+	struct tr_reserve *pool = find_known(handle);
+	int count = 0;
+
+	if (pool || !handle || !tr_real.cuDeviceGetCount ||
+	    tr_real.cuDeviceGetCount(&count) != CUDA_SUCCESS)
+		return pool;
+	for (int ordinal = 0; ordinal < count && ordinal < (int)TR_ORDINALS_MAX; ordinal++)
+		add_default(ordinal);
+	return find_known(handle);
+}
+
+struct tr_reserve *tr_pool_current(CUdevice ordinal)
+{
+	struct tr_reserve *pool;
+	CUmemoryPool handle = NULL;
+
+	if (ordinal < 0 || ordinal >= (int)TR_ORDINALS_MAX)
+		return NULL;
+	pool = atomic_load_explicit(&current[ordinal], memory_order_acquire);
+	if (pool && atomic_load(&pool->life) == LIFE_POOL)
+		return pool;
+	if (!tr_real.cuDeviceGetMemPool ||
+	    tr_real.cuDeviceGetMemPool(&handle, ordinal) != CUDA_SUCCESS)
+		return NULL;
+	pool = tr_pool_find(handle);
+	atomic_store(&current[ordinal], pool);
+	return pool;
+}
+
+void tr_pool_current_changed(void)
+{
+	for (unsigned i = 0; i < TR_ORDINALS_MAX; i++)
+		atomic_store(&current[i], NULL);
+}
+
+enum tr_pool_plan tr_pool_plan(struct tr_reserve *pool, uint64_t bytes, CUstream stream,
+			       uint64_t *growth)
+{
+	uint64_t charged = atomic_load_explicit(&pool->charged, memory_order_relaxed);
+	int64_t used;
+
+	if (pool->is_unreadable)
+		return TR_UNREADABLE;
+	used = atomic_fetch_add(&pool->used, (int64_t)bytes) + (int64_t)bytes;
+	if (used > 0 && (uint64_t)used > charged) {
+		*growth = (uint64_t)used - charged;
+		return TR_GROW;
+	}
+	if (atomic_load_explicit(&pool->last, memory_order_relaxed) == stream &&
+	    coarse_ns() - atomic_load_explicit(&pool->read_ns, memory_order_relaxed) <
+		    LOOK_NS)
+		return TR_SERVED;
+	atomic_store_explicit(&pool->last, stream, memory_order_relaxed);
+	return TR_LOOK;
+}
+
+void tr_pool_unplan(struct tr_reserve *pool, uint64_t bytes)
+{
+	atomic_fetch_sub(&pool->used, (int64_t)bytes);
+}
+
+void tr_pool_allocated(struct tr_reserve *pool)
+{
+	atomic_fetch_add_explicit(&pool->live, 1, memory_order_relaxed);
+}
+
+uint16_t tr_pool_number(const struct tr_reserve *pool)
+{
+	return (uint16_t)(pool - pools);
+}
+
+/* A destroyed pool whose last allocation has ended: the driver has given everything back.
+ */
+static void retire(struct tr_reserve *pool)
+{
+	unsigned leaving = LIFE_LEAVING;
+	uint64_t charged;
+
+	if (atomic_load(&pool->live) > 0 || atomic_load(&pool->pool))
+		return;
+	charged = atomic_exchange(&pool->charged, 0);
+	if (charged)
+		tr_ledger_refund(&tr_self.ledger, pool->dev, TR_USED, charged);
+	(void)atomic_compare_exchange_strong(&pool->life, &leaving, LIFE_NONE);
+}
+
+void tr_pool_returned(uint16_t number, uint64_t bytes)
+{
+	struct tr_reserve *pool = &pools[number % TR_POOLS_MAX];
+
+	atomic_fetch_sub_explicit(&pool->used, (int64_t)bytes, memory_order_relaxed);
+	atomic_fetch_sub(&pool->live, 1);
+	if (atomic_load_explicit(&pool->life, memory_order_relaxed) == LIFE_LEAVING)
+		retire(pool);
+}
+
+struct tr_reserve *tr_pool_destroy_begin(CUmemoryPool handle)
+{
+	struct tr_reserve *pool = find_known(handle);
+
+	/* The driver may give the same handle to a new pool at once. */
+	if (pool) {
+		(void)settle(pool, NULL);
+		atomic_store(&pool->life, LIFE_LEAVING);
+	}
+	return pool;
+}
+
+void tr_pool_destroy_end(struct tr_reserve *pool, bool is_destroyed)
+{
+	if (!pool)
+		return;
+	if (!is_destroyed) {
+		atomic_store(&pool->life, LIFE_POOL);
+		return;
+	}
+	tr_pool_current_changed();
+	atomic_store(&pool->pool, NULL);
+	retire(pool);
+}
+
+/* ---- graphs
+ * ---------------------------------------------------------------------------------- */
+
+struct tr_reserve *tr_graph_reserve(CUdevice ordinal)
+{
+	struct tr_reserve *reserve;
+	tr_dev dev;
+
+	if (ordinal < 0 || ordinal >= (int)TR_ORDINALS_MAX)
+		return NULL;
+	reserve = &graphs[ordinal];
+	if (atomic_load(&reserve->life) == LIFE_GRAPHS)
+		return reserve;
+	if (tr_device_of(ordinal, &dev) != CUDA_SUCCESS)
+		return NULL;
+	tr_lock(&registry);
+	reserve->ordinal = ordinal;
+	reserve->dev = dev;
+	atomic_store(&reserve->life, LIFE_GRAPHS);
+	tr_unlock(&registry);
+	return reserve;
+}
+
+uint64_t tr_graph_growth(struct tr_reserve *reserve, uint64_t bytes)
+{
+	uint64_t reserved = 0, used = 0;
+
+	if (read_graphs(reserve->ordinal, &reserved, &used) != CUDA_SUCCESS)
+		return bytes;
+	return tr_sat_sub(bytes, tr_sat_sub(reserved, used));
+}
+
+/* ---- all
+ * ------------------------------------------------------------------------------------- */
+
+static void refresh(struct tr_reserve *reserve, bool trim)
+{
+	unsigned life = atomic_load(&reserve->life);
+
+	if (life == LIFE_GRAPHS) {
+		if (trim && tr_real.cuDeviceGraphMemTrim)
+			(void)tr_real.cuDeviceGraphMemTrim(reserve->ordinal);
+	} else if (life == LIFE_POOL) {
+		if (trim && tr_real.cuMemPoolTrimTo)
+			(void)tr_real.cuMemPoolTrimTo(atomic_load(&reserve->pool), 0);
+	} else {
+		return;
+	}
+	(void)settle(reserve, NULL);
+}
+
+static void refresh_all(const tr_dev *only, bool trim)
+{
+	unsigned used = atomic_load(&pools_used);
+	CUstreamCaptureMode mode = relax();
+
+	for (unsigned i = 0; i < used; i++)
+		if (!only || pools[i].dev.at == only->at)
+			refresh(&pools[i], trim);
+	for (unsigned i = 0; i < TR_ORDINALS_MAX; i++)
+		if (!only || graphs[i].dev.at == only->at)
+			refresh(&graphs[i], trim);
+	restore(mode);
+}
+
+static bool has_any(void)
+{
+	if (atomic_load(&pools_used))
+		return true;
+	for (unsigned i = 0; i < TR_ORDINALS_MAX; i++)
+		if (atomic_load(&graphs[i].life) != LIFE_NONE)
+			return true;
+	return false;
+}
+
+void tr_reserves_refresh(tr_dev dev, bool trim)
+{
+	if (has_any())
+		refresh_all(&dev, trim);
+}
+
+void tr_reserves_look(tr_dev dev)
+{
+	static _Atomic uint64_t looked_ns[TR_DEVICES_MAX];
+	uint64_t now;
+
+	if (!has_any())
+		return;
+	now = coarse_ns();
+	if (now - atomic_exchange(&looked_ns[dev.at % TR_DEVICES_MAX], now) >= LOOK_NS)
+		refresh_all(&dev, false);
+}
+
+void tr_reserves_context_gone(void)
+{
+	if (has_any())
+		refresh_all(NULL, false);
+}
+
+void tr_reserves_forget(void)
+{
+	memset(pools, 0, sizeof(pools));
+	memset(graphs, 0, sizeof(graphs));
+	tr_pool_current_changed();
+	for (unsigned i = 0; i < TR_ORDINALS_MAX; i++)
+		atomic_store(&has_default[i], false);
+	atomic_store(&pools_used, 0);
+	tr_unlock(&registry);
+}
