@@ -6,6 +6,7 @@
 #include <stdatomic.h>
 #include <string.h>
 
+#include "queue.h"
 #include "stub.h"
 
 /* Of the driver that no header knows: above every version of the table's future rows. */
@@ -89,6 +90,8 @@ CUresult sim_enter(const char *entry)
 
 	if (atomic_load_explicit(&phase, memory_order_acquire) != PHASE_READY)
 		return CUDA_ERROR_NOT_INITIALIZED;
+	if (sim_queue_in_callback())
+		return CUDA_ERROR_NOT_PERMITTED;
 	fault = rm_fault(entry);
 	return fault < 0 ? CUDA_SUCCESS : (CUresult)fault;
 }

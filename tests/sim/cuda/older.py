@@ -5,8 +5,8 @@
     older.py IN OUT VERSION
 
 VERSION is 12.4 or 12040; `newer` is a driver that no header knows yet. A dynamic symbol that the
-driver of that version lacks is made undefined and hidden, so that neither the loader nor dlsym
-finds it; its address waits in st_size, so that any variant can be made from any other. Which
+driver of that version lacks is made undefined and weak, so that neither the loader nor dlsym
+finds it and no linker asks for it; its address waits in st_size, so that any variant can be made from any other. Which
 symbol came when is in the library's own section .sim_versions.
 """
 import os
@@ -18,7 +18,8 @@ import tempfile
 NEWER = 1 << 30
 # The newest version that headers know; above it only the unknown newer driver has anything.
 KNOWN_BELOW = 14000
-STV_HIDDEN = 2
+STB_GLOBAL = 1
+STB_WEAK = 2
 SECTION = struct.Struct("<IIQQQQIIQQ")
 SYMBOL = struct.Struct("<IBBHQQ")
 
@@ -59,9 +60,9 @@ def patch(image, version):
         hidden = section == 0
         address = length if hidden else value
         if introduced[name] > version:
-            row = (name_at, info, STV_HIDDEN, 0, 0, address)
+            row = (name_at, STB_WEAK << 4 | info & 15, other, 0, 0, address)
         elif hidden:
-            row = (name_at, info, 0, text, address, 0)
+            row = (name_at, STB_GLOBAL << 4 | info & 15, other, text, address, 0)
         else:
             row = (name_at, info, other, section, value, length)
         SYMBOL.pack_into(image, at, *row)

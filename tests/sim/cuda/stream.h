@@ -66,6 +66,12 @@ void sim_capture_unmark(struct sim_capture_mark *mark);
 /* ---- stream.c and event.c offer
  * ------------------------------------------------------------- */
 
+/* What sim_submit does where S does not capture: runs OP now or, where host functions or
+ * waits are pending in S, queues a copy of it behind them (queue.h). */
+CUresult sim_stream_run(struct sim_stream *s, const struct sim_op *op);
+/* Waits until nothing is pending in S: a synchronous call, after its work was submitted. */
+CUresult sim_stream_drain(struct sim_stream *s);
+
 /* Records EVENT as done now: an event record node runs. INVALID_HANDLE for no event. */
 CUresult sim_event_mark_done(CUevent event);
 /* Whether EVENT is a live event: nodes are refused with INVALID_VALUE otherwise. */
