@@ -53,7 +53,7 @@ class Machine:
         self.env = {k: v for k, v in os.environ.items() if not k.startswith(("TRANCHE_", "CUDA_"))}
         self.env.update(LD_LIBRARY_PATH=SIM, TRANCHE_SIM=self.dir, TRANCHE_SIM_GPUS=gpus,
                         TRANCHE_SIM_LINGER_MS="300", TMPDIR=self.dir, HOME=self.dir,
-                        NUMBA_CACHE_DIR=self.dir)
+                        NUMBA_CACHE_DIR=self.dir, CUDA_DEVICE_ORDER="PCI_BUS_ID")
 
     def run(self, *command, timeout_s=120, **kwargs):
         done = subprocess.run(command, env=self.env, timeout=timeout_s, text=True,
@@ -66,6 +66,10 @@ class Machine:
         done = self.run(*command, **kwargs)
         expect(done.returncode == 0, command, "exit status", done.returncode)
         return done.stdout
+
+    def told(self, *command):
+        """The JSON of the last line: libraries may warn before it."""
+        return json.loads(self.output(*command).splitlines()[-1])
 
     @contextlib.contextmanager
     def holder(self, mib):
@@ -91,7 +95,7 @@ class Machine:
 
 def check_nvidia_ml_py(machine):
     need(BIN, "venv.sh")
-    told = json.loads(machine.output(PYTHON, HERE / "nvml_basics.py"))
+    told = machine.told(PYTHON, HERE / "nvml_basics.py")
     h100, other, gaming = told["devices"]
     expect(told["cuda"] == 13050 and told["nvml"] == f"13.{told['driver']}", told["cuda"], told["nvml"])
     expect(h100["name"] == "NVIDIA H100 80GB HBM3" and h100["cc"] == [9, 0], h100)
@@ -117,7 +121,7 @@ def check_nvitop(machine):
     with machine.holder(2048) as pid:
         text = machine.output(BIN / "nvitop", "-1", "--ascii")
     expect(text.count("H100 80GB HBM3") == 2 and "GeForce RTX 4090" in text, text)
-    expect(re.search(rf"\b0\s+{pid}\b.*GiB", text), f"no row of process {pid}:\n{text}")
+    expect(re.search(rf"\b0\s+{pid} C\b.*\b2\d\d\dMiB", text), f"no row of process {pid}:\n{text}")
 
 
 def screen_of(machine, command, is_enough, limit_s=20):
@@ -172,7 +176,7 @@ def check_nvidia_smi(machine):
 
 def check_cuda_bindings(machine):
     need(BIN, "venv.sh")
-    told = json.loads(machine.output(PYTHON, HERE / "alloc.py", "--quiet", "--step-mib", "2048"))
+    told = machine.told(PYTHON, HERE / "alloc.py", "--quiet", "--step-mib", "2048")
     expect(told["name"] == "NVIDIA H100 80GB HBM3" and told["refused"] == "CUDA_ERROR_OUT_OF_MEMORY", told)
     expect(told["free_first"] - told["free_last"] >= told["got_bytes"], told)
     expect(told["free_last"] < 2048 * MIB and told["free_end"] == told["free_first"], told)
@@ -181,10 +185,10 @@ def check_cuda_bindings(machine):
 def check_one_story(machine):
     """What cuda-bindings took is what NVML shows, byte by byte."""
     need(BIN, "venv.sh")
-    idle = json.loads(machine.output(PYTHON, HERE / "nvml_basics.py"))["devices"][0]
+    idle = machine.told(PYTHON, HERE / "nvml_basics.py")["devices"][0]
     with machine.holder(4096) as pid:
-        busy = json.loads(machine.output(PYTHON, HERE / "nvml_basics.py"))["devices"][0]
-    after = json.loads(machine.output(PYTHON, HERE / "nvml_basics.py"))["devices"][0]
+        busy = machine.told(PYTHON, HERE / "nvml_basics.py")["devices"][0]
+    after = machine.told(PYTHON, HERE / "nvml_basics.py")["devices"][0]
     expect(busy["used"] > 4096 * MIB and busy["used"] == idle["free"] - busy["free"], busy)
     expect(busy["compute"] == [{"pid": pid, "bytes": busy["used"]}], busy["compute"], busy["used"])
     expect(busy["compute"] == busy["compute_v2"] and busy["graphics"] == busy["mps"] == [], busy)
@@ -193,7 +197,7 @@ def check_one_story(machine):
 
 def check_numba(machine):
     need(BIN, "venv.sh")
-    told = json.loads(machine.output(PYTHON, HERE / "numba_demo.py"))
+    told = machine.told(PYTHON, HERE / "numba_demo.py")
     expect(told["copies"] == "ok" and told["cc"] == [9, 0] and told["launches"] == 3, told)
     expect(told["total"] - told["free"] >= told["arrays_bytes"], told)
 

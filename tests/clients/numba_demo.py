@@ -16,6 +16,8 @@ from numba import cuda
 from numba.core.errors import NumbaPerformanceWarning
 
 warnings.simplefilter("ignore", NumbaPerformanceWarning)
+# Without nvjitlink (46 MB) it links with the driver, and tells so.
+warnings.filterwarnings("ignore", "cuda.bindings.nvjitlink is not available")
 
 
 @cuda.jit
