@@ -22,14 +22,31 @@
  * untouched.
  */
 
+/* ---- names
+ * ----------------------------------------------------------------------------------- */
+
+/* The body of a row is written under the header's own name. What the library exports under
+ * that name is a jump (exports.S) to whoever is next: the body, another interposer after
+ * us, or the driver. So the body is another symbol for the linker. */
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wredundant-decls"
+#define TR_CALL(symbol, ...) extern __typeof__(symbol) symbol __asm__("tr_hook_" #symbol);
+#include "calls.def"
+#undef TR_CALL
+#pragma GCC diagnostic pop
+
 /* ---- the driver's own functions (route.c fills it before the first hook runs)
  * ---------------- */
 
-/* One pointer per row of calls.def; NULL where this driver has no such function. */
+/* One pointer per row of calls.def and of uses.def (called, not hooked); NULL where this
+ * driver has no such function. */
 struct tr_real {
 #define TR_CALL(symbol, ...) __typeof__(symbol) *symbol;
 #include "calls.def"
 #undef TR_CALL
+#define TR_USE(symbol) __typeof__(symbol) *symbol;
+#include "uses.def"
+#undef TR_USE
 };
 extern struct tr_real tr_real;
 
@@ -49,26 +66,14 @@ void tr_leave(void);
 /* ---- this process
  * ---------------------------------------------------------------------------- */
 
-#define TR_ORDINALS_MAX 64 /* CUDA ordinals looked at */
-
-struct tr_ordinal {
-	bool is_known; /* its UUID has been read */
-	bool is_named; /* the page names it, or limits come from the environment alone */
-	tr_dev dev;
-	uint64_t env_limit_bytes; /* TR_UNLIMITED: none */
-	char uuid[48];
-};
-
 struct tr_self {
 	bool has_page, has_env; /* where limits come from; neither: transparent */
 	bool is_refused;        /* fail closed: cuInit answers CUDA_ERROR_NOT_PERMITTED */
-	struct tr_page page;
-	struct tr_seat seat;
+	struct tr_page page;    /* these two: constant from the first routed name on */
+	struct tr_seat seat;    /* these two: constant while tr_enter() says true */
 	struct tr_ledger ledger;
-	int ordinal_count;
-	struct tr_ordinal ordinals[TR_ORDINALS_MAX];
 };
-extern struct tr_self tr_self; /* constant after the attachment is complete */
+extern struct tr_self tr_self;
 
 /* The device of the calling thread's current context, or of an ordinal. The driver's error
  * where there is none; CUDA_ERROR_NOT_PERMITTED for a device that the page does not name.
@@ -109,5 +114,6 @@ void tr_charge_refund(struct tr_charge *charge);
 void tr_objects_context_gone(CUcontext ctx);
 /* A fork child starts anew: forget everything (the tables are of another process). */
 void tr_objects_forget(void);
+void tr_contexts_forget(void); /* context_calls.c */
 
 #endif /* TR_HOOK_H */

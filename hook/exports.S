@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What programs linked with -lcuda or -lnvidia-ml find under the rows' names: a jump through one
+ * word each, whose first value leads to tr_export_resolve() (route.c). That decides who is next
+ * and, when it is decided for good, writes the word.
+ */
+#if defined(__x86_64__)
+	.macro EXPORT name
+	.text
+	.globl \name
+	.type \name, @function
+	.balign 16
+\name:
+	endbr64
+	jmp *(tr_export_next + 8 * tr_row)(%rip)
+	.size \name, . - \name
+	.balign 8
+first_\name:
+	movl $tr_row, %r11d
+	jmp resolve
+	.data
+	.quad first_\name
+	.section .data.rel.ro, "aw", @progbits
+	.quad \name
+	.set tr_row, tr_row + 1
+	.endm
+
+	.text
+	.type resolve, @function
+resolve:
+	.cfi_startproc
+	pushq %rbp
+	.cfi_adjust_cfa_offset 8
+	.cfi_rel_offset rbp, 0
+	movq %rsp, %rbp
+	.cfi_def_cfa_register rbp
+	pushq %rdi
+	pushq %rsi
+	pushq %rdx
+	pushq %rcx
+	pushq %r8
+	pushq %r9
+	movl %r11d, %edi
+	.hidden tr_export_resolve
+	call tr_export_resolve
+	popq %r9
+	popq %r8
+	popq %rcx
+	popq %rdx
+	popq %rsi
+	popq %rdi
+	popq %rbp
+	.cfi_def_cfa rsp, 8
+	jmp *%rax
+	.cfi_endproc
+	.size resolve, . - resolve
+#elif defined(__aarch64__)
+	.macro EXPORT name
+	.text
+	.globl \name
+	.type \name, %function
+	.balign 16
+\name:
+	hint 34 /* bti c */
+	adrp x16, tr_export_next
+	add x16, x16, :lo12:tr_export_next
+	ldr x16, [x16, #(8 * tr_row)]
+	br x16
+	.size \name, . - \name
+first_\name:
+	mov w17, #tr_row
+	b resolve
+	.data
+	.quad first_\name
+	.section .data.rel.ro, "aw", %progbits
+	.quad \name
+	.set tr_row, tr_row + 1
+	.endm
+
+	.text
+	.type resolve, %function
+resolve:
+	.cfi_startproc
+	stp x29, x30, [sp, #-96]!
+	.cfi_adjust_cfa_offset 96
+	.cfi_rel_offset 29, 0
+	.cfi_rel_offset 30, 8
+	mov x29, sp
+	stp x0, x1, [sp, #16]
+	stp x2, x3, [sp, #32]
+	stp x4, x5, [sp, #48]
+	stp x6, x7, [sp, #64]
+	str x8, [sp, #80]
+	mov w0, w17
+	.hidden tr_export_resolve
+	bl tr_export_resolve
+	mov x16, x0
+	ldp x0, x1, [sp, #16]
+	ldp x2, x3, [sp, #32]
+	ldp x4, x5, [sp, #48]
+	ldp x6, x7, [sp, #64]
+	ldr x8, [sp, #80]
+	ldp x29, x30, [sp], #96
+	.cfi_adjust_cfa_offset -96
+	.cfi_restore 29
+	.cfi_restore 30
+	br x16
+	.cfi_endproc
+	.size resolve, . - resolve
+#endif
+
+	.set tr_row, 0
+	.data
+	.balign 8
+	.globl tr_export_next
+	.hidden tr_export_next
+tr_export_next:
+	.section .data.rel.ro, "aw", %progbits
+	.balign 8
+	.globl tr_export
+	.hidden tr_export
+tr_export:
+
+#define TR_CALL(symbol, ...) EXPORT symbol ;
+#include "calls.def"
+#include "nvml_calls.def"
+
+	.section .note.GNU-stack, "", %progbits

@@ -1,0 +1,400 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "route.h"
+
+#include <errno.h>
+#include <stdatomic.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include "attach.h"
+#include "hook.h"
+#include "nvml_hook.h"
+#include "tr_elf.h"
+
+struct tr_real tr_real;
+struct tr_nvml tr_nvml;
+
+/* ---- rows
+ * ------------------------------------------------------------------------------------ */
+
+enum family { DRIVER, NVML, FAMILY_COUNT };
+
+enum {
+#define TR_CALL(symbol, ...) ROW_##symbol,
+#include "calls.def"
+	CUDA_ROW_COUNT,
+	LAST_CUDA_ROW = CUDA_ROW_COUNT - 1,
+#include "nvml_calls.def"
+#undef TR_CALL
+	ROW_COUNT
+};
+
+struct row {
+	const char *name;
+	void (*hook)(void);
+	void *real; /* the word in tr_real or tr_nvml */
+	enum family family;
+};
+
+/* Hooks of every signature in one table: compared and handed out as addresses, never
+ * called. */
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wcast-function-type"
+static const struct row rows[ROW_COUNT] = {
+#define TR_CALL(symbol, ...) { #symbol, (void (*)(void))symbol, &tr_real.symbol, DRIVER },
+#include "calls.def"
+#undef TR_CALL
+#define TR_CALL(symbol) { #symbol, (void (*)(void))symbol, &tr_nvml.symbol, NVML },
+#include "nvml_calls.def"
+#undef TR_CALL
+};
+#pragma GCC diagnostic pop
+
+/* What is called and not hooked. */
+static const struct use {
+	const char *name;
+	void *real;
+	enum family family;
+} uses[] = {
+#define TR_USE(symbol) { #symbol, &tr_real.symbol, DRIVER },
+#include "uses.def"
+#undef TR_USE
+	{ "nvmlDeviceGetUUID", &tr_nvml.nvmlDeviceGetUUID, NVML },
+	{ "nvmlDeviceGetIndex", &tr_nvml.nvmlDeviceGetIndex, NVML },
+};
+
+/* The columns by which cuGetProcAddress knows a row. */
+static const struct column {
+	const char *base;
+	int version;
+	bool is_per_thread;
+} columns[CUDA_ROW_COUNT] = {
+#define TR_CALL(symbol, base, version, per_thread) { #base, version, per_thread },
+#include "calls.def"
+#undef TR_CALL
+};
+
+extern void *const tr_export[ROW_COUNT]; /* exports.S */
+extern _Atomic(void *) tr_export_next[ROW_COUNT];
+void *tr_export_resolve(unsigned row);
+
+int tr_row_find(const char *name)
+{
+	int i;
+
+	for (i = 0; i < ROW_COUNT; i++)
+		if (strcmp(rows[i].name, name) == 0)
+			return i;
+	return -1;
+}
+
+void *tr_row_export(int row)
+{
+	return tr_export[row];
+}
+
+static void *hook_of(int row)
+{
+	void *hook;
+
+	memcpy(&hook, &rows[row].hook, sizeof(hook));
+	return hook;
+}
+
+/* The words of tr_real are written again and again with the same values, by any thread. */
+static void *real_of(int row)
+{
+	void *real;
+
+	__atomic_load((void **)rows[row].real, &real, __ATOMIC_RELAXED);
+	return real;
+}
+
+/* ---- the two libraries
+ * ----------------------------------------------------------------------- */
+
+/* A library is bound when its first pointer is met. All threads that bind it find the same,
+ * so none waits for another. */
+static struct bound {
+	_Atomic uintptr_t base; /* 0: not yet; written last */
+	_Atomic(const ElfW(Dyn) *) dyn;
+	_Atomic bool has_aliases; /* the second column is filled */
+	_Atomic(void *)
+		alias[CUDA_ROW_COUNT]; /* what cuGetProcAddress gives, where it differs */
+} bound[FAMILY_COUNT];
+
+static const char *const sonames[FAMILY_COUNT] = { "libcuda.so.1", "libnvidia-ml.so.1" };
+
+/* Under another soname, the functions that an interposer has no reason to have all of. */
+static const char *const marks[FAMILY_COUNT][4] = {
+	{ "cuInit", "cuDriverGetVersion", "cuDeviceGetCount", "cuCtxSynchronize" },
+	{ "nvmlInit_v2", "nvmlSystemGetDriverVersion", "nvmlDeviceGetCount_v2",
+	  "nvmlDeviceGetHandleByIndex_v2" },
+};
+
+static bool is_family(const struct tr_elf *object, enum family family)
+{
+	unsigned i;
+
+	if (object->dyn == _DYNAMIC)
+		return false;
+	if (strcmp(object->soname, sonames[family]) == 0)
+		return true;
+	for (i = 0; i < 4; i++)
+		if (!tr_elf_symbol(object, marks[family][i]))
+			return false;
+	return true;
+}
+
+static bool is_bound_to(enum family family, const struct tr_elf *object)
+{
+	return atomic_load_explicit(&bound[family].base, memory_order_acquire) ==
+		       object->base &&
+	       atomic_load_explicit(&bound[family].dyn, memory_order_relaxed) ==
+		       object->dyn;
+}
+
+static void fill(void *word, const struct tr_elf *object, const char *name)
+{
+	void *value = tr_elf_symbol(object, name);
+
+	__atomic_store((void **)word, &value, __ATOMIC_RELAXED);
+}
+
+/* Makes OBJECT the library that rows of FAMILY lead to. False when another one is and still
+ * lives (a second driver, of dlmopen): its pointers stay as they are. */
+static bool bind(enum family family, const struct tr_elf *object)
+{
+	struct bound *b = &bound[family];
+	uintptr_t base = atomic_load_explicit(&b->base, memory_order_acquire);
+	unsigned i;
+
+	if (is_bound_to(family, object))
+		return true;
+	if (base &&
+	    tr_elf_is_loaded(base, atomic_load_explicit(&b->dyn, memory_order_relaxed)))
+		return false;
+	for (i = 0; i < ROW_COUNT; i++)
+		if (rows[i].family == family)
+			fill(rows[i].real, object, rows[i].name);
+	for (i = 0; i < sizeof(uses) / sizeof(uses[0]); i++)
+		if (uses[i].family == family)
+			fill(uses[i].real, object, uses[i].name);
+	atomic_store_explicit(&b->has_aliases, false, memory_order_relaxed);
+	atomic_store_explicit(&b->dyn, object->dyn, memory_order_relaxed);
+	atomic_store_explicit(&b->base, object->base, memory_order_release);
+	return true;
+}
+
+static void *symbol_of(enum family family, const char *name)
+{
+	uintptr_t base = atomic_load_explicit(&bound[family].base, memory_order_acquire);
+	struct tr_elf object;
+
+	if (!base ||
+	    !tr_elf_read(&object, base,
+			 atomic_load_explicit(&bound[family].dyn, memory_order_relaxed)))
+		return NULL;
+	return tr_elf_symbol(&object, name);
+}
+
+void *tr_driver_symbol(const char *name)
+{
+	return symbol_of(DRIVER, name);
+}
+
+void *tr_nvml_symbol(const char *name)
+{
+	return symbol_of(NVML, name);
+}
+
+/* ---- exchanging
+ * ------------------------------------------------------------------------------ */
+
+static int row_of_pointer(const void *pointer)
+{
+	int i;
+
+	for (i = 0; i < ROW_COUNT; i++)
+		if (real_of(i) == pointer)
+			return i;
+	return -1;
+}
+
+static bool learn(const void *pointer)
+{
+	struct tr_elf object;
+	void *handle;
+	int family;
+
+	if (!tr_elf_of(pointer, &object, &handle))
+		return false;
+	for (family = 0; family < FAMILY_COUNT; family++)
+		if (is_family(&object, (enum family)family))
+			return bind((enum family)family, &object);
+	return false;
+}
+
+bool tr_route_is_driver(const void *pointer)
+{
+	struct tr_elf object;
+	void *handle;
+
+	return tr_elf_of(pointer, &object, &handle) &&
+	       (is_family(&object, DRIVER) || is_family(&object, NVML));
+}
+
+void *tr_route_exchange(void *pointer)
+{
+	int saved_errno = errno;
+	int row = row_of_pointer(pointer);
+
+	if (row < 0 && learn(pointer))
+		row = row_of_pointer(pointer);
+	if (row >= 0 && tr_attach_is_active())
+		pointer = hook_of(row);
+	errno = saved_errno;
+	return pointer;
+}
+
+/* ---- the exports
+ * ----------------------------------------------------------------------------- */
+
+static CUresult no_driver(void)
+{
+	return CUDA_ERROR_NOT_INITIALIZED;
+}
+
+static nvmlReturn_t no_nvml(void)
+{
+	return NVML_ERROR_UNINITIALIZED;
+}
+
+static void *nobody(enum family family)
+{
+	CUresult (*cuda)(void) = no_driver;
+	nvmlReturn_t (*nvml)(void) = no_nvml;
+	void *at;
+
+	if (family == DRIVER)
+		memcpy(&at, &cuda, sizeof(at));
+	else
+		memcpy(&at, &nvml, sizeof(at));
+	return at;
+}
+
+/* Who comes next for a program that bound the export of ROW: another interposer behind us,
+ * whose own look-up of the next one comes through our door; else the hook, or in a
+ * transparent process the driver itself. A driver that is not there yet may come: that is
+ * not written down. */
+void *tr_export_resolve(unsigned row)
+{
+	int saved_errno = errno;
+	enum family family = rows[row].family;
+	struct tr_elf object;
+	void *target = NULL;
+
+	if (tr_elf_next(tr_export[row], rows[row].name, &object, &target) != TR_NEXT_OTHER)
+		target = NULL;
+	if (!target || is_family(&object, family)) {
+		if (!target && tr_elf_named(sonames[family], &object))
+			target = tr_elf_symbol(&object, rows[row].name);
+		if (target)
+			(void)bind(family, &object);
+		if (!target || row_of_pointer(target) < 0)
+			target = real_of((int)row);
+		if (target && tr_attach_is_active())
+			target = hook_of((int)row);
+	}
+	if (target)
+		atomic_store_explicit(&tr_export_next[row], target, memory_order_release);
+	else
+		target = nobody(family);
+	errno = saved_errno;
+	return target;
+}
+
+/* ---- cuGetProcAddress
+ * ------------------------------------------------------------------------ */
+
+static bool is_base(const char *name)
+{
+	int i;
+
+	for (i = 0; i < CUDA_ROW_COUNT; i++)
+		if (strcmp(columns[i].base, name) == 0)
+			return true;
+	return false;
+}
+
+/* What the driver answers for a row's own name, version and stream. Asked only when a
+ * pointer of such a name turned up that dlsym does not give. */
+static void *ask_driver(const struct column *c)
+{
+	cuuint64_t flags = c->is_per_thread ? CU_GET_PROC_ADDRESS_PER_THREAD_DEFAULT_STREAM
+					    : CU_GET_PROC_ADDRESS_LEGACY_STREAM;
+	CUdriverProcAddressQueryResult status;
+	void *found = NULL;
+	CUresult res = CUDA_ERROR_NOT_FOUND;
+
+	if (tr_real.cuGetProcAddress_v2)
+		res = tr_real.cuGetProcAddress_v2(c->base, &found, c->version, flags,
+						  &status);
+	else if (tr_real.cuGetProcAddress)
+		res = tr_real.cuGetProcAddress(c->base, &found, c->version, flags);
+	return res == CUDA_SUCCESS ? found : NULL;
+}
+
+static void fill_aliases(struct bound *b)
+{
+	int i;
+
+	for (i = 0; i < CUDA_ROW_COUNT; i++) {
+		/* A driver without this ABI answers with an older one: that is another
+		 * row's. */
+		void *alias = real_of(i) ? ask_driver(&columns[i]) : NULL;
+
+		if (alias && row_of_pointer(alias) >= 0)
+			alias = NULL;
+		atomic_store_explicit(&b->alias[i], alias, memory_order_relaxed);
+	}
+	atomic_store_explicit(&b->has_aliases, true, memory_order_release);
+}
+
+static void *exchange_proc(const char *symbol, void *pointer)
+{
+	struct bound *b = &bound[DRIVER];
+	int row = row_of_pointer(pointer);
+	int i;
+
+	if (row >= 0)
+		return hook_of(row);
+	if (!symbol || !is_base(symbol))
+		return pointer;
+	if (!atomic_load_explicit(&b->has_aliases, memory_order_acquire))
+		fill_aliases(b);
+	for (i = 0; i < CUDA_ROW_COUNT; i++)
+		if (atomic_load_explicit(&b->alias[i], memory_order_relaxed) == pointer)
+			return hook_of(i);
+	return pointer;
+}
+
+CUresult cuGetProcAddress(const char *symbol, void **pfn, int version, cuuint64_t flags)
+{
+	CUresult res = tr_real.cuGetProcAddress(symbol, pfn, version, flags);
+
+	if (res == CUDA_SUCCESS && pfn && *pfn)
+		*pfn = exchange_proc(symbol, *pfn);
+	return res;
+}
+
+CUresult cuGetProcAddress_v2(const char *symbol, void **pfn, int version, cuuint64_t flags,
+			     CUdriverProcAddressQueryResult *status)
+{
+	CUresult res = tr_real.cuGetProcAddress_v2(symbol, pfn, version, flags, status);
+
+	if (res == CUDA_SUCCESS && pfn && *pfn)
+		*pfn = exchange_proc(symbol, *pfn);
+	return res;
+}
