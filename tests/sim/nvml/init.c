@@ -64,6 +64,27 @@ nvmlReturn_t nv_enter_early(const char *entry)
 	return code < 0 ? NVML_SUCCESS : (nvmlReturn_t)code;
 }
 
+static const struct {
+	const char *function;
+	uint32_t driver_version;
+} since[] = {
+#define NV_SINCE(function, version) { #function, version },
+#include "nvml/since.def"
+#undef NV_SINCE
+};
+
+#define ROWS_SINCE (sizeof(since) / sizeof(since[0]))
+
+/* The rows are in order of version: a driver newer than the last one has everything. */
+static bool driver_has(const char *entry, uint32_t driver_version)
+{
+	for (size_t i = ROWS_SINCE; i-- > 0 && since[i].driver_version > driver_version;) {
+		if (strcmp(since[i].function, entry) == 0)
+			return false;
+	}
+	return true;
+}
+
 nvmlReturn_t nv_enter(const char *entry)
 {
 	nvmlReturn_t r = nv_enter_early(entry);
@@ -72,7 +93,10 @@ nvmlReturn_t nv_enter(const char *entry)
 		return r;
 	if (atomic_load(&init_count) == 0)
 		return NVML_ERROR_UNINITIALIZED;
-	return nv_result(connect_here());
+	r = nv_result(connect_here());
+	if (r == NVML_SUCCESS && !driver_has(entry, rm_machine()->driver_version))
+		return NVML_ERROR_FUNCTION_NOT_FOUND;
+	return r;
 }
 
 nvmlReturn_t nv_enter_device(const char *entry, nvmlDevice_t handle, struct nv_device *out)
