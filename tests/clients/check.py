@@ -128,7 +128,9 @@ def screen_of(machine, command, is_enough, limit_s=20):
     """What COMMAND draws on a terminal until IS_ENOUGH(text), then `q`; its exit status."""
     pid, fd = pty.fork()
     if pid == 0:
-        os.execve(command, [command], dict(machine.env, TERM="xterm-256color"))
+        libraries = DEPS / "debs/root/lib" / f"{os.uname().machine}-linux-gnu"
+        os.execve(command, [command], dict(machine.env, TERM="xterm-256color",
+                                           LD_LIBRARY_PATH=f"{SIM}:{libraries}"))
     import fcntl
     import termios
     fcntl.ioctl(fd, termios.TIOCSWINSZ, struct.pack("HHHH", 50, 160, 0, 0))

@@ -7,8 +7,9 @@ set -eu
 
 root=$(cd "$(dirname "$0")/../.." && pwd)
 out=$root/.deps/debs
-# nvidia-alternative and the rest of its dependencies are the real driver: never unpacked.
-packages='nvtop nvidia-smi'
+# nvtop's one library that a bare Debian lacks comes along. What nvidia-smi depends on is the real
+# driver: never unpacked.
+packages='nvtop libncursesw6 nvidia-smi'
 
 quiet=${1-}
 [ -e "$out/.done" ] && [ "$(cat "$out/.done")" = "$packages" ] && exit 0
