@@ -138,9 +138,9 @@ void sim_client_drop(struct sim_client *client)
 	buried = client;
 }
 
-void sim_watch_ended(struct sim_source *source)
+void sim_watch_ended(struct sim_watch *watch)
 {
-	sim_client_drop(((struct sim_watch *)source)->client);
+	sim_client_drop(watch->client);
 }
 
 void sim_clients_bury(void)

@@ -114,7 +114,8 @@ struct sim_source {
 
 void sim_clients_accept(int listen_fd);
 void sim_client_drop(struct sim_client *client);
-void sim_watch_ended(struct sim_source *watch);
+struct sim_watch;
+void sim_watch_ended(struct sim_watch *watch);
 void sim_clients_bury(void); /* frees what was dropped; after a batch of events */
 struct sim_client *sim_clients_first(void);
 uint32_t sim_clients_count(void);

@@ -193,7 +193,7 @@ static void see_end(const struct epoll_event *e)
 			sim_client_drop(e->data.ptr);
 		break;
 	case SOURCE_WATCH:
-		sim_watch_ended(source);
+		sim_watch_ended(e->data.ptr);
 		break;
 	case SOURCE_EXPORT:
 		sim_export_hung_up(e->data.ptr);
@@ -340,9 +340,6 @@ int main(int argc, char **argv)
 	r = sim_settings_read(&sim_kernel.settings, o.dir, sim_kernel.dir_fd, o.settings);
 	if (r != 0 || o.only_checks)
 		return report(o.is_daemon, r, sim_kernel.settings.why);
-	/* a child of nobody here: the client waits for this process only */
-	if (o.is_daemon && fork() != 0)
-		_exit(0);
 	r = open_machine(&o, why, sizeof(why));
 	if (r == -EALREADY)
 		return report(o.is_daemon, o.is_daemon ? 0 : -EALREADY,

@@ -69,10 +69,12 @@ static int set_gpus(struct sim_settings *s, const char *source, const char *valu
 			char *rest;
 
 			count = strtoul(p, &rest, 10);
-			if (*rest != 'x')
+			if (*rest == 'x') {
+				length -= (size_t)(rest + 1 - p);
+				p = rest + 1;
+			} else {
 				count = 0;
-			else
-				length -= (size_t)(rest + 1 - p), p = rest + 1;
+			}
 		}
 		model = sim_model_find(p, length);
 		if (model < 0 || count == 0 || count > RM_DEVICES_MAX)

@@ -92,6 +92,15 @@ bool rm_is_mine(void)
 	return atomic_load_explicit(&conn.pid, memory_order_acquire) == getpid();
 }
 
+int rm_check_mine(void)
+{
+	pid_t pid = atomic_load_explicit(&conn.pid, memory_order_acquire);
+
+	if (pid == 0)
+		return -ENODEV;
+	return pid == getpid() ? 0 : -ECHILD;
+}
+
 uint64_t rm_cookie(int fd)
 {
 	uint64_t cookie = 0;
@@ -237,15 +246,13 @@ static int call_locked(struct wire_request *req, size_t n, int fd_in,
 int rm_call(struct wire_request *req, size_t n, int fd_in, struct wire_reply *reply,
 	    int *fd_out)
 {
-	pid_t pid = atomic_load_explicit(&conn.pid, memory_order_acquire);
 	int r;
 
 	if (fd_out)
 		*fd_out = -1;
-	if (pid == 0)
-		return -ENODEV;
-	if (pid != getpid())
-		return -ECHILD;
+	r = rm_check_mine();
+	if (r != 0)
+		return r;
 	rm_lock();
 	r = call_locked(req, n, fd_in, reply, fd_out);
 	rm_unlock();
@@ -270,8 +277,9 @@ int rm_backing(uint32_t device)
 
 	if (i > RM_DEVICES_MAX)
 		return -EINVAL;
-	if (!rm_is_mine())
-		return atomic_load(&conn.pid) ? -ECHILD : -ENODEV;
+	r = rm_check_mine();
+	if (r != 0)
+		return r;
 	rm_lock();
 	if (conn.backing_inodes[i] != 0 &&
 	    inode_of(conn.backing_fds[i]) == conn.backing_inodes[i]) {

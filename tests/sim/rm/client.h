@@ -22,6 +22,8 @@ void rm_unlock(void);
 
 /* True when this process, not its parent, is connected. */
 bool rm_is_mine(void);
+/* 0 when it is, -ECHILD when only the parent was, -ENODEV when nobody was. */
+int rm_check_mine(void);
 
 /* Connects to the machine in DIR, starting it when nobody answers. Returns the descriptor
  * after a successful hello, or -errno; a sentence about the failure is in rm_reason(). */

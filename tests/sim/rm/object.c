@@ -195,8 +195,9 @@ int rm_object_add(enum rm_kind kind, uint32_t device, uint64_t handle, uint64_t 
 	bool attached;
 	int r;
 
-	if (!rm_is_mine())
-		return rm_is_open() ? -ECHILD : -ENODEV;
+	r = rm_check_mine();
+	if (r != 0)
+		return r;
 	rm_lock();
 	attached = objects.table && objects.index;
 	rm_unlock();

@@ -223,6 +223,7 @@ struct spawn {
 	char *const *argv;
 	char *const *envp;
 	int ready_fd;
+	char *stacks; /* of the child and of its child */
 };
 
 /* Runs in the address space of the stranger, on a stack of its own, until exec. */
@@ -249,29 +250,41 @@ static int exec_kernel(void *arg)
 	_exit(127);
 }
 
+static char *top_of_stack(struct spawn *s, int which)
+{
+	return s->stacks + (size_t)(which + 1) * SPAWN_STACK_BYTES;
+}
+
+/* Exits after its own child has called exec, which is then nobody's here. */
+static int spawn_orphan(void *arg)
+{
+	struct spawn *s = arg;
+
+	_exit(clone(exec_kernel, top_of_stack(s, 1), CLONE_VM | CLONE_VFORK, s) < 0);
+}
+
 /*
- * clone() like posix_spawn() does: no handlers of the stranger run, and with exit signal 0
- * there is no SIGCHLD and its wait() does not see the child. The kernel process forks once
- * more by itself.
+ * clone() like posix_spawn() does: no handlers of the stranger run. With exit signal 0
+ * there is no SIGCHLD and its wait() does not see the child; exec would bring the signal
+ * back, so the child that the stranger has does not call it.
  */
 static int spawn_kernel(struct spawn *s)
 {
 	sigset_t all, before;
 	int pid, r, status;
-	char *stack;
 
-	stack = mmap(NULL, SPAWN_STACK_BYTES, PROT_READ | PROT_WRITE,
-		     MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
-	if (stack == MAP_FAILED)
+	s->stacks = mmap(NULL, 2 * SPAWN_STACK_BYTES, PROT_READ | PROT_WRITE,
+			 MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
+	if (s->stacks == MAP_FAILED)
 		return -ENOMEM;
 	sigfillset(&all);
 	sigprocmask(SIG_SETMASK, &all, &before);
-	pid = clone(exec_kernel, stack + SPAWN_STACK_BYTES, CLONE_VM | CLONE_VFORK, s);
+	pid = clone(spawn_orphan, top_of_stack(s, 0), CLONE_VM | CLONE_VFORK, s);
 	r = pid < 0 ? -errno : 0;
 	sigprocmask(SIG_SETMASK, &before, NULL);
-	munmap(stack, SPAWN_STACK_BYTES);
 	while (r == 0 && waitpid(pid, &status, __WALL) < 0 && errno == EINTR)
 		;
+	munmap(s->stacks, 2 * SPAWN_STACK_BYTES);
 	return r;
 }
 
