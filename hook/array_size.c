@@ -6,6 +6,7 @@
 /* Tiles of 64 B x 8 rows; what the driver adds to that is at most a page of its own. */
 #define TILE_BYTES 64u
 #define TILE_ROWS  8u
+#define PAGE_BYTES 65536u
 
 enum shape {
 	SHAPE_NONE,
@@ -109,5 +110,5 @@ uint64_t tr_array_bytes_max(const CUDA_ARRAY3D_DESCRIPTOR *desc, unsigned levels
 		if (!is_layered)
 			depth = halve(depth);
 	}
-	return tr_sat_round_up(sum, 512);
+	return tr_sat_round_up(sum, PAGE_BYTES);
 }

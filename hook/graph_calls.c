@@ -155,7 +155,7 @@ static void settle_graph(struct tr_charge *charge, CUdevice ordinal)
 	struct tr_reserve *reserve = tr_graph_reserve(ordinal);
 
 	if (reserve)
-		(void)tr_reserve_settle(reserve, charge);
+		(void)tr_reserve_settle(reserve, charge, UINT64_MAX);
 	tr_charge_refund(charge);
 }
 

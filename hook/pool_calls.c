@@ -123,7 +123,7 @@ static CUresult allocate_growing(const struct order *o, struct tr_reserve *pool,
 	}
 	/* On an unreadable moment the reservation stays: too much until the next reading.
 	 */
-	settled = tr_reserve_settle(pool, &charge);
+	settled = tr_reserve_settle(pool, &charge, bytes);
 	res = keep_pooled(pool, got, bytes);
 	if (res == CUDA_SUCCESS && settled == CUDA_SUCCESS) {
 		*o->out = got;
@@ -283,6 +283,9 @@ static CUresult free_ordered(free_fn real, CUdeviceptr dptr, CUstream stream)
 	tr_release_begin(&release, dptr, TR_KIND_POOLED);
 	res = real(dptr, stream);
 	tr_release_end(&release, res);
+	if (res == CUDA_SUCCESS && release.is_known &&
+	    release.object.kind == TR_KIND_POOLED)
+		tr_pool_freed(release.object.owner, release.object.bytes, stream);
 	tr_leave();
 	return res;
 }
@@ -379,7 +382,7 @@ CUresult cuMemPoolTrimTo(CUmemoryPool pool, size_t minBytesToKeep)
 	res = tr_real.cuMemPoolTrimTo(pool, minBytesToKeep);
 	known = res == CUDA_SUCCESS ? tr_pool_find(pool) : NULL;
 	if (known)
-		(void)tr_reserve_settle(known, NULL);
+		(void)tr_reserve_settle(known, NULL, UINT64_MAX);
 	tr_leave();
 	return res;
 }

@@ -6,9 +6,11 @@
 #include <time.h>
 
 #include "lock.h"
+#include "objects.h"
 #include "rt/sat.h"
 
-#define LOOK_NS UINT64_C(100000000) /* how old a reading may be when nothing else asks */
+#define BLOCK_BYTES (UINT64_C(2) << 20) /* what larger allocations are aligned to */
+#define LOOK_NS     UINT64_C(100000000) /* how old a reading may be when nothing else asks */
 
 enum life {
 	LIFE_NONE,
@@ -28,6 +30,7 @@ struct tr_reserve {
 	_Atomic int64_t used;   /* given to the application; an estimate between readings */
 	_Atomic uint64_t charged; /* of the ledger: what was reserved when last read */
 	_Atomic int64_t live;     /* allocations; a destroyed pool waits for them */
+	_Atomic uint64_t hole;    /* a free piece of the reserve that `last` may have */
 	_Atomic uint64_t read_ns;
 	atomic_uint tickets; /* readings begun */
 	unsigned applied;    /* the latest of them that is in `charged`; under the lock */
@@ -112,7 +115,8 @@ static CUresult read_driver(struct tr_reserve *reserve, uint64_t *reserved, uint
  * one order and come here in the other: the reading that began last decides, because it
  * cannot have missed what the other saw.
  */
-static CUresult settle(struct tr_reserve *reserve, struct tr_charge *charge)
+static CUresult settle(struct tr_reserve *reserve, struct tr_charge *charge,
+		       uint64_t taken_bytes)
 {
 	unsigned ticket = atomic_fetch_add(&reserve->tickets, 1) + 1;
 	uint64_t reserved = 0, used = 0, before, had = charge ? charge->bytes : 0;
@@ -130,6 +134,14 @@ static CUresult settle(struct tr_reserve *reserve, struct tr_charge *charge)
 		atomic_store(&reserve->charged, reserved);
 		atomic_store(&reserve->used, (int64_t)used);
 		atomic_store(&reserve->read_ns, coarse_ns());
+		/* What was added is one piece. What is left of it serves what comes next.
+		 */
+		if (reserved > before)
+			atomic_store(&reserve->hole,
+				     tr_sat_sub(reserved - before,
+						tr_sat_round_up(taken_bytes, BLOCK_BYTES)));
+		else if (reserved < before)
+			atomic_store(&reserve->hole, 0);
 	}
 	tr_unlock(&reserve->lock);
 	if (!is_newest)
@@ -145,9 +157,10 @@ static CUresult settle(struct tr_reserve *reserve, struct tr_charge *charge)
 	return reserved > tr_sat_add(before, had) ? CUDA_ERROR_OUT_OF_MEMORY : CUDA_SUCCESS;
 }
 
-CUresult tr_reserve_settle(struct tr_reserve *reserve, struct tr_charge *charge)
+CUresult tr_reserve_settle(struct tr_reserve *reserve, struct tr_charge *charge,
+			   uint64_t taken_bytes)
 {
-	CUresult res = settle(reserve, charge);
+	CUresult res = settle(reserve, charge, taken_bytes);
 
 	/* The driver took more than was asked for the slice: that is a fact now and
 	 * counted. It is a refusal only where it leads past the limit. */
@@ -191,6 +204,7 @@ static int add_locked(CUmemoryPool handle, CUdevice ordinal, tr_dev dev)
 		atomic_store(&pool->used, 0);
 		atomic_store(&pool->charged, 0);
 		atomic_store(&pool->live, 0);
+		atomic_store(&pool->hole, 0);
 		atomic_store(&pool->read_ns, 0);
 		atomic_store(&pool->pool, handle);
 		atomic_store(&pool->life, LIFE_POOL);
@@ -212,7 +226,7 @@ int tr_pool_add(CUmemoryPool handle, CUdevice ordinal, tr_dev dev)
 	tr_unlock(&registry);
 	pool = r == 0 ? find_known(handle) : NULL;
 	if (pool) {
-		CUresult res = settle(pool, NULL);
+		CUresult res = settle(pool, NULL, UINT64_MAX);
 
 		pool->is_unreadable = res != CUDA_SUCCESS &&
 				      res != CUDA_ERROR_OUT_OF_MEMORY;
@@ -271,6 +285,28 @@ void tr_pool_current_changed(void)
 		atomic_store(&current[i], NULL);
 }
 
+/* Room in the reserve is not enough, it may be in pieces: only a piece that is known to be
+ * free to this stream makes the question unnecessary. */
+static bool is_served(struct tr_reserve *pool, uint64_t bytes, CUstream stream)
+{
+	uint64_t hole = atomic_load_explicit(&pool->hole, memory_order_relaxed);
+
+	if (atomic_load_explicit(&pool->last, memory_order_relaxed) != stream) {
+		atomic_store_explicit(&pool->last, stream, memory_order_relaxed);
+		atomic_store_explicit(&pool->hole, 0, memory_order_relaxed);
+		return false;
+	}
+	if (coarse_ns() - atomic_load_explicit(&pool->read_ns, memory_order_relaxed) >=
+	    LOOK_NS)
+		return false;
+	while (bytes <= hole)
+		if (atomic_compare_exchange_weak(
+			    &pool->hole, &hole,
+			    tr_sat_sub(hole, tr_sat_round_up(bytes, BLOCK_BYTES))))
+			return true;
+	return false;
+}
+
 enum tr_pool_plan tr_pool_plan(struct tr_reserve *pool, uint64_t bytes, CUstream stream,
 			       uint64_t *growth)
 {
@@ -284,11 +320,8 @@ enum tr_pool_plan tr_pool_plan(struct tr_reserve *pool, uint64_t bytes, CUstream
 		*growth = (uint64_t)used - charged;
 		return TR_GROW;
 	}
-	if (atomic_load_explicit(&pool->last, memory_order_relaxed) == stream &&
-	    coarse_ns() - atomic_load_explicit(&pool->read_ns, memory_order_relaxed) <
-		    LOOK_NS)
+	if (is_served(pool, bytes, stream))
 		return TR_SERVED;
-	atomic_store_explicit(&pool->last, stream, memory_order_relaxed);
 	return TR_LOOK;
 }
 
@@ -332,13 +365,22 @@ void tr_pool_returned(uint16_t number, uint64_t bytes)
 		retire(pool);
 }
 
+void tr_pool_freed(uint16_t number, uint64_t bytes, CUstream stream)
+{
+	struct tr_reserve *pool = &pools[number % TR_POOLS_MAX];
+
+	if (atomic_load_explicit(&pool->last, memory_order_relaxed) == stream &&
+	    atomic_load_explicit(&pool->hole, memory_order_relaxed) < bytes)
+		atomic_store_explicit(&pool->hole, bytes, memory_order_relaxed);
+}
+
 struct tr_reserve *tr_pool_destroy_begin(CUmemoryPool handle)
 {
 	struct tr_reserve *pool = find_known(handle);
 
 	/* The driver may give the same handle to a new pool at once. */
 	if (pool) {
-		(void)settle(pool, NULL);
+		(void)settle(pool, NULL, UINT64_MAX);
 		atomic_store(&pool->life, LIFE_LEAVING);
 	}
 	return pool;
@@ -405,7 +447,7 @@ static void refresh(struct tr_reserve *reserve, bool trim)
 	} else {
 		return;
 	}
-	(void)settle(reserve, NULL);
+	(void)settle(reserve, NULL, UINT64_MAX);
 }
 
 static void refresh_all(const tr_dev *only, bool trim)
@@ -450,10 +492,25 @@ void tr_reserves_look(tr_dev dev)
 		refresh_all(&dev, false);
 }
 
+static bool is_of_pool(uint64_t key, const struct tr_object *object, void *arg)
+{
+	(void)key;
+	return object->kind == TR_KIND_POOLED && object->owner == *(const uint16_t *)arg;
+}
+
+/* A primary context takes the allocations of its device's pools with it. */
 void tr_reserves_context_gone(void)
 {
-	if (has_any())
-		refresh_all(NULL, false);
+	if (!has_any())
+		return;
+	refresh_all(NULL, false);
+	for (uint16_t i = 0; i < atomic_load(&pools_used); i++) {
+		if (atomic_load(&pools[i].life) != LIFE_POOL ||
+		    atomic_load(&pools[i].used) || !atomic_load(&pools[i].live))
+			continue;
+		tr_objects_sweep(is_of_pool, &i);
+		atomic_store(&pools[i].live, 0);
+	}
 }
 
 void tr_reserves_forget(void)

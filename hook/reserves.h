@@ -35,7 +35,10 @@ void tr_pool_unplan(struct tr_reserve *pool, uint64_t bytes);
 void tr_pool_allocated(struct tr_reserve *pool);
 /* The driver has been asked for memory under CHARGE: what it reserved in truth is charged
  * now and CHARGE is spent. OUT_OF_MEMORY: that is more than the slice has. */
-CUresult tr_reserve_settle(struct tr_reserve *reserve, struct tr_charge *charge);
+CUresult tr_reserve_settle(struct tr_reserve *reserve, struct tr_charge *charge,
+			   uint64_t taken_bytes);
+/* They were freed on STREAM, which may have them again. */
+void tr_pool_freed(uint16_t number, uint64_t bytes, CUstream stream);
 /* BYTES of the pool numbered NUMBER came back. */
 void tr_pool_returned(uint16_t number, uint64_t bytes);
 uint16_t tr_pool_number(const struct tr_reserve *pool);
