@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "launch.h"
 #include "module.h"
 
 /* How many blocks fit: plain arithmetic of threads, registers and shared memory. */
@@ -28,6 +29,13 @@ static uint32_t blocks_per_sm(const struct sim_function *f, uint32_t threads,
 		n = least(n, l.registers_per_sm / (warp_registers * warps));
 	shared += l.shared_reserved;
 	return shared ? least(n, (uint32_t)(l.shared_per_sm / shared)) : n;
+}
+
+CUresult sim_occupancy(const struct sim_function *f, unsigned threads, size_t dynamic_bytes,
+		       int *out)
+{
+	*out = (int)blocks_per_sm(f, threads, dynamic_bytes);
+	return CUDA_SUCCESS;
 }
 
 static CUresult max_active(int *out, CUfunction func, int threads, size_t dynamic_bytes,
