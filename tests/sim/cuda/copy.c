@@ -8,6 +8,8 @@
 #include <unistd.h>
 
 #include "copy.h"
+#include "mem.h"
+#include "stream.h"
 
 #define MAX_PITCH_BYTES 0x7fffffffu /* CU_DEVICE_ATTRIBUTE_MAX_PITCH of every model */
 
@@ -38,11 +40,8 @@ static bool multiply_add(size_t *sum, size_t a, size_t b)
 	       !__builtin_add_overflow(*sum, product, sum);
 }
 
-/*
- * Whether the first and last byte can be read. A pointer of unknown kind may be freed
- * device memory, which the driver refuses; reading it here would end the process instead.
- */
-static bool can_touch(uintptr_t address, size_t bytes)
+/* Whether the first and last byte can be read. */
+static bool can_read(uintptr_t address, size_t bytes)
 {
 	unsigned char got[2];
 	struct iovec to = { got, sizeof got };
@@ -52,6 +51,23 @@ static bool can_touch(uintptr_t address, size_t bytes)
 
 	return n == 2 ||
 	       (n < 0 && errno != EFAULT); /* forbidden by a sandbox: trust the caller */
+}
+
+/*
+ * A unified pointer outside every live allocation: plain host memory, or something freed,
+ * which the driver refuses and which may not even be mapped here any more.
+ */
+static bool is_plain_host(uintptr_t address, size_t bytes)
+{
+	struct sim_range range;
+	bool device;
+
+	if (sim_mem_find((CUdeviceptr)address, 1, &range))
+		return false; /* begins in an allocation and runs past its end */
+	sim_mem_lock();
+	device = sim_va_is_device(address);
+	sim_mem_unlock();
+	return !device && can_read(address, bytes);
 }
 
 /* Where the rows of linear memory lie, and that all of them lie in one live allocation. */
@@ -86,10 +102,7 @@ static CUresult find_linear(const struct side *side, const struct extent *extent
 		return CUDA_SUCCESS;
 	if (sim_mem_find((CUdeviceptr)start, span, &range))
 		return range.mapped ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;
-	/* A unified pointer outside every allocation may be plain host memory, but not one
-	 * that begins in an allocation and runs past its end. */
-	if (side->type == CU_MEMORYTYPE_UNIFIED &&
-	    !sim_mem_find((CUdeviceptr)start, 1, &range) && can_touch(start, span))
+	if (side->type == CU_MEMORYTYPE_UNIFIED && is_plain_host(start, span))
 		return CUDA_SUCCESS;
 	return CUDA_ERROR_INVALID_VALUE;
 }
@@ -235,7 +248,10 @@ CUresult sim_copy_submit(const CUDA_MEMCPY3D *copy, CUstream stream, unsigned in
 		r = sim_capture_forbids();
 	if (r == CUDA_SUCCESS)
 		r = sim_stream_get(stream, mode & COPY_PTSZ, &s);
-	if (r == CUDA_SUCCESS && (is_empty(copy) || sim_stream_capturing(s)))
+	/* What waits behind other work is judged now: later there is nobody to tell. */
+	if (r == CUDA_SUCCESS)
+		r = mode & COPY_SYNC ? sim_stream_drain(s) : sim_copy3d_check(copy);
+	if (r == CUDA_SUCCESS && mode & COPY_SYNC && is_empty(copy))
 		r = sim_copy3d_check(copy);
 	if (r != CUDA_SUCCESS || is_empty(copy))
 		return r;

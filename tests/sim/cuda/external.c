@@ -244,22 +244,18 @@ static void *duplicate(const void *from, size_t n, size_t element_bytes)
 	return copy;
 }
 
-/* The op owns what its params point to, also when it was not taken. */
-static CUresult submit_and_drop(CUstream stream, bool ptsz, const struct sim_op *op,
-				bool complete)
+/* What PARAMS point to is the op's: sim_submit() takes it, whatever it answers. */
+static CUresult submit_or_drop(CUstream stream, bool ptsz, const struct sim_op *op,
+			       bool complete)
 {
 	CUresult r = complete ? CUDA_SUCCESS : CUDA_ERROR_OUT_OF_MEMORY;
 	struct sim_stream *s;
-	bool recorded = false;
 
 	if (r == CUDA_SUCCESS)
 		r = sim_stream_get(stream, ptsz, &s);
-	if (r == CUDA_SUCCESS) {
-		recorded = sim_stream_capturing(s);
-		r = sim_submit(s, op);
-	}
-	if (!recorded || r != CUDA_SUCCESS)
-		op->drop(op->params);
+	if (r == CUDA_SUCCESS)
+		return sim_submit(s, op);
+	op->drop(op->params);
 	return r;
 }
 
@@ -279,7 +275,7 @@ static CUresult signal_all(const CUexternalSemaphore *handles,
 		return r;
 	node.extSemArray = duplicate(handles, n, sizeof *handles);
 	node.paramsArray = duplicate(params, n, sizeof *params);
-	return submit_and_drop(stream, ptsz, &op, node.extSemArray && node.paramsArray);
+	return submit_or_drop(stream, ptsz, &op, node.extSemArray && node.paramsArray);
 }
 
 static CUresult wait_all(const CUexternalSemaphore *handles,
@@ -298,7 +294,7 @@ static CUresult wait_all(const CUexternalSemaphore *handles,
 		return r;
 	node.extSemArray = duplicate(handles, n, sizeof *handles);
 	node.paramsArray = duplicate(params, n, sizeof *params);
-	return submit_and_drop(stream, ptsz, &op, node.extSemArray && node.paramsArray);
+	return submit_or_drop(stream, ptsz, &op, node.extSemArray && node.paramsArray);
 }
 
 CUresult cuSignalExternalSemaphoresAsync(

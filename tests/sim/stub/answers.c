@@ -77,7 +77,7 @@ static void check_calls(void *library)
 			     CUdriverProcAddressQueryResult *))dlsym(library,
 								     "cuGetProcAddress_v2");
 	CUdriverProcAddressQueryResult status;
-	CUdeviceptr first, second;
+	CUdeviceptr first = 0, second = 0;
 	double start;
 	void *p;
 
