@@ -1,0 +1,660 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""`tranche` as a user meets it, on a simulated machine of the test's own.
+
+usage: cases.py BUILD_DIR CASE     one claim each; exit status 77: cannot run here, and why
+       cases.py --list             names of the cases
+"""
+import json
+import os
+import pty
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+
+CASES = {}
+MIB = 1 << 20
+FLOOR_SLACK_MIB = 1024  # contexts and blocks: no case depends on their exact size
+
+
+def case(function):
+    CASES[function.__name__] = function
+    return function
+
+
+class Skip(Exception):
+    pass
+
+
+class Machine:
+    """A simulated machine and the environment that leads to it."""
+
+    def __init__(self, build, gpus="h100"):
+        self.build = os.path.abspath(build)
+        self.dir = tempfile.mkdtemp(prefix="tr-cli-")
+        os.chmod(self.dir, 0o777)
+        self.tranche = f"{self.build}/bin/tranche"
+        self.tenant = f"{self.build}/bin/cli.tenant"
+        self.sim = f"{self.build}/lib/sim"
+        self.env = dict(os.environ, LD_LIBRARY_PATH=self.sim, TRANCHE_SIM=self.dir, TRANCHE_SIM_GPUS=gpus)
+        for name in ("LD_PRELOAD", "TRANCHE_POLICY", "CUDA_VISIBLE_DEVICES"):
+            self.env.pop(name, None)
+        self.children = []
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        for child in self.children:
+            if child.poll() is None:
+                child.kill()
+            child.wait()
+        subprocess.run([f"{self.sim}/sim-ctl", "stop", self.dir], capture_output=True, check=False)
+        shutil.rmtree(self.dir, ignore_errors=True)
+
+    def run(self, *words, text=True, **more):
+        more.setdefault("env", self.env)
+        return subprocess.run([self.tranche, *words], capture_output=True, text=text, timeout=60, check=False, **more)
+
+    def start(self, *words, **more):
+        more.setdefault("env", self.env)
+        child = subprocess.Popen([self.tranche, *words], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                 stderr=subprocess.PIPE, text=True, **more)
+        self.children.append(child)
+        return child
+
+
+def name_of(what):
+    return f"t{os.getpid()}-{what}"
+
+
+def expect(truth, what):
+    if not truth:
+        raise AssertionError(what)
+
+
+def equal(got, want, what=""):
+    expect(got == want, f"{what}: got {got!r}, want {want!r}")
+
+
+def ask(child, line):
+    child.stdin.write(line + "\n")
+    child.stdin.flush()
+    return child.stdout.readline().strip()
+
+
+def slices(machine, **more):
+    done = machine.run("ps", "--json", **more)
+    equal(done.returncode, 0, done.stderr)
+    return {one["name"]: one for one in json.loads(done.stdout)}
+
+
+def as_user(machine):
+    """The environment and the words before a command that make it an ordinary user's."""
+    if os.geteuid() != 0:
+        return [], {}
+    if not shutil.which("setpriv"):
+        raise Skip("setpriv is not on this machine")
+    home = f"{machine.dir}/home"
+    os.makedirs(home, exist_ok=True)
+    os.chown(home, 65534, 65534)
+    return ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"], {"HOME": home}
+
+
+def need_root():
+    if os.geteuid() != 0:
+        raise Skip("only root can make a mount namespace")
+
+
+# ---- transparency ---------------------------------------------------------------------------------
+
+
+@case
+def arguments_and_streams_pass(machine):
+    words = ["a b", "", "--mem", "*", "ü"]
+    script = "import sys, json; print(json.dumps(sys.argv[1:])); sys.stdout.write(sys.stdin.read())"
+    done = machine.run("run", "--mem", "2Gi", "--", sys.executable, "-c", script, *words, input="in\n")
+    first, rest = done.stdout.split("\n", 1)
+    equal(json.loads(first), words, "arguments")
+    equal(rest, "in\n", "standard input to output")
+    equal(done.returncode, 0, done.stderr)
+
+
+@case
+def exit_status_is_the_programs(machine):
+    for status in (0, 1, 2, 42, 255):
+        equal(machine.run("run", "--", "sh", "-c", f"exit {status}").returncode, status, "status")
+    for number in (signal.SIGTERM, signal.SIGKILL, signal.SIGSEGV, signal.SIGINT):
+        done = machine.run("run", "--", "sh", "-c", f"kill -{int(number)} $$")
+        equal(done.returncode, -number, "ended by the same signal")
+
+
+@case
+def signals_reach_the_program(machine):
+    script = "trap 'echo got-term; exit 7' TERM; echo ready; while :; do sleep 0.05; done"
+    child = machine.start("run", "--", "sh", "-c", script)
+    equal(child.stdout.readline().strip(), "ready")
+    child.terminate()
+    equal(child.stdout.readline().strip(), "got-term")
+    equal(child.wait(20), 7, "status")
+
+
+@case
+def dispositions_are_inherited(machine):
+    """nohup's ignored SIGHUP and an empty signal mask arrive as they were."""
+    done = machine.run("run", "--", "sh", "-c", "grep -E 'Sig(Blk|Ign)' /proc/self/status",
+                       preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))
+    bare = subprocess.run(["sh", "-c", "grep -E 'Sig(Blk|Ign)' /proc/self/status"], capture_output=True, text=True,
+                          check=False, preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))
+    equal(done.stdout, bare.stdout, "signal state")
+
+
+@case
+def descriptors_are_the_programs_own(machine):
+    list_them = [sys.executable, "-c", "import os; print(sorted(os.listdir('/proc/self/fd')))"]
+    done = machine.run("run", "--", *list_them)
+    bare = subprocess.run(list_them, capture_output=True, text=True, check=False)
+    equal(done.stdout, bare.stdout, "open descriptors")
+
+
+@case
+def missing_program_is_127(machine):
+    done = machine.run("run", "--name", name_of("x"), "--", "/no/such/program")
+    equal(done.returncode, 127, done.stderr)
+    expect("/no/such/program" in done.stderr, done.stderr)
+    equal(machine.run("run", "--", "/etc/passwd").returncode, 126, "not runnable")
+    expect(name_of("x") not in slices(machine), "nothing stays")
+
+
+# ---- the slice ------------------------------------------------------------------------------------
+
+
+@case
+def limit_holds_and_the_end_is_told(machine):
+    done = machine.run("run", "--mem", "4Gi", "--name", name_of("a"), "--", machine.tenant, "1024", "1024", "4096",
+                       "512")
+    lines = done.stdout.splitlines()
+    equal(lines[:4], ["ok 1024", "ok 1024", "refused 2 4096", "ok 512"], done.stderr)
+    free, total = map(int, lines[4].split()[1:3])
+    equal(total, 4 << 30, "total as told")
+    expect(0 < free < (4 << 30) - 2560 * MIB, f"free {free}")
+    equal(done.returncode, 0)
+    expect(re.search(rf"^tranche: slice {name_of('a')} on device 0: peak [0-9.]+ GiB of 4 GiB, 1 allocation refused$",
+                     done.stderr, re.M), done.stderr)
+    expect(name_of("a") not in slices(machine), "the slice is gone")
+
+
+@case
+def quiet_says_nothing(machine):
+    done = machine.run("run", "--mem", "4Gi", "--quiet", "--", machine.tenant, "64")
+    equal(done.stderr, "", "standard error")
+
+
+@case
+def percent_of_the_device(machine):
+    done = machine.run("run", "--mem", "25%", "--", machine.tenant)
+    total = int(done.stdout.split()[2])
+    whole = int(subprocess.run([machine.tenant], env=machine.env, capture_output=True, text=True,
+                               check=True).stdout.split()[2])
+    equal(total, whole * 25 // 100, "a quarter")
+
+
+@case
+def two_slices_share_one_device(machine):
+    a = machine.start("run", "--mem", "2Gi", "--name", name_of("a"), "--", machine.tenant, "-", "1024")
+    b = machine.start("run", "--mem", "3Gi", "--name", name_of("b"), "--", machine.tenant, "-", "2048")
+    equal(a.stdout.readline().strip(), "ok 1024")
+    equal(b.stdout.readline().strip(), "ok 2048")
+    equal(a.stdout.readline().split()[2], str(2 << 30), "a sees its slice")
+    equal(b.stdout.readline().split()[2], str(3 << 30), "b sees its slice")
+    equal(ask(a, "1024"), "refused 2 1024", "a ends where it ends")
+    equal(ask(b, "64"), "ok 64", "b is not disturbed")
+    seen = slices(machine)
+    equal(seen[name_of("a")]["devices"][0]["limit_bytes"], 2 << 30)
+    equal(seen[name_of("a")]["devices"][0]["refused"], 1)
+    equal(seen[name_of("b")]["devices"][0]["used_bytes"], 2112 * MIB)
+    equal(len(seen[name_of("b")]["processes"]), 1)
+
+
+@case
+def children_share_the_slice(machine):
+    script = f"{machine.tenant} - 1024 & {machine.tenant} 3072; wait"
+    done = machine.run("run", "--mem", "4Gi", "--", "sh", "-c",
+                       f"(sleep 3 | {machine.tenant} - 1500) & sleep 1; {machine.tenant} 1500; wait")
+    expect("ok 1500" in done.stdout and "refused 2 1500" in done.stdout, done.stdout + done.stderr + script)
+
+
+@case
+def resize_while_it_runs(machine):
+    a = machine.start("run", "--mem", "2Gi", "--name", name_of("a"), "--", machine.tenant, "-", "1024")
+    a.stdout.readline()
+    a.stdout.readline()
+    equal(ask(a, "2048"), "refused 2 2048")
+    done = machine.run("set", name_of("a"), "--mem", "6Gi")
+    equal(done.returncode, 0, done.stderr)
+    expect("2 GiB -> 6 GiB" in done.stdout, done.stdout)
+    equal(ask(a, "2048"), "ok 2048", "grown")
+    equal(ask(a, "info").split()[2], str(6 << 30), "told the new size")
+    done = machine.run("set", name_of("a"), "--mem", "1Gi")
+    expect("wait until it has fallen" in done.stdout, done.stdout)
+    equal(ask(a, "1"), "refused 2 1", "below present use new allocations are held")
+    equal(ask(a, "info").split()[1], "0", "free is 0, not negative")
+    equal(ask(a, "free"), "freed 0", "what it has stays its own")
+    machine.run("set", name_of("a"), "--mem", "3Gi")
+    equal(ask(a, "512"), "ok 512", "use has fallen")
+
+
+@case
+def several_devices(machine):
+    done = machine.run("run", "--mem", "2Gi", "--device", "0,1", "--", machine.tenant, "64")
+    equal(done.returncode, 0, done.stderr)
+    uuid = slices_of_two(machine)
+    done = machine.run("run", "--mem", "2Gi", "--device", uuid[:14], "--", "sh", "-c", "echo $CUDA_VISIBLE_DEVICES")
+    equal(done.stdout.strip(), uuid, "the program sees its device only")
+
+
+def slices_of_two(machine):
+    name = name_of("d")
+    child = machine.start("run", "--device", "1,0", "--name", name, "--", "sleep", "30")
+    for _ in range(100):
+        seen = slices(machine)
+        if name in seen:
+            uuids = [d["uuid"] for d in seen[name]["devices"]]
+            child.terminate()
+            expect(len(set(uuids)) == 2, str(uuids))
+            return uuids[0]
+        time.sleep(0.05)
+    raise AssertionError("the slice does not show")
+
+
+@case
+def keeper_may_die(machine):
+    a = machine.start("run", "--mem", "4Gi", "--name", name_of("a"), "--", machine.tenant, "-", "1024")
+    a.stdout.readline()
+    a.stdout.readline()
+    children = open(f"/proc/{a.pid}/task/{a.pid}/children", encoding="ascii").read().split()
+    keepers = [int(p) for p in children if open(f"/proc/{p}/comm", encoding="ascii").read().strip() == "tranche-keeper"]
+    equal(len(keepers), 1, "one keeper")
+    os.kill(keepers[0], signal.SIGKILL)
+    equal(ask(a, "1024"), "ok 1024")
+    equal(ask(a, "4096"), "refused 2 4096")
+    a.stdin.close()
+    equal(a.wait(20), 0, "status")
+
+
+@case
+def overhead_is_published(machine):
+    """The keeper's number replaces the floor: used and overhead are what NVML shows."""
+    a = machine.start("run", "--mem", "8Gi", "--name", name_of("a"), "--", machine.tenant, "-", "1000")
+    a.stdout.readline()
+    a.stdout.readline()
+    want = None
+    for _ in range(60):
+        device = slices(machine)[name_of("a")]["devices"][0]
+        memory = subprocess.run([f"{machine.sim}/sim-ctl", "memory", "--json"], env=machine.env, capture_output=True,
+                                text=True, check=True).stdout
+        want = json.loads(memory)["devices"][0]["used"]
+        if device["used_bytes"] + device["overhead_bytes"] == want:
+            return
+        time.sleep(0.1)
+    raise AssertionError(f"{device} but the device holds {want}")
+
+
+@case
+def ordinary_user(machine):
+    before, more = as_user(machine)
+    env = dict(machine.env, **more)
+    env.pop("XDG_RUNTIME_DIR", None)
+    done = subprocess.run([*before, machine.tranche, "run", "--mem", "2Gi", "--", machine.tenant, "512", "2048"], env=env,
+                          capture_output=True, text=True, timeout=60, check=False)
+    equal(done.stdout.splitlines()[:2], ["ok 512", "refused 2 2048"], done.stderr)
+
+
+@case
+def F17_cleared_environment_stays_limited(machine):
+    need_root()
+    words = ["run", "--sim", "--mem", "2Gi", "--", "env", "-i", machine.tenant, "512", "2048"]
+    done = machine.run(*words)
+    equal(done.stdout.splitlines()[:2], ["ok 512", "refused 2 2048"], done.stderr)
+    # and the environment cannot raise it
+    done = machine.run("run", "--sim", "--mem", "2Gi", "--", "env", "-i", "CUDA_DEVICE_MEMORY_LIMIT=64g",
+                       "TRANCHE_POLICY=/dev/null", "CUDA_DISABLE_CONTROL=true", machine.tenant, "512", "2048")
+    equal(done.stdout.splitlines()[:2], ["ok 512", "refused 2 2048"], done.stderr)
+    # but lower it
+    done = machine.run("run", "--sim", "--mem", "4Gi", "--", "env", "-i", "CUDA_DEVICE_MEMORY_LIMIT=1500m",
+                       machine.tenant, "512", "2048")
+    equal(done.stdout.splitlines()[:2], ["ok 512", "refused 2 2048"], done.stderr)
+
+
+@case
+def F17_policy_cannot_be_written_from_inside(machine):
+    need_root()
+    done = machine.run("run", "--mem", "2Gi", "--", "sh", "-c",
+                       "echo x >>/run/tranche/slice/ro/policy; echo $?; rm /run/tranche/slice/ro/policy; echo $?")
+    expect("0" not in done.stdout.split(), done.stdout + done.stderr)
+
+
+@case
+def preload_of_the_host_is_kept(machine):
+    need_root()
+    done = machine.run("run", "--mem", "2Gi", "--", "cat", "/etc/ld.so.preload")
+    expect(done.stdout.splitlines()[0].endswith("/libvgpu.so"), done.stdout + done.stderr)
+    with open("/etc/ld.so.preload", encoding="utf-8") as host:
+        expect("libvgpu" not in host.read(), "the host's own file is untouched")
+
+
+# ---- wrong values ---------------------------------------------------------------------------------
+
+BAD = [
+    (["run", "--mem", "0", "--", "true"], ["0"]),
+    (["run", "--mem", "-1", "--", "true"], ["-1"]),
+    (["run", "--mem", "4Gx", "--", "true"], ["4Gx", "4Gi"]),
+    (["run", "--mem", "99999999999999999999G", "--", "true"], ["99999999999999999999G"]),
+    (["run", "--mem", "900Gi", "--", "true"], ["900Gi", "GiB"]),
+    (["run", "--mem", "0%", "--", "true"], ["0%"]),
+    (["run", "--mem", "101%", "--", "true"], ["101%"]),
+    (["run", "--mem", "x%", "--", "true"], ["x%"]),
+    (["run", "--mem", "", "--", "true"], ['""']),
+    (["run", "--mem"], ["--mem"]),
+    (["run", "--device", "7", "--", "true"], ["7", "0"]),
+    (["run", "--device", "GPU-ffffffff", "--", "true"], ["GPU-ffffffff", "GPU-"]),
+    (["run", "--device", "0,0", "--", "true"], ["0,0", "twice"]),
+    (["run", "--device", "", "--", "true"], ['""']),
+    (["run", "--name", "a/b", "--", "true"], ["a/b"]),
+    (["run", "--name", "", "--", "true"], ['""']),
+    (["run", "--name", "x" * 64, "--", "true"], ["xxxx", "63"]),
+    (["run", "--nme", "a", "--", "true"], ["--nme"]),
+    (["run", "--sim=yes", "--", "true"], ["--sim"]),
+    (["run"], ["PROGRAM"]),
+    (["run", "--mem", "1Gi", "--"], ["PROGRAM"]),
+    (["set", "nobody", "--mem", "1Gi"], ["nobody"]),
+    (["set", "nobody"], ["--mem"]),
+    (["set", "--mem", "1Gi"], ["NAME"]),
+    (["ps", "extra"], ["extra"]),
+    (["top", "--interval", "0"], ["0"]),
+    (["completion", "tcsh"], ["tcsh", "bash"]),
+    (["install", "--prefix", "relative"], ["relative"]),
+    (["sim", "--gpus", "3xnothing", "--", "true"], ["nothing"]),
+    (["sim", "--gpus", "99xh100", "--", "true"], ["99"]),
+    (["sim", "--driver", "9.9", "--", "true"], ["9.9"]),
+    (["sim", "--pids", "some", "--", "true"], ["some"]),
+    (["sim"], ["PROGRAM"]),
+    (["frobnicate"], ["frobnicate"]),
+    (["--frobnicate"], ["--frobnicate"]),
+]
+
+
+@case
+def wrong_values_are_named(machine):
+    before = set(slices(machine))
+    for words, says in BAD:
+        done = machine.run(*words)
+        equal(done.returncode, 2, f"{words}: {done.stderr}")
+        equal(done.stdout, "", f"{words}")
+        expect(done.stderr.startswith("tranche: ") or words[0] == "sim", f"{words}: {done.stderr!r}")
+        for part in says:
+            expect(part in done.stderr, f"{words}: {done.stderr!r} does not say {part!r}")
+    equal(set(slices(machine)), before, "nothing was created")
+
+
+@case
+def set_beyond_the_device(machine):
+    machine.start("run", "--mem", "2Gi", "--name", name_of("a"), "--", "sleep", "30")
+    wait_for(machine, name_of("a"))
+    for value in ("900Gi", "0", "x"):
+        done = machine.run("set", name_of("a"), "--mem", value)
+        equal(done.returncode, 2, done.stderr)
+        expect(value in done.stderr, done.stderr)
+    equal(machine.run("set", name_of("a"), "--mem", "1Gi", "--device", "3").returncode, 2)
+    equal(slices(machine)[name_of("a")]["devices"][0]["limit_bytes"], 2 << 30, "unchanged")
+
+
+def wait_for(machine, name):
+    for _ in range(200):
+        if name in slices(machine):
+            return
+        time.sleep(0.05)
+    raise AssertionError(f"{name} does not show")
+
+
+@case
+def two_slices_of_one_name(machine):
+    a = machine.start("run", "--mem", "2Gi", "--name", name_of("a"), "--", "sh", "-c", "echo $$; exec sleep 30")
+    program = int(a.stdout.readline())
+    done = machine.run("run", "--mem", "1Gi", "--name", name_of("a"), "--", "echo", "ran")
+    equal((done.returncode, done.stdout), (2, ""), done.stderr)
+    expect(name_of("a") in done.stderr and "running" in done.stderr, done.stderr)
+    equal(slices(machine)[name_of("a")]["devices"][0]["limit_bytes"], 2 << 30, "the first is untouched")
+    a.kill()  # not even a chance to clean up: the name is free again
+    a.wait()
+    os.kill(program, signal.SIGKILL)
+    done = machine.run("run", "--mem", "1Gi", "--name", name_of("a"), "--", "echo", "ran")
+    equal(done.stdout, "ran\n", done.stderr)
+
+
+@case
+def no_driver(machine):
+    env = dict(machine.env)
+    env.pop("LD_LIBRARY_PATH")
+    done = machine.run("run", "--mem", "1Gi", "--", "echo", "ran", env=env)
+    if done.stdout == "ran\n":
+        raise Skip("this machine has a real driver")
+    equal(done.returncode, 1, done.stderr)
+    expect("no NVIDIA driver" in done.stderr, done.stderr)
+
+
+@case
+def driver_that_fails(machine):
+    env = dict(machine.env, TRANCHE_SIM_FAULT="nvmlInit_v2=999")
+    done = machine.run("run", "--mem", "1Gi", "--", "echo", "ran", env=env)
+    equal((done.returncode, done.stdout), (1, ""), done.stderr)
+    expect("does not answer" in done.stderr, done.stderr)
+
+
+@case
+def nvml_that_fails_later_harms_nobody(machine):
+    env = dict(machine.env, TRANCHE_SIM_FAULT="nvmlDeviceGetComputeRunningProcesses_v3=999")
+    done = machine.run("run", "--mem", "2Gi", "--", machine.tenant, "512", "2048", env=env)
+    equal(done.stdout.splitlines()[:2], ["ok 512", "refused 2 2048"], done.stderr)
+
+
+def in_namespace(machine, script, *words):
+    """A shell script in a mount namespace of its own, then the command."""
+    need_root()
+    return subprocess.run(["unshare", "-m", "sh", "-c", script + ' && exec "$@"', "sh", machine.tranche, *words],
+                          env=machine.env, capture_output=True, text=True, timeout=60, check=False)
+
+
+@case
+def full_disk(machine):
+    done = in_namespace(machine, "mount -t tmpfs -o size=64k none /dev/shm && { [ ! -d /run/tranche ] || mount -t tmpfs "
+                        "-o size=64k none /run/tranche; }", "run", "--mem", "1Gi", "--", "echo", "ran")
+    equal((done.returncode, done.stdout), (1, ""), done.stderr)
+    expect("No space left" in done.stderr, done.stderr)
+
+
+@case
+def read_only_file_system(machine):
+    done = in_namespace(machine, "mount -t tmpfs none /dev/shm && mount -o remount,ro /dev/shm && "
+                        "{ [ ! -d /run/tranche ] || mount -t tmpfs -o ro none /run/tranche; }",
+                        "run", "--mem", "1Gi", "--", "echo", "ran")
+    equal((done.returncode, done.stdout), (1, ""), done.stderr)
+    expect("Read-only file system" in done.stderr, done.stderr)
+
+
+@case
+def no_tmpfs(machine):
+    under = f"{machine.dir}/o"
+    for part in ("l", "u", "w"):
+        os.makedirs(f"{under}/{part}")
+    done = in_namespace(machine, f"mount -t tmpfs none {under} && mkdir {under}/l {under}/u {under}/w && mount -t overlay "
+                        f"-o lowerdir={under}/l,upperdir={under}/u,workdir={under}/w none /dev/shm", "run", "--mem",
+                        "1Gi", "--", "echo", "ran")
+    if "wrong fs type" in done.stderr or "unknown filesystem" in done.stderr:
+        raise Skip("this kernel has no overlayfs")
+    equal((done.returncode, done.stdout), (1, ""), done.stderr)
+    expect("tmpfs" in done.stderr, done.stderr)
+
+
+@case
+def no_permission(machine):
+    """Somebody else was in /dev/shm first."""
+    need_root()
+    before, more = as_user(machine)
+    path = "/dev/shm/tranche-65533"
+    os.makedirs(path, exist_ok=True)
+    try:
+        before = [w.replace("65534", "65533") for w in before]
+        env = dict(machine.env, **more)
+        env.pop("XDG_RUNTIME_DIR", None)
+        done = subprocess.run([*before, machine.tranche, "run", "--mem", "1Gi", "--", "echo", "ran"], env=env,
+                              capture_output=True, text=True, timeout=60, check=False)
+    finally:
+        os.rmdir(path)
+    equal((done.returncode, done.stdout), (1, ""), done.stderr)
+    expect(path in done.stderr, done.stderr)
+
+
+@case
+def users_do_not_touch_each_others_slices(machine):
+    need_root()
+    before, more = as_user(machine)
+    machine.start("run", "--mem", "2Gi", "--name", name_of("roots"), "--", "sleep", "30")
+    wait_for(machine, name_of("roots"))
+    done = subprocess.run([*before, machine.tranche, "set", name_of("roots"), "--mem", "1Gi"],
+                          env=dict(machine.env, **more), capture_output=True, text=True, timeout=60, check=False)
+    equal(done.returncode, 1, done.stderr)
+    expect("Permission denied" in done.stderr, done.stderr)
+    equal(slices(machine)[name_of("roots")]["devices"][0]["limit_bytes"], 2 << 30)
+
+
+# ---- the rest of the command ------------------------------------------------------------------------
+
+
+@case
+def help_teaches(machine):
+    done = machine.run("--help")
+    equal(done.returncode, 0)
+    for word in ("run", "ps", "top", "set", "sim", "install", "doctor"):
+        expect(re.search(rf"^  {word} +\w", done.stdout, re.M), word)
+        one = machine.run(word, "--help")
+        equal(one.returncode, 0, word)
+        expect(f"tranche {word}" in one.stdout, one.stdout)
+    expect("tranche run --mem 4Gi -- python train.py" in machine.run("run", "--help").stdout, "an example")
+
+
+@case
+def completion_is_a_script(machine):
+    done = machine.run("completion", "bash")
+    subprocess.run(["bash", "-n"], input=done.stdout, text=True, check=True)
+    words = subprocess.run(["bash", "-c", done.stdout + "\nCOMP_WORDS=(tranche run --d); COMP_CWORD=2; _tranche; "
+                            "echo ${COMPREPLY[@]}"], capture_output=True, text=True, check=True).stdout
+    equal(words.strip(), "--device", "completes an option")
+
+
+@case
+def manual_is_a_page(machine):
+    page = machine.run("manual").stdout
+    expect(page.startswith(".TH TRANCHE 1"), page[:40])
+    for option in ("mem", "device", "name"):
+        expect(f"\\-\\-{option} " in page, option)
+
+
+@case
+def top_draws(machine):
+    machine.start("run", "--mem", "2Gi", "--name", name_of("a"), "--", machine.tenant, "-", "1024")
+    wait_for(machine, name_of("a"))
+    time.sleep(0.5)
+    once = machine.run("top", "--once").stdout
+    expect(name_of("a") in once and "of 2 GiB" in once and "cli.tenant" in once, once)
+    parent, child = pty.openpty()
+    live = subprocess.Popen([machine.tranche, "top", "--interval", "0.2"], env=machine.env, stdin=child, stdout=child)
+    time.sleep(1)
+    os.write(parent, b"q")
+    equal(live.wait(10), 0, "q ends it")
+    seen = os.read(parent, 65536).decode(errors="replace")
+    expect(name_of("a") in seen and "\x1b[?1049h" in seen, "drawn on the other screen")
+    os.close(child)
+    os.close(parent)
+
+
+@case
+def doctor_knows(machine):
+    done = machine.run("doctor")
+    equal(done.returncode, 0, done.stdout)
+    expect("Nothing is missing" in done.stdout, done.stdout)
+    env = dict(machine.env)
+    env.pop("LD_LIBRARY_PATH")
+    done = machine.run("doctor", env=env)
+    if "Nothing is missing" in done.stdout:
+        raise Skip("this machine has a real driver")
+    equal(done.returncode, 1, done.stdout)
+    expect("MISSING  GPU" in done.stdout and "->" in done.stdout, done.stdout)
+
+
+@case
+def F30_install_keeps_running_programs(machine):
+    """A versioned name, an atomic rename; a program that runs keeps its file. F31: any prefix."""
+    prefix = f"{machine.dir}/pre fix"
+    library = f"{prefix}/lib/tranche/libvgpu.so"
+    equal(machine.run("install", "--prefix", prefix).returncode, 0)
+    name = os.readlink(library)
+    expect(re.fullmatch(r"libvgpu\.so\.\d+\.\d+\.\d+-[0-9a-f]{8}", name), name)
+    old_inode = os.stat(library).st_ino
+    child = subprocess.Popen(["sleep", "30"], env=dict(os.environ, LD_PRELOAD=library.replace("pre fix", "pre")))
+    child.kill()
+    child.wait()
+    os.makedirs(f"{machine.dir}/plain", exist_ok=True)
+    link = f"{machine.dir}/plain/libvgpu.so"
+    os.symlink(library, link)
+    child = subprocess.Popen(["sleep", "30"], env=dict(os.environ, LD_PRELOAD=link))
+    machine.children.append(child)
+    wait_mapped(child.pid, name)
+    # the same build again is the same name; another build is another name, and the link moves at once
+    equal(machine.run("install", "--prefix", prefix).returncode, 0)
+    equal(os.readlink(library), name)
+    other = f"{machine.dir}/other.so"
+    shutil.copy(library, other)
+    with open(other, "ab") as out:
+        out.write(b"\0")
+    done = machine.run("install", "--prefix", prefix, env=dict(machine.env, TRANCHE_LIBRARY=other))
+    equal(done.returncode, 0, done.stderr)
+    expect(os.readlink(library) != name, "the link moved")
+    expect(os.stat(library).st_ino != old_inode, "a new file")
+    with open(f"/proc/{child.pid}/maps", encoding="utf-8") as maps:
+        lines = [line for line in maps if name in line]
+    expect(lines and lines[0].split()[4] != str(os.stat(library).st_ino), "the running program keeps the old file")
+    leftovers = [f for f in os.listdir(f"{prefix}/lib/tranche") if f.endswith(".new")]
+    equal(leftovers, [], "no temporary files")
+
+
+def wait_mapped(pid, name):
+    for _ in range(200):
+        with open(f"/proc/{pid}/maps", encoding="utf-8") as maps:
+            if name in maps.read():
+                return
+        time.sleep(0.02)
+    raise AssertionError("the library was not loaded")
+
+
+def main():
+    if sys.argv[1:] == ["--list"]:
+        print("\n".join(CASES))
+        return 0
+    build, name = sys.argv[1:]
+    gpus = "2xh100" if name == "several_devices" else "h100"
+    with Machine(build, gpus) as machine:
+        try:
+            CASES[name](machine)
+        except Skip as why:
+            print(why)
+            return 77
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
