@@ -11,6 +11,7 @@
 	.type \name, @function
 	.balign 16
 \name:
+export_\name:
 	endbr64
 	jmp *(tr_export_next + 8 * tr_row)(%rip)
 	.size \name, . - \name
@@ -20,8 +21,13 @@ first_\name:
 	jmp resolve
 	.data
 	.quad first_\name
-	.section .data.rel.ro, "aw", @progbits
-	.quad \name
+	.section .rodata.tr_rows, "a", @progbits
+	.long tr_hook_\name - tr_row_table
+	.long export_\name - tr_row_table
+	.long name_\name - tr_row_table
+	.section .rodata.tr_names, "a", @progbits
+name_\name:
+	.asciz "\name"
 	.set tr_row, tr_row + 1
 	.endm
 
@@ -61,6 +67,7 @@ resolve:
 	.type \name, %function
 	.balign 16
 \name:
+export_\name:
 	hint 34 /* bti c */
 	adrp x16, tr_export_next
 	add x16, x16, :lo12:tr_export_next
@@ -72,8 +79,13 @@ first_\name:
 	b resolve
 	.data
 	.quad first_\name
-	.section .data.rel.ro, "aw", %progbits
-	.quad \name
+	.section .rodata.tr_rows, "a", %progbits
+	.long tr_hook_\name - tr_row_table
+	.long export_\name - tr_row_table
+	.long name_\name - tr_row_table
+	.section .rodata.tr_names, "a", %progbits
+name_\name:
+	.asciz "\name"
 	.set tr_row, tr_row + 1
 	.endm
 
@@ -115,11 +127,12 @@ resolve:
 	.globl tr_export_next
 	.hidden tr_export_next
 tr_export_next:
-	.section .data.rel.ro, "aw", %progbits
-	.balign 8
-	.globl tr_export
-	.hidden tr_export
-tr_export:
+/* Distances, not addresses: nothing for the loader to relocate. */
+	.section .rodata.tr_rows, "a", %progbits
+	.balign 4
+	.globl tr_row_table
+	.hidden tr_row_table
+tr_row_table:
 
 #define TR_CALL(symbol, ...) EXPORT symbol ;
 #include "calls.def"

@@ -67,7 +67,7 @@ static int device_of(nvmlDevice_t handle, tr_dev *dev, int *index)
 {
 	unsigned nvml_index = 0;
 	char uuid[96] = { 0 };
-	int r;
+	int r = 0;
 
 	*index = -1;
 	if (recall(handle, dev, &r))

@@ -30,26 +30,34 @@ enum {
 	ROW_COUNT
 };
 
-struct row {
-	const char *name;
-	void (*hook)(void);
-	void *real; /* the word in tr_real or tr_nvml */
-	enum family family;
-};
+/* exports.S: as distances from the table, so that a program that never asks pays no
+ * relocation. Words of tr_real and tr_nvml stand in the order of the rows. */
+extern const struct row {
+	int32_t hook, export, name;
+} tr_row_table[ROW_COUNT];
 
-/* Hooks of every signature in one table: compared and handed out as addresses, never
- * called. */
-#pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Wcast-function-type"
-static const struct row rows[ROW_COUNT] = {
-#define TR_CALL(symbol, ...) { #symbol, (void (*)(void))symbol, &tr_real.symbol, DRIVER },
-#include "calls.def"
-#undef TR_CALL
-#define TR_CALL(symbol) { #symbol, (void (*)(void))symbol, &tr_nvml.symbol, NVML },
-#include "nvml_calls.def"
-#undef TR_CALL
-};
-#pragma GCC diagnostic pop
+static void *at(int32_t distance)
+{
+	uintptr_t table = (uintptr_t)tr_row_table;
+
+	return (void *)(table + (uintptr_t)(intptr_t)distance);
+}
+
+static const char *name_of(int row)
+{
+	return at(tr_row_table[row].name);
+}
+
+static enum family family_of(int row)
+{
+	return row < CUDA_ROW_COUNT ? DRIVER : NVML;
+}
+
+static void *word_of(int row)
+{
+	return row < CUDA_ROW_COUNT ? (void **)&tr_real + row
+				    : (void **)&tr_nvml + (row - CUDA_ROW_COUNT);
+}
 
 /* What is called and not hooked. */
 static const struct use {
@@ -66,17 +74,17 @@ static const struct use {
 
 /* The columns by which cuGetProcAddress knows a row. */
 static const struct column {
-	const char *base;
-	int version;
+	uint8_t base_chars; /* the base name is the exported one's beginning */
 	bool is_per_thread;
+	uint16_t version;
 } columns[CUDA_ROW_COUNT] = {
-#define TR_CALL(symbol, base, version, per_thread) { #base, version, per_thread },
+#define TR_CALL(symbol, base, version, per_thread) \
+	{ sizeof(#base) - 1, per_thread, version },
 #include "calls.def"
 #undef TR_CALL
 };
 
-extern void *const tr_export[ROW_COUNT]; /* exports.S */
-extern _Atomic(void *) tr_export_next[ROW_COUNT];
+extern _Atomic(void *) tr_export_next[ROW_COUNT]; /* exports.S */
 void *tr_export_resolve(unsigned row);
 
 int tr_row_find(const char *name)
@@ -84,22 +92,19 @@ int tr_row_find(const char *name)
 	int i;
 
 	for (i = 0; i < ROW_COUNT; i++)
-		if (strcmp(rows[i].name, name) == 0)
+		if (strcmp(name_of(i), name) == 0)
 			return i;
 	return -1;
 }
 
 void *tr_row_export(int row)
 {
-	return tr_export[row];
+	return at(tr_row_table[row].export);
 }
 
 static void *hook_of(int row)
 {
-	void *hook;
-
-	memcpy(&hook, &rows[row].hook, sizeof(hook));
-	return hook;
+	return at(tr_row_table[row].hook);
 }
 
 /* The words of tr_real are written again and again with the same values, by any thread. */
@@ -107,7 +112,7 @@ static void *real_of(int row)
 {
 	void *real;
 
-	__atomic_load((void **)rows[row].real, &real, __ATOMIC_RELAXED);
+	__atomic_load((void **)word_of(row), &real, __ATOMIC_RELAXED);
 	return real;
 }
 
@@ -176,8 +181,8 @@ static bool bind(enum family family, const struct tr_elf *object)
 	    tr_elf_is_loaded(base, atomic_load_explicit(&b->dyn, memory_order_relaxed)))
 		return false;
 	for (i = 0; i < ROW_COUNT; i++)
-		if (rows[i].family == family)
-			fill(rows[i].real, object, rows[i].name);
+		if (family_of((int)i) == family)
+			fill(word_of((int)i), object, name_of((int)i));
 	for (i = 0; i < sizeof(uses) / sizeof(uses[0]); i++)
 		if (uses[i].family == family)
 			fill(uses[i].real, object, uses[i].name);
@@ -291,15 +296,16 @@ static void *nobody(enum family family)
 void *tr_export_resolve(unsigned row)
 {
 	int saved_errno = errno;
-	enum family family = rows[row].family;
+	enum family family = family_of((int)row);
 	struct tr_elf object;
 	void *target = NULL;
 
-	if (tr_elf_next(tr_export[row], rows[row].name, &object, &target) != TR_NEXT_OTHER)
+	if (tr_elf_next(tr_row_export((int)row), name_of((int)row), &object, &target) !=
+	    TR_NEXT_OTHER)
 		target = NULL;
 	if (!target || is_family(&object, family)) {
 		if (!target && tr_elf_named(sonames[family], &object))
-			target = tr_elf_symbol(&object, rows[row].name);
+			target = tr_elf_symbol(&object, name_of((int)row));
 		if (target)
 			(void)bind(family, &object);
 		if (!target || row_of_pointer(target) < 0)
@@ -323,26 +329,29 @@ static bool is_base(const char *name)
 	int i;
 
 	for (i = 0; i < CUDA_ROW_COUNT; i++)
-		if (strcmp(columns[i].base, name) == 0)
+		if (strncmp(name_of(i), name, columns[i].base_chars) == 0 &&
+		    !name[columns[i].base_chars])
 			return true;
 	return false;
 }
 
 /* What the driver answers for a row's own name, version and stream. Asked only when a
  * pointer of such a name turned up that dlsym does not give. */
-static void *ask_driver(const struct column *c)
+static void *ask_driver(int row)
 {
+	const struct column *c = &columns[row];
+	char base[64] = { 0 };
 	cuuint64_t flags = c->is_per_thread ? CU_GET_PROC_ADDRESS_PER_THREAD_DEFAULT_STREAM
 					    : CU_GET_PROC_ADDRESS_LEGACY_STREAM;
 	CUdriverProcAddressQueryResult status;
 	void *found = NULL;
 	CUresult res = CUDA_ERROR_NOT_FOUND;
 
+	memcpy(base, name_of(row), c->base_chars);
 	if (tr_real.cuGetProcAddress_v2)
-		res = tr_real.cuGetProcAddress_v2(c->base, &found, c->version, flags,
-						  &status);
+		res = tr_real.cuGetProcAddress_v2(base, &found, c->version, flags, &status);
 	else if (tr_real.cuGetProcAddress)
-		res = tr_real.cuGetProcAddress(c->base, &found, c->version, flags);
+		res = tr_real.cuGetProcAddress(base, &found, c->version, flags);
 	return res == CUDA_SUCCESS ? found : NULL;
 }
 
@@ -353,7 +362,7 @@ static void fill_aliases(struct bound *b)
 	for (i = 0; i < CUDA_ROW_COUNT; i++) {
 		/* A driver without this ABI answers with an older one: that is another
 		 * row's. */
-		void *alias = real_of(i) ? ask_driver(&columns[i]) : NULL;
+		void *alias = real_of(i) ? ask_driver(i) : NULL;
 
 		if (alias && row_of_pointer(alias) >= 0)
 			alias = NULL;
