@@ -141,13 +141,25 @@ static CUresult charge_graph(struct tr_charge *charge, CUdevice ordinal, uint64_
 {
 	struct tr_reserve *reserve = tr_graph_reserve(ordinal);
 	uint64_t growth;
+	CUresult res;
 
 	*charge = (struct tr_charge){ 0 };
 	if (!reserve || !bytes)
 		return CUDA_SUCCESS;
-	growth = tr_graph_growth(reserve, bytes);
-	return growth ? tr_charge_on(charge, tr_reserve_dev(reserve), NULL, growth)
-		      : CUDA_SUCCESS;
+	growth = tr_reserve_growth(reserve, bytes);
+	if (!growth)
+		return CUDA_SUCCESS;
+	res = tr_charge_on(charge, tr_reserve_dev(reserve), NULL, growth);
+	if (res != CUDA_SUCCESS)
+		return res;
+	/* To make room, what the reserve had may have been given up: then it grows by more.
+	 */
+	growth = tr_reserve_growth(reserve, bytes);
+	if (growth > charge->bytes)
+		res = tr_charge_settle(charge, growth);
+	if (res != CUDA_SUCCESS)
+		tr_charge_refund(charge);
+	return res;
 }
 
 static void settle_graph(struct tr_charge *charge, CUdevice ordinal)

@@ -43,8 +43,9 @@ static bool is_captured(const struct order *o)
 /* The reservation for GROWTH: by the usual step, so that what the driver takes is covered;
  * if that is too much, what must be at least. */
 static CUresult charge_growth(struct tr_charge *charge, struct tr_reserve *pool,
-			      uint64_t growth)
+			      uint64_t bytes, uint64_t growth)
 {
+	CUresult res;
 	tr_dev dev = tr_reserve_dev(pool);
 	uint64_t step = tr_sat_round_up(growth, GROW_BYTES);
 	uint64_t limit = tr_limit_bytes(dev);
@@ -55,7 +56,17 @@ static CUresult charge_growth(struct tr_charge *charge, struct tr_reserve *pool,
 		charge->bytes = step;
 		return CUDA_SUCCESS;
 	}
-	return tr_charge_on(charge, dev, NULL, tr_sat_round_up(growth, BLOCK_BYTES));
+	res = tr_charge_on(charge, dev, NULL, tr_sat_round_up(growth, BLOCK_BYTES));
+	if (res != CUDA_SUCCESS)
+		return res;
+	/* To make room, what the pool had in reserve may have been given up: then it grows
+	 * by more. */
+	growth = tr_sat_round_up(tr_reserve_growth(pool, bytes), BLOCK_BYTES);
+	if (growth > charge->bytes)
+		res = tr_charge_settle(charge, growth);
+	if (res != CUDA_SUCCESS)
+		tr_charge_refund(charge);
+	return res;
 }
 
 static CUresult keep_pooled(struct tr_reserve *pool, CUdeviceptr got, uint64_t bytes)
@@ -108,7 +119,7 @@ static CUresult allocate_growing(const struct order *o, struct tr_reserve *pool,
 	CUresult res = CUDA_SUCCESS, settled;
 
 	if (growth)
-		res = charge_growth(&charge, pool, growth);
+		res = charge_growth(&charge, pool, bytes, growth);
 	if (res != CUDA_SUCCESS) {
 		tr_pool_unplan(pool, bytes);
 		return res;

@@ -170,6 +170,15 @@ CUresult tr_reserve_settle(struct tr_reserve *reserve, struct tr_charge *charge,
 	return CUDA_SUCCESS;
 }
 
+uint64_t tr_reserve_growth(struct tr_reserve *reserve, uint64_t bytes)
+{
+	uint64_t reserved = 0, used = 0;
+
+	if (read_driver(reserve, &reserved, &used) != CUDA_SUCCESS)
+		return bytes;
+	return tr_sat_sub(bytes, tr_sat_sub(reserved, used));
+}
+
 tr_dev tr_reserve_dev(const struct tr_reserve *reserve)
 {
 	return reserve->dev;
@@ -420,15 +429,6 @@ struct tr_reserve *tr_graph_reserve(CUdevice ordinal)
 	atomic_store(&reserve->life, LIFE_GRAPHS);
 	tr_unlock(&registry);
 	return reserve;
-}
-
-uint64_t tr_graph_growth(struct tr_reserve *reserve, uint64_t bytes)
-{
-	uint64_t reserved = 0, used = 0;
-
-	if (read_graphs(reserve->ordinal, &reserved, &used) != CUDA_SUCCESS)
-		return bytes;
-	return tr_sat_sub(bytes, tr_sat_sub(reserved, used));
 }
 
 /* ---- all

@@ -47,8 +47,8 @@ tr_dev tr_reserve_dev(const struct tr_reserve *reserve);
 /* The graph memory of ORDINAL. NULL: no such device in the slice, or this driver has none.
  */
 struct tr_reserve *tr_graph_reserve(CUdevice ordinal);
-/* What a graph that needs BYTES at once would make the reserve grow by. */
-uint64_t tr_graph_growth(struct tr_reserve *graphs, uint64_t bytes);
+/* What the reserve must at least grow by for BYTES more; asks the driver. */
+uint64_t tr_reserve_growth(struct tr_reserve *reserve, uint64_t bytes);
 
 /* Reads again what is reserved on DEV, after giving up what is not used when TRIM. */
 void tr_reserves_refresh(tr_dev dev, bool trim);
