@@ -287,12 +287,8 @@ static CUresult record(struct sim_stream *s, struct sim_payload *payload,
 
 CUresult sim_submit(struct sim_stream *s, const struct sim_op *op)
 {
-	if (!sim_stream_capturing(s)) {
-		CUresult r = op->run(op->params, s->ctx);
-		if (op->drop)
-			op->drop(op->params);
-		return r;
-	}
+	if (!sim_stream_capturing(s))
+		return sim_stream_run(s, op);
 	sim_graphs_lock();
 	CUresult r = record(
 		s,
