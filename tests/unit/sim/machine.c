@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -39,6 +40,8 @@ pid_t start_child(void (*body)(void *arg), void *arg)
 	pid_t pid = fork();
 
 	if (pid == 0) {
+		prctl(PR_SET_PDEATHSIG,
+		      SIGKILL); /* a claim that fails leaves nothing running */
 		body(arg);
 		_exit(0);
 	}

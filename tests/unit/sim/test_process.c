@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -93,7 +94,6 @@ static void leave_copies_and_wait(void *arg)
 	MUST(rm_phys_alloc(&a, 0, 64 * MIB, RM_CONTEXT) == 0);
 	pid = clone_past_handlers();
 	MUST(pid > 0);
-	/* without the signal on our death it would outlive us; let it */
 	MUST(write(p->w, &pid, sizeof(pid)) == sizeof(pid));
 	for (;;)
 		pause();
@@ -103,14 +103,16 @@ static void prove_copies_of_the_connection(void)
 {
 	struct pipe_pair p = make_pipe();
 	pid_t pid, heir;
+	uint64_t used;
 
 	MUST(rm_open() == 0);
 	pid = start_child(leave_copies_and_wait, &p);
 	MUST(read(p.r, &heir, sizeof(heir)) == sizeof(heir));
 	MUST(kill(heir, SIGSTOP) == 0); /* it keeps its copies while its parent dies */
 	kill_and_reap(pid);
-	MUST(used_on(0) == 0);
-	kill(heir, SIGKILL);
+	used = used_on(0);
+	kill(heir, SIGKILL); /* before a claim that may end us */
+	MUST(used == 0);
 }
 
 #define EXEC_VARIABLE "SIM_UNIT_EXEC"
@@ -119,11 +121,14 @@ static void take_and_exec(void *arg)
 {
 	struct rm_phys a;
 	char heir[16];
+	pid_t pid;
 
 	(void)arg;
 	MUST(rm_open() == 0);
 	MUST(rm_phys_alloc(&a, 0, 64 * MIB, RM_CONTEXT) == 0);
-	snprintf(heir, sizeof(heir), "%d", (int)clone_past_handlers());
+	pid = clone_past_handlers();
+	MUST(pid > 0);
+	snprintf(heir, sizeof(heir), "%d", (int)pid);
 	setenv(EXEC_VARIABLE, heir, 1);
 	execl("/proc/self/exe", "test", (char *)NULL);
 	MUST(!"exec worked");
@@ -132,9 +137,12 @@ static void take_and_exec(void *arg)
 /* What the new image does: the same process, nothing of before. */
 static int after_exec(const char *heir)
 {
+	uint64_t used;
+
 	MUST(rm_open() == 0);
-	MUST(used_on(0) == 0);
+	used = used_on(0);
 	kill(atoi(heir), SIGKILL);
+	MUST(used == 0);
 	return 0;
 }
 
@@ -177,24 +185,22 @@ static void prove_fork(void)
 static void close_everything(void *arg)
 {
 	const struct pipe_pair *p = arg;
-	char path[] = "/tmp/sim-unit-file.XXXXXX";
 	struct rm_memory memory;
 	struct rm_phys a;
-	struct stat st;
-	int fd, w = p->w;
+	int fds[2], w = p->w;
+	char c;
 
 	MUST(rm_open() == 0);
 	MUST(rm_phys_alloc(&a, 0, MIB, RM_CONTEXT) == 0);
 	MUST(dup2(w, 3) == 3);
 	syscall(SYS_close_range, 4, ~0u, 0);
-	fd = mkstemp(path);
-	unlink(path);
-	MUST(fd >= 0);
-	while (dup(fd) >= 0 && dup(fd) < 1020) /* our numbers belong to the program now */
+	MUST(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, fds) == 0);
+	while (dup(fds[0]) >= 0 &&
+	       dup(fds[0]) < 1020) /* our numbers are the program's now */
 		;
 	MUST(rm_memory(0, &memory) == -EIO);
 	MUST(rm_phys_unref(a.id) == -EIO);
-	MUST(fstat(fd, &st) == 0 && st.st_size == 0); /* nothing was written to its file */
+	MUST(recv(fds[1], &c, 1, MSG_DONTWAIT) < 0); /* nothing was sent to its socket */
 	MUST(write(3, "x", 1) == 1);
 	for (;;)
 		pause();
