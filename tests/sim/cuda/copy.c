@@ -248,9 +248,12 @@ CUresult sim_copy_submit(const CUDA_MEMCPY3D *copy, CUstream stream, unsigned in
 		r = sim_capture_forbids();
 	if (r == CUDA_SUCCESS)
 		r = sim_stream_get(stream, mode & COPY_PTSZ, &s);
-	/* What waits behind other work is judged now: later there is nobody to tell. */
-	if (r == CUDA_SUCCESS)
-		r = mode & COPY_SYNC ? sim_stream_drain(s) : sim_copy3d_check(copy);
+	/* What waits behind other work is judged now: later there is nobody to tell. What
+	 * is captured may name memory that a node of the same capture allocates. */
+	if (r == CUDA_SUCCESS && mode & COPY_SYNC)
+		r = sim_stream_drain(s);
+	else if (r == CUDA_SUCCESS && !sim_stream_capturing(s))
+		r = sim_copy3d_check(copy);
 	if (r == CUDA_SUCCESS && mode & COPY_SYNC && is_empty(copy))
 		r = sim_copy3d_check(copy);
 	if (r != CUDA_SUCCESS || is_empty(copy))

@@ -66,6 +66,7 @@ struct sim_exec {
 	uint32_t id;
 	cuuint64_t flags;
 	uint64_t source; /* uid of the graph it was made of */
+	unsigned refs;   /* its handle, and launches that wait in a stream */
 	struct sim_graph *graph;
 	struct sim_graph_node **order;
 };

@@ -78,9 +78,10 @@ static void count_instance(uint64_t uid, int by)
 		g->execs += (unsigned)by;
 }
 
-static void free_exec(struct sim_exec *e)
+static void release_exec(struct sim_exec *e)
 {
-	sim_live_remove(e);
+	if (--e->refs)
+		return;
 	if (e->graph)
 		sim_graph_destroy(e->graph);
 	free(e->order);
@@ -107,6 +108,7 @@ static CUresult build(struct sim_graph *g, cuuint64_t flags, struct sim_exec **o
 		free(e);
 		return CUDA_ERROR_OUT_OF_MEMORY;
 	}
+	e->refs = 1;
 	e->id = ++last_id;
 	e->flags = flags;
 	e->source = g->uid;
@@ -114,7 +116,8 @@ static CUresult build(struct sim_graph *g, cuuint64_t flags, struct sim_exec **o
 	if (r == CUDA_SUCCESS)
 		r = sim_graph_order(e->graph, &e->order);
 	if (r != CUDA_SUCCESS) {
-		free_exec(e);
+		sim_live_remove(e);
+		release_exec(e);
 		return r;
 	}
 	g->execs++;
@@ -204,7 +207,8 @@ CUresult cuGraphExecDestroy(CUgraphExec hGraphExec)
 	CUresult r = sim_exec_of(hGraphExec, &e);
 	if (r == CUDA_SUCCESS) {
 		count_instance(e->source, -1);
-		free_exec(e);
+		sim_live_remove(e);
+		release_exec(e);
 	}
 	sim_graphs_unlock();
 	return r;
@@ -293,6 +297,26 @@ static CUresult run_nodes(struct sim_graph_node *const *order, size_t count,
 	return r;
 }
 
+static CUresult run_exec(void *params, struct sim_ctx *ctx)
+{
+	const struct sim_exec *e = *(struct sim_exec **)params;
+	CUresult r = settle_memory(e, ctx);
+
+	if (r != CUDA_SUCCESS)
+		return r;
+	r = run_nodes(e->order, e->graph->count, ctx);
+	if (r == CUDA_ERROR_OUT_OF_MEMORY)
+		free_live(e, ctx);
+	return r;
+}
+
+static void drop_exec(void *params)
+{
+	sim_graphs_lock();
+	release_exec(*(struct sim_exec **)params);
+	sim_graphs_unlock();
+}
+
 static CUresult launch(CUgraphExec exec, CUstream stream, bool ptsz)
 {
 	struct sim_exec *e;
@@ -305,14 +329,15 @@ static CUresult launch(CUgraphExec exec, CUstream stream, bool ptsz)
 		return r;
 	if (sim_stream_capturing(s))
 		return sim_capture_child(s, e->graph);
-	struct sim_ctx *ctx = sim_stream_ctx(s);
-	r = settle_memory(e, ctx);
-	if (r != CUDA_SUCCESS)
-		return r;
-	r = run_nodes(e->order, e->graph->count, ctx);
-	if (r == CUDA_ERROR_OUT_OF_MEMORY)
-		free_live(e, ctx);
-	return r;
+	struct sim_op op = { .type = CU_GRAPH_NODE_TYPE_GRAPH,
+			     .run = run_exec,
+			     .drop = drop_exec,
+			     .params = &e,
+			     .params_bytes = sizeof e };
+	sim_graphs_lock();
+	e->refs++;
+	sim_graphs_unlock();
+	return sim_stream_run(s, &op);
 }
 
 CUresult cuGraphLaunch(CUgraphExec hGraph, CUstream hStream)

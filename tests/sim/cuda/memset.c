@@ -92,9 +92,12 @@ static CUresult set_rows(CUDA_MEMSET_NODE_PARAMS set, CUstream stream, unsigned 
 		r = sim_capture_forbids();
 	if (r == CUDA_SUCCESS)
 		r = sim_stream_get(stream, mode & COPY_PTSZ, &s);
-	/* What waits behind other work is judged now: later there is nobody to tell. */
-	if (r == CUDA_SUCCESS)
-		r = mode & COPY_SYNC ? sim_stream_drain(s) : sim_memset_check(&set);
+	/* What waits behind other work is judged now: later there is nobody to tell. What
+	 * is captured may name memory that a node of the same capture allocates. */
+	if (r == CUDA_SUCCESS && mode & COPY_SYNC)
+		r = sim_stream_drain(s);
+	else if (r == CUDA_SUCCESS && !sim_stream_capturing(s))
+		r = sim_memset_check(&set);
 	if (r != CUDA_SUCCESS || is_empty(&set))
 		return r;
 	return sim_submit(s, &op);

@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "queue.h"
+
 /* What nodes do, made from the driver's parameter structs and told by them again. */
 
 #define BATCH_MAX 256u
@@ -63,7 +65,9 @@ static CUresult run_host(void *params, struct sim_ctx *ctx)
 	const CUDA_HOST_NODE_PARAMS *p = params;
 
 	(void)ctx;
+	sim_queue_set_in_callback(true);
 	p->fn(p->userData);
+	sim_queue_set_in_callback(false);
 	return CUDA_SUCCESS;
 }
 
