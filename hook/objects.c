@@ -9,6 +9,7 @@
 
 #define SHARDS        32u
 #define SHARD_BITS    5u
+#define HOME_SHIFT    16u  /* which bits of a hash are the place in the shard */
 #define FIRST_ENTRIES 32u  /* in the library's own data: most processes need no mapping */
 #define NEXT_ENTRIES  256u /* the first mapping: one page */
 
@@ -23,9 +24,9 @@ struct entry {
 
 struct shard {
 	struct tr_lock lock;
-	uint32_t size;     /* places, a power of two; 0: still the first ones */
-	uint32_t live;     /* entries */
-	uint32_t reserved; /* room of entries that were taken and may come back */
+	uint32_t size;        /* places, a power of two; 0: still the first ones */
+	uint32_t live;        /* entries */
+	atomic_uint reserved; /* room of entries that were taken and may come back */
 	struct entry *entries;
 	uint8_t pad[40];
 };
@@ -75,12 +76,23 @@ static uint64_t space_of(enum tr_kind kind)
 	return kind == TR_KIND_POOLED ? TR_KIND_MEMORY : kind;
 }
 
+/* Neighbours within NEAR_KEYS units of 512 bytes lie beside each other: who allocates in a
+ * row finds the line in the cache. Everything coarser is spread evenly, so that 2 MiB steps
+ * collide no more than any others. */
+#define NEAR_KEYS 4u
+
 static uint64_t hash_of(uint64_t key, enum tr_kind kind)
 {
-	uint64_t h = (key ^ space_of(kind) << 56) * UINT64_C(0x9e3779b97f4a7c15);
+	uint64_t near = key / TR_UNIT_BYTES % NEAR_KEYS,
+		 h = key / TR_UNIT_BYTES / NEAR_KEYS;
 
+	/* Handles are small numbers and pointers of the host: their low bits count as well.
+	 */
+	h = (h ^ key % TR_UNIT_BYTES << 40 ^ space_of(kind) << 56) *
+	    UINT64_C(0x9e3779b97f4a7c15);
 	h ^= h >> 29;
-	return h * UINT64_C(0xbf58476d1ce4e5b9);
+	h *= UINT64_C(0xbf58476d1ce4e5b9);
+	return h ^ near << HOME_SHIFT;
 }
 
 static struct shard *shard_of(uint64_t hash)
@@ -102,7 +114,7 @@ static struct shard *lock_shard(uint64_t hash)
 
 static uint32_t home_of(const struct shard *shard, uint64_t hash)
 {
-	return (uint32_t)(hash >> 16) & (shard->size - 1);
+	return (uint32_t)(hash >> HOME_SHIFT) & (shard->size - 1);
 }
 
 /* The place of KEY, or the empty one where it would go. There always is an empty one. */
@@ -150,10 +162,15 @@ static int resize(struct shard *shard, uint32_t size)
 	return 0;
 }
 
+static uint32_t reserved_of(const struct shard *shard)
+{
+	return atomic_load_explicit(&shard->reserved, memory_order_relaxed);
+}
+
 /* Room for one more, at three quarters full at most. */
 static int make_room(struct shard *shard)
 {
-	uint64_t after = (uint64_t)shard->live + shard->reserved + 1;
+	uint64_t after = (uint64_t)shard->live + reserved_of(shard) + 1;
 
 	if (after * 4 <= (uint64_t)shard->size * 3)
 		return 0;
@@ -166,7 +183,7 @@ static int make_room(struct shard *shard)
 static void release_room(struct shard *shard)
 {
 	if (shard->size > NEXT_ENTRIES &&
-	    ((uint64_t)shard->live + shard->reserved) * 8 < shard->size)
+	    ((uint64_t)shard->live + reserved_of(shard)) * 8 < shard->size)
 		(void)resize(shard, shard->size / 2);
 }
 
@@ -234,7 +251,8 @@ bool tr_objects_take(uint64_t key, enum tr_kind kind, struct tr_object *out)
 	if (found) {
 		*out = unpack(place->word);
 		remove_at(shard, place);
-		shard->reserved++;
+		atomic_fetch_add_explicit(&shard->reserved, 1, memory_order_relaxed);
+		release_room(shard);
 	}
 	tr_unlock(&shard->lock);
 	return found;
@@ -246,7 +264,7 @@ void tr_objects_put_back(uint64_t key, const struct tr_object *object)
 	struct shard *shard = lock_shard(hash);
 	struct entry *place = place_of(shard, key, object->kind, hash);
 
-	shard->reserved--;
+	atomic_fetch_sub_explicit(&shard->reserved, 1, memory_order_relaxed);
 	if (!place->word)
 		shard->live++;
 	*place = (struct entry){ key, pack(object) };
@@ -255,11 +273,9 @@ void tr_objects_put_back(uint64_t key, const struct tr_object *object)
 
 void tr_objects_drop(uint64_t key, enum tr_kind kind)
 {
-	struct shard *shard = lock_shard(hash_of(key, kind));
-
-	shard->reserved--;
-	release_room(shard);
-	tr_unlock(&shard->lock);
+	/* No lock: nobody needs to see at once that there is more room. */
+	atomic_fetch_sub_explicit(&shard_of(hash_of(key, kind))->reserved, 1,
+				  memory_order_relaxed);
 }
 
 void tr_objects_sweep(bool (*doomed)(uint64_t key, const struct tr_object *object,
@@ -327,7 +343,10 @@ void tr_table_forget(void)
 	for (unsigned s = 0; s < SHARDS; s++) {
 		if (shards[s].size)
 			unmap_entries(&shards[s], shards[s].entries, shards[s].size);
-		shards[s] = (struct shard){ 0 };
+		shards[s].entries = NULL;
+		shards[s].size = shards[s].live = 0;
+		atomic_store(&shards[s].reserved, 0);
+		tr_unlock(&shards[s].lock);
 	}
 	memset(first, 0, sizeof(first));
 	for (unsigned i = 0; i < atomic_load(&contexts_used); i++)
