@@ -3,6 +3,7 @@
 # Silent when nothing is missing. Everything from the Python index is pinned by hash.
 #
 #   scripts/setup.sh build    compilers, cmake, the CUDA driver headers
+#   scripts/setup.sh demo     the above, and ffmpeg
 #   scripts/setup.sh test     the above, and what the tests and checks need
 set -eu
 
@@ -14,11 +15,12 @@ say() { printf 'setup: %s\n' "$*"; }
 die() { printf 'setup: %s\n' "$*" >&2; exit 1; }
 
 case $what in
-build | test) ;;
-*) die "\"$what\" is not one of build, test" ;;
+build | demo | test) ;;
+*) die "\"$what\" is not one of build, demo, test" ;;
 esac
 
 build_packages="gcc libc6-dev cmake ninja-build pkg-config python3 python3-venv python3-pip ca-certificates libjansson-dev libcmocka-dev"
+demo_packages="ffmpeg python3.11 python3.11-venv"
 test_packages="clang clang-tidy clang-format libclang-rt-14-dev cppcheck shellcheck debootstrap util-linux procps binutils gdb"
 
 missing_packages() {
@@ -67,6 +69,7 @@ install_headers() {
 
 install_packages "$build_packages"
 install_headers
+[ "$what" = build ] || install_packages "$demo_packages"
 if [ "$what" = test ]; then
     install_packages "$test_packages"
 fi

@@ -88,6 +88,7 @@ int tr_view_take(struct tr_view *out)
 	int r;
 
 	*out = (struct tr_view){ 0 };
+	tr_slices_sweep();
 	r = tr_slices_each(add_slice, out);
 	if (r < 0) {
 		tr_view_free(out);

@@ -216,6 +216,31 @@ int tr_slice_make(struct tr_slice_dir *out, const char *name, struct tr_page_spe
 	return 0;
 }
 
+static int sweep_one(const struct tr_slice_dir *dir, void *arg)
+{
+	struct tr_slice_dir own = *dir;
+	struct stat st;
+
+	(void)arg;
+	/* Only what is this user's, and never a slice that lives or is being made: its
+	 * `alive` is locked from before its page appears. */
+	if (stat(dir->path, &st) < 0 || st.st_uid != geteuid())
+		return 0;
+	own.alive_fd = open_alive(dir, false, true);
+	if (own.alive_fd < 0)
+		return 0;
+	if (!has_occupants(&own))
+		tr_slice_remove(&own);
+	else
+		(void)close(own.alive_fd);
+	return 0;
+}
+
+void tr_slices_sweep(void)
+{
+	(void)tr_slices_each(sweep_one, NULL);
+}
+
 void tr_slice_remove(struct tr_slice_dir *dir)
 {
 	/* Programs may live on in it (daemonised): they keep their mappings; only `ps`
@@ -309,6 +334,21 @@ int tr_slice_find(struct tr_slice_dir *out, const char *name, struct tr_err *err
 	return 0;
 }
 
+/* In the copy only: what dead processes left counts until somebody of the slice looks; a
+ * reader need not wait for that. */
+static void forget_dead(struct tr_state *copy, int fd)
+{
+	if (copy->high_water > TR_SLOTS_MAX)
+		copy->high_water = TR_SLOTS_MAX;
+	for (unsigned s = 0; s < copy->high_water; s++) {
+		if (copy->slots[s].tag == 0 || tr_byte_is_locked(fd, (off_t)s) != 0)
+			continue;
+		memset(&copy->slots[s], 0, sizeof(copy->slots[s]));
+		for (unsigned d = 0; d < TR_DEVICES_MAX; d++)
+			memset(&copy->mem[d][s], 0, sizeof(copy->mem[d][s]));
+	}
+}
+
 int tr_state_read(const char *path, struct tr_state *copy, struct tr_err *err)
 {
 	tr_autoclose int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
@@ -329,6 +369,7 @@ int tr_state_read(const char *path, struct tr_state *copy, struct tr_err *err)
 	}
 	if (copy->magic != TR_STATE_MAGIC || copy->abi != TR_STATE_ABI)
 		return tr_fail(err, EBADMSG, "%s is not a state file", path);
+	forget_dead(copy, fd);
 	return 0;
 }
 

@@ -47,6 +47,8 @@ int tr_slice_find(struct tr_slice_dir *out, const char *name, struct tr_err *err
 /* Calls VISIT for each slice of each root readable by this user; stops when it returns
  * non-zero. */
 int tr_slices_each(int (*visit)(const struct tr_slice_dir *dir, void *arg), void *arg);
+/* Removes what host sides of this user that were killed left behind, once no process sits in it. */
+void tr_slices_sweep(void);
 /* Is its host side running? */
 bool tr_slice_is_alive(const struct tr_slice_dir *dir);
 

@@ -1,0 +1,94 @@
+#!/bin/sh
+# make demo: two programs that nobody here wrote, ffmpeg and numba, share one GPU, each in a slice of
+# its memory. On a machine without an NVIDIA driver the GPU is a simulated one; device memory and
+# copies are real there, kernels compute nothing.
+set -eu
+
+cd "$(dirname "$0")/.."
+scripts/setup.sh demo
+scripts/build.sh
+tests/clients/venv.sh
+
+tranche=build/bin/tranche
+python=.deps/clients/bin/python
+work=$(mktemp -d)
+sim=
+pids=
+
+finish() {
+    for pid in $pids; do kill "$pid" 2>/dev/null || true; done
+    [ -z "$sim" ] || build/lib/sim/sim-ctl stop "$TRANCHE_SIM" >/dev/null 2>&1 || true
+    rm -rf "$work"
+}
+trap finish EXIT INT TERM
+
+title() { printf '\n\033[1m%s\033[0m\n' "$*"; }
+# Shows a command as a person would type it, then runs it.
+show() {
+    printf '$ %s\n' "$*" | sed "s|$tranche|tranche|"
+    "$@"
+}
+
+if ! $tranche doctor 2>/dev/null | grep -q '^ok *GPU'; then
+    sim=--sim
+    export TRANCHE_SIM="$work/machine"
+    mkdir "$TRANCHE_SIM"
+    echo "No NVIDIA driver here: the GPU is a simulated NVIDIA H100 with 80 GB."
+fi
+
+# Uploads 4K frames and keeps them all, until the memory of its slice is full.
+video() {
+    show $tranche run $sim --mem 2Gi --name video -- ffmpeg -loglevel error -init_hw_device cuda=gpu \
+        -filter_hw_device gpu -f lavfi -i color=size=3840x2160 -frames:v 2000 \
+        -vf format=nv12,hwupload_cuda,reverse -f null - </dev/null || true
+}
+
+# What a person may type into a notebook: take 256 MiB at a time until refused, later once more.
+cat >"$work/session.py" <<'PYTHON'
+import sys
+from numba import cuda
+import numpy as np
+
+held = []
+
+def fill():
+    try:
+        while True:
+            held.append(cuda.device_array(256 << 20, dtype=np.uint8))
+    except cuda.cudadrv.driver.CudaAPIError as error:
+        free, total = cuda.current_context().get_memory_info()
+        print(f"numba: sees {total >> 20} MiB in all, holds {len(held) * 256} MiB, then: {error}", flush=True)
+
+fill()
+sys.stdin.readline()
+fill()
+PYTHON
+
+title "1. ffmpeg in a slice of 2 GiB: it fails where its slice ends, with the driver's own error"
+video
+
+title "2. numba in a slice of 3 GiB on the same GPU, at the same time as another ffmpeg"
+mkfifo "$work/input"
+printf '$ tranche run %s --mem 3Gi --name notebook -- python session.py &\n' "$sim"
+# shellcheck disable=SC2086 # sim is empty or one word
+$tranche run $sim --mem 3Gi --name notebook -- $python "$work/session.py" <"$work/input" >"$work/notebook" 2>&1 &
+notebook=$!
+pids=$notebook
+exec 3>"$work/input"
+i=0
+until grep -q numba: "$work/notebook" || [ $i -gt 300 ]; do
+    sleep 0.1
+    i=$((i + 1))
+done
+cat "$work/notebook"
+video
+
+title "3. the slices as the host sees them"
+show $tranche ps
+
+title "4. the notebook's slice grows while its program runs"
+show $tranche set notebook --mem 5Gi
+echo >&3
+exec 3>&-
+wait "$notebook" || true
+tail -n +2 "$work/notebook"
