@@ -520,7 +520,11 @@ static CUresult wait_for_all(CUcontext handle)
 
 	if (r == CUDA_SUCCESS)
 		r = sim_capture_context(ctx);
-	return r == CUDA_SUCCESS ? sim_queue_drain_context(ctx) : r;
+	if (r == CUDA_SUCCESS)
+		r = sim_queue_drain_context(ctx);
+	if (r == CUDA_SUCCESS)
+		sim_pool_sync(ctx->machine);
+	return r;
 }
 
 CUresult cuCtxSynchronize(void)

@@ -380,10 +380,12 @@ CUresult cuEventSynchronize(CUevent hEvent)
 		return CUDA_ERROR_INVALID_HANDLE;
 	if (sim_capture_marked(&event->mark))
 		return CUDA_ERROR_CAPTURED_EVENT;
-	if (!is_pending(event, &step))
-		return CUDA_SUCCESS;
-	sim_queue_wait(is_reached, &step);
-	release(event);
+	uint32_t machine = event->machine;
+	if (is_pending(event, &step)) {
+		sim_queue_wait(is_reached, &step);
+		release(event);
+	}
+	sim_pool_sync(machine);
 	return CUDA_SUCCESS;
 }
 

@@ -186,11 +186,11 @@ bool sim_pool_reclaim(uint32_t machine)
 	return any;
 }
 
-void sim_pool_sync(struct sim_ctx *ctx)
+void sim_pool_sync(uint32_t machine)
 {
 	sim_mem_lock();
 	for (struct sim_pool *p = pools; p != NULL; p = p->next)
-		if ((p->machine == ctx->machine || p->machine == RM_HOST) &&
+		if ((p->machine == machine || p->machine == RM_HOST) &&
 		    p->reserved > p->threshold)
 			(void)sim_pool_trim(p, p->threshold);
 	sim_mem_unlock();

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "pool.h"
+#include "stream.h"
 
 #include <string.h>
 
@@ -354,9 +355,43 @@ static CUresult alloc_async(CUdeviceptr *dptr, size_t bytes, const CUmemoryPool 
 	return e == CUDA_SUCCESS && captures ? capture_alloc(s, &copy, bytes, dptr) : e;
 }
 
-static CUresult free_async(CUdeviceptr p, CUstream stream, bool ptsz)
+static CUresult run_free(void *params, struct sim_ctx *ctx)
 {
 	struct sim_span *span;
+	CUdeviceptr p;
+	CUresult e;
+
+	(void)ctx;
+	memcpy(&p, params, sizeof(p));
+	sim_mem_lock();
+	span = sim_span_starting(p);
+	e = span == NULL ? CUDA_ERROR_INVALID_VALUE : sim_mem_free_span(span);
+	sim_mem_unlock();
+	return e;
+}
+
+/* What a stream may free, besides its pools' memory: see sim_mem_free_span. */
+static bool is_freeable(CUdeviceptr p)
+{
+	const struct sim_span *s;
+	bool is;
+
+	sim_mem_lock();
+	s = sim_span_starting(p);
+	is = s != NULL && s->kind != SIM_SPAN_HOST && s->kind != SIM_SPAN_REGISTERED &&
+	     s->kind != SIM_SPAN_MAPPING && s->kind != SIM_SPAN_IPC &&
+	     s->kind != SIM_SPAN_TAKEN;
+	sim_mem_unlock();
+	return is;
+}
+
+/* Behind what is pending in the stream, which may still use the memory. */
+static CUresult free_async(CUdeviceptr p, CUstream stream, bool ptsz)
+{
+	struct sim_op op = { .type = CU_GRAPH_NODE_TYPE_MEM_FREE,
+			     .run = run_free,
+			     .params = &p,
+			     .params_bytes = sizeof(p) };
 	struct sim_stream *s;
 	CUresult e = sim_stream_get(stream, ptsz, &s);
 
@@ -364,11 +399,7 @@ static CUresult free_async(CUdeviceptr p, CUstream stream, bool ptsz)
 		return e;
 	if (sim_stream_capturing(s))
 		return sim_capture_free(s, p);
-	sim_mem_lock();
-	span = sim_span_starting(p);
-	e = span == NULL ? CUDA_ERROR_INVALID_VALUE : sim_mem_free_span(span);
-	sim_mem_unlock();
-	return e;
+	return is_freeable(p) ? sim_stream_run(s, &op) : CUDA_ERROR_INVALID_VALUE;
 }
 
 CUresult CUDAAPI cuMemAllocAsync(CUdeviceptr *dptr, size_t bytesize, CUstream hStream)

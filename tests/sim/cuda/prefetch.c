@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "managed.h"
+#include "stream.h"
 
 /* Prefetches and discards as streams run them. */
 
@@ -19,6 +20,10 @@ static CUresult run_prefetch(void *params, struct sim_ctx *ctx)
 
 static CUresult submit_prefetch(const struct prefetch *f, CUstream stream, bool ptsz)
 {
+	struct prefetch copy = *f;
+	struct sim_op op = { .run = run_prefetch,
+			     .params = &copy,
+			     .params_bytes = sizeof(copy) };
 	struct sim_stream *s;
 	size_t first, last;
 	uint32_t machine;
@@ -37,7 +42,7 @@ static CUresult submit_prefetch(const struct prefetch *f, CUstream stream, bool 
 	sim_mem_unlock();
 	if (!found)
 		return CUDA_ERROR_INVALID_VALUE;
-	return run_prefetch((void *)(uintptr_t)f, sim_stream_ctx(s));
+	return sim_stream_run(s, &op);
 }
 
 static CUresult prefetch_v1(CUdeviceptr p, size_t n, CUdevice dev, CUstream stream,

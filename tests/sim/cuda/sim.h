@@ -146,9 +146,9 @@ void sim_mem_give(CUdeviceptr p, size_t bytes, const struct rm_phys *phys);
  * list of live objects. */
 CUresult sim_mem_attach(struct sim_ctx *ctx, const struct rm_phys *phys, size_t offset,
 			size_t bytes, CUdeviceptr *out);
-/* Stream, event or context synchronise: pools of the context's device release what is over
- * their thresholds. */
-void sim_pool_sync(struct sim_ctx *ctx);
+/* Stream, event or context synchronise: pools of the device (and host pools) release what
+ * is over their thresholds. */
+void sim_pool_sync(uint32_t machine);
 
 /* ---- arrays (array.c) ---------------------------------------------------------------- */
 

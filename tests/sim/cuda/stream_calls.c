@@ -17,8 +17,11 @@ static CUresult query(CUstream handle, bool ptsz, bool wait)
 		r = sim_capture_prohibits(s);
 	if (r != CUDA_SUCCESS)
 		return r;
-	if (wait)
-		return sim_stream_drain(s);
+	if (wait) {
+		r = sim_stream_drain(s);
+		sim_pool_sync(sim_stream_ctx(s)->machine);
+		return r;
+	}
 	return sim_queue_is_empty(((struct stream *)s->priv)->queue) ? CUDA_SUCCESS
 								     : CUDA_ERROR_NOT_READY;
 }
