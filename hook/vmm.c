@@ -500,7 +500,8 @@ static void remove_place(uint32_t until, const struct tr_place *place,
 			unused = range.object;
 		}
 	}
-	memmove(&ranges[out], &ranges[at], (range_count - at) * sizeof(*ranges));
+	if (at != out)
+		memmove(&ranges[out], &ranges[at], (range_count - at) * sizeof(*ranges));
 	range_count -= at - out;
 	if (tail.object != NONE) {
 		const struct tr_place rest = { tail.space, tail.start, tail.bytes };

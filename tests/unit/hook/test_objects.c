@@ -168,6 +168,13 @@ static uint64_t resident_bytes(void)
 	return (uint64_t)resident * (uint64_t)sysconf(_SC_PAGESIZE);
 }
 
+/* A sanitiser's shadow of the table is not the table's. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define SHADOWED 1
+#else
+#define SHADOWED 0
+#endif
+
 /* The promise: 48 bytes per live allocation beyond a fixed part. */
 static void test_memory(void **state)
 {
@@ -181,14 +188,16 @@ static void test_memory(void **state)
 	for (unsigned c = 0, i = 0; c < TR_COUNT(counts); c++) {
 		for (; i < counts[c]; i++)
 			assert_int_equal(tr_objects_put(key_of(i), &object, &old), 0);
-		assert_in_range(resident_bytes() - before, 0,
-				256 * 1024 + UINT64_C(48) * counts[c]);
+		if (!SHADOWED)
+			assert_in_range(resident_bytes() - before, 0,
+					256 * 1024 + UINT64_C(48) * counts[c]);
 	}
 	for (unsigned i = 0; i < 1000000; i++) {
 		assert_true(tr_objects_take(key_of(i), TR_KIND_MEMORY, &old));
 		tr_objects_drop(key_of(i), TR_KIND_MEMORY);
 	}
-	assert_in_range(resident_bytes(), 0, before + 512 * 1024);
+	if (!SHADOWED)
+		assert_in_range(resident_bytes(), 0, before + 512 * 1024);
 }
 
 #define THREADS 8u
