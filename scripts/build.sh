@@ -9,7 +9,7 @@ log=$dir/build.log
 
 mkdir -p "$dir"
 if ! { cmake -G Ninja -S . -B "$dir" "$@" && ninja -C "$dir"; } >"$log" 2>&1; then
-    grep -nE 'error|FAILED|Error|warning:' "$log" | head -40 >&2 || true
+    grep -E 'error:|undefined reference|FAILED|CMake Error' "$log" | head -40 >&2 || true
     printf 'build: failed; all of it is in %s\n' "$log" >&2
     exit 1
 fi
