@@ -140,16 +140,20 @@ CUresult sim_fatbin_parse(const uint8_t *bytes, size_t n,
 		count += e->rank != 0;
 		p = e->payload + e->payload_bytes;
 	}
-	CUresult r = CUDA_ERROR_NO_BINARY_FOR_GPU;
+	/* What the best entry answers counts; the others are tried where it cannot be read.
+	 */
+	CUresult first = CUDA_SUCCESS;
 	struct entry *best;
 	while ((best = best_entry(list, count))) {
-		r = parse_entry(best, target, image);
+		CUresult r = parse_entry(best, target, image);
 		if (r == CUDA_SUCCESS)
 			return r;
+		if (first == CUDA_SUCCESS)
+			first = r;
 		empty_image(image);
 		best->rank = 0;
 	}
-	return r;
+	return first == CUDA_SUCCESS ? CUDA_ERROR_NO_BINARY_FOR_GPU : first;
 }
 
 /* ---- LZ4 block format
