@@ -37,6 +37,7 @@ static void free_array(CUarray array)
 	for (unsigned int i = 0; i < ARRAY_PLANES_MAX; i++)
 		if (array->planes[i])
 			array_child_drop(array->planes[i]);
+	array_mapping_drop(&array->mapping);
 	array_memory_give(&array->memory, array);
 	free(array);
 }

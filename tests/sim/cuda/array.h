@@ -76,6 +76,15 @@ struct array_memory {
 	struct array_block *block; /* of a small one: what it lies in */
 };
 
+struct sim_vmm;
+
+/* What cuMemMapArrayAsync put behind an array; vmm NULL when nothing is mapped. */
+struct array_mapping {
+	struct sim_vmm *vmm;
+	CUdeviceptr address;
+	struct rm_phys phys;
+};
+
 struct CUarray_st {
 	struct sim_handle handle;
 	uint64_t ctx_id;
@@ -85,6 +94,7 @@ struct CUarray_st {
 	struct array_layout layout;
 	unsigned char *bytes; /* NULL: no memory mapped yet */
 	struct array_memory memory;
+	struct array_mapping mapping;
 	CUarray planes[ARRAY_PLANES_MAX];
 };
 
@@ -97,6 +107,7 @@ struct CUmipmappedArray_st {
 	size_t total_bytes;
 	unsigned char *bytes;
 	struct array_memory memory;
+	struct array_mapping mapping;
 	CUarray level[ARRAY_LEVELS_MAX];
 };
 
@@ -113,6 +124,9 @@ CUresult array_child_new(struct sim_ctx *ctx, const CUDA_ARRAY3D_DESCRIPTOR *des
 void array_child_bind(CUarray array, unsigned char *bytes);
 void array_child_drop(CUarray array);
 bool array_is_live(CUarray array);
+/* array_map.c */
+void array_mapping_drop(struct array_mapping *m);
+
 bool mipmap_is_live(CUmipmappedArray mipmap);
 void mipmap_ctx_gone(struct sim_ctx *ctx);
 /* A mipmapped array in someone else's memory of ROOM bytes; INVALID_VALUE when that is too

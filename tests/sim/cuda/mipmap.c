@@ -27,6 +27,7 @@ static void free_mipmap(CUmipmappedArray m)
 	for (unsigned int i = 0; i < m->levels; i++)
 		if (m->level[i])
 			array_child_drop(m->level[i]);
+	array_mapping_drop(&m->mapping);
 	array_memory_give(&m->memory, m);
 	free(m);
 }

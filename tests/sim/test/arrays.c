@@ -238,6 +238,48 @@ static void check_refusals(void)
 	check_books(0, 0, 0);
 }
 
+/* An array over a tile pool: no memory of its own, and the pool lives as long as the
+ * mapping. */
+static void check_mapping(void)
+{
+	CUDA_ARRAY3D_DESCRIPTOR d = { 64, 64, 0, u8, 1, CUDA_ARRAY3D_DEFERRED_MAPPING };
+	CUmemAllocationProp prop = { .type = CU_MEM_ALLOCATION_TYPE_PINNED,
+				     .location = { .type = CU_MEM_LOCATION_TYPE_DEVICE },
+				     .allocFlags.usage = CU_MEM_CREATE_USAGE_TILE_POOL };
+	CUarrayMapInfo info = { .resourceType = CU_RESOURCE_TYPE_ARRAY,
+				.memOperationType = CU_MEM_OPERATION_TYPE_MAP,
+				.memHandleType = CU_MEM_HANDLE_TYPE_GENERIC,
+				.deviceBitMask = 1 };
+	size_t free_bytes, before, total_bytes;
+	unsigned char row[64], back[64];
+	CUarray array;
+
+	SUCCEEDS(cuMemGetInfo(&before, &total_bytes));
+	SUCCEEDS(cuArray3DCreate(&array, &d));
+	memset(row, 7, sizeof row);
+	ANSWERS(CUDA_ERROR_INVALID_VALUE, cuMemcpyHtoA(array, 0, row, 64));
+	info.resource.array = array;
+	ANSWERS(CUDA_ERROR_INVALID_HANDLE, cuMemMapArrayAsync(&info, 1, NULL));
+	SUCCEEDS(cuMemCreate(&info.memHandle.memHandle, RM_BLOCK_BYTES, &prop, 0));
+	info.offset = RM_BLOCK_BYTES;
+	ANSWERS(CUDA_ERROR_INVALID_VALUE, cuMemMapArrayAsync(&info, 1, NULL));
+	info.offset = UNIT_BYTES;
+	SUCCEEDS(cuMemMapArrayAsync(&info, 1, NULL));
+	SUCCEEDS(cuMemRelease(info.memHandle.memHandle));
+	SUCCEEDS(cuMemcpyHtoA(array, 0, row, 64));
+	SUCCEEDS(cuMemcpyAtoH(back, array, 0, 64));
+	CHECK(memcmp(row, back, 64) == 0);
+	SUCCEEDS(cuMemGetInfo(&free_bytes, &total_bytes));
+	CHECK(before - free_bytes == RM_BLOCK_BYTES);
+	info.memOperationType = CU_MEM_OPERATION_TYPE_UNMAP;
+	info.memHandle.memHandle = 0;
+	SUCCEEDS(cuMemMapArrayAsync(&info, 1, NULL));
+	ANSWERS(CUDA_ERROR_INVALID_VALUE, cuMemcpyHtoA(array, 0, row, 64));
+	SUCCEEDS(cuMemGetInfo(&free_bytes, &total_bytes));
+	CHECK(before == free_bytes);
+	SUCCEEDS(cuArrayDestroy(array));
+}
+
 /* What a context held goes with it, whatever the order of its parts. */
 static void check_context(CUcontext primary)
 {
@@ -285,6 +327,7 @@ int main(void)
 	check_sharing();
 	check_planes();
 	check_refusals();
+	check_mapping();
 	check_context(ctx);
 	return 0;
 }
