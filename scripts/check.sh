@@ -51,12 +51,16 @@ cpp_check() {
         -j "$(nproc)" src hook
 }
 
-# Another toolkit on the machine is only compared with the pinned headers.
+# Another toolkit on the machine is only compared with the pinned headers: does it declare a function
+# that has no class here?
 other_toolkit() {
-    for h in /usr/local/cuda/include/cuda.h /usr/include/cuda.h; do
-        [ -e $h ] || continue
-        hook/classify.py --compare "$h"
-        return
+    for dir in /usr/local/cuda/include /usr/include; do
+        [ -e $dir/cuda.h ] || continue
+        out=$(mktemp -d)
+        hook/classify.py --cc gcc --include $dir --out "$out"
+        r=$?
+        rm -rf "$out"
+        return $r
     done
     echo "no CUDA toolkit on this machine"
     return 77

@@ -103,7 +103,7 @@ static int run_in_slice(struct tr_slice_dir *dir, const struct plan *plan, char 
 	struct tr_enter enter = { .dir = dir, .is_sim = options->is_sim };
 	struct tr_err err = { 0 };
 	int status, r;
-	pid_t pid;
+	pid_t pid = 0;
 
 	for (unsigned i = 0; i < plan->count; i++)
 		enter.uuids[i] = plan->rows[i].uuid;

@@ -77,7 +77,7 @@ int tr_cli_set(int argc, char **argv)
 	const char *mem = NULL, *device = NULL;
 	struct tr_option options[] = { { "mem", &mem, NULL }, { "device", &device, NULL } };
 	struct tr_slice_dir dir;
-	struct tr_page page;
+	struct tr_page page = { .lock_fd = -1 };
 	struct tr_args args;
 	struct tr_err err = { 0 };
 	int only = -1,

@@ -103,7 +103,7 @@ int tr_cli_sim(int argc, char **argv)
 	struct tr_err err = { 0 };
 	char machine[64];
 	sigset_t mask;
-	pid_t pid;
+	pid_t pid = 0;
 	int status, r = tr_args_parse(&args, argc, argv, options, TR_COUNT(options), false,
 				      &err);
 

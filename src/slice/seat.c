@@ -187,7 +187,7 @@ static int probe_lock(const struct tr_seat *seat, struct tr_err *err)
 
 int tr_seat_take(struct tr_seat *out, const char *path, uint64_t serial, struct tr_err *err)
 {
-	struct tr_seat seat;
+	struct tr_seat seat = { 0 };
 	int fd = -1;
 	int r = map_state(&seat, path, serial, &fd, err);
 

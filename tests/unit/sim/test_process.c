@@ -131,7 +131,7 @@ static void take_and_exec(void *arg)
 	snprintf(heir, sizeof(heir), "%d", (int)pid);
 	setenv(EXEC_VARIABLE, heir, 1);
 	execl("/proc/self/exe", "test", (char *)NULL);
-	MUST(!"exec worked");
+	MUST(false); /* exec did not work */
 }
 
 /* What the new image does: the same process, nothing of before. */
