@@ -50,6 +50,38 @@ const char *rm_reason(void)
 }
 
 /*
+ * Asked several times in every call of the driver, where a system call would be most of the
+ * time: a page that the kernel empties in a forked child keeps the answer.
+ */
+static pid_t own_pid(void)
+{
+	static _Atomic(_Atomic pid_t *) page;
+	_Atomic pid_t *kept = atomic_load_explicit(&page, memory_order_acquire),
+		      *none = NULL;
+	pid_t pid;
+
+	if (kept == NULL) {
+		void *p = mmap(NULL, 4096, PROT_READ | PROT_WRITE,
+			       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+		if (p == MAP_FAILED)
+			return getpid();
+		if (madvise(p, 4096, MADV_WIPEONFORK) != 0 ||
+		    !atomic_compare_exchange_strong(&page, &none, (_Atomic pid_t *)p)) {
+			munmap(p, 4096);
+			return getpid();
+		}
+		kept = p;
+	}
+	pid = atomic_load_explicit(kept, memory_order_relaxed);
+	if (pid == 0) {
+		pid = getpid();
+		atomic_store_explicit(kept, pid, memory_order_relaxed);
+	}
+	return pid;
+}
+
+/*
  * The lock's word is 0, or the holder's pid and a bit for waiters: a child that was forked
  * while another thread held it sees a foreign pid and takes it over, where a mutex would be
  * held for ever.
@@ -63,7 +95,7 @@ static void wait_on(uint32_t word)
 
 void rm_lock(void)
 {
-	uint32_t mine = (uint32_t)getpid() << 1, word = 0;
+	uint32_t mine = (uint32_t)own_pid() << 1, word = 0;
 
 	if (atomic_compare_exchange_strong(&lock_word, &word, mine))
 		return;
@@ -89,7 +121,7 @@ void rm_unlock(void)
 
 bool rm_is_mine(void)
 {
-	return atomic_load_explicit(&conn.pid, memory_order_acquire) == getpid();
+	return atomic_load_explicit(&conn.pid, memory_order_acquire) == own_pid();
 }
 
 int rm_check_mine(void)
@@ -98,7 +130,7 @@ int rm_check_mine(void)
 
 	if (pid == 0)
 		return -ENODEV;
-	return pid == getpid() ? 0 : -ECHILD;
+	return pid == own_pid() ? 0 : -ECHILD;
 }
 
 uint64_t rm_cookie(int fd)
@@ -180,7 +212,7 @@ static int open_locked(void)
 	conn.fd = rm_move_high(fd);
 	conn.cookie = rm_cookie(conn.fd);
 	conn.lost = false;
-	atomic_store_explicit(&conn.pid, getpid(), memory_order_release);
+	atomic_store_explicit(&conn.pid, own_pid(), memory_order_release);
 	return 0;
 }
 
