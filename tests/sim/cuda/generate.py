@@ -11,7 +11,7 @@ headers, which name for every function type the CUDA version that introduced it,
     stubs_foreign.c  the same for the functions that speak of OpenGL, EGL and VDPAU
     table.c          base name, version, per-thread -> symbol, for cuGetProcAddress
     thunks.S         a jump to every export (pointers other than dlsym's), and the section
-                     .sim_versions, by which older.py knows what an older driver lacks
+                     .sim_versions, by which older.c knows what an older driver lacks
     errors_table.c   code, name and text of every CUresult
     exports.map      the linker's version script
     symbols.txt      every export with its version, for the tests

@@ -64,16 +64,18 @@ CUresult sim_module_read(struct sim_ctx *ctx, const void *p, struct sim_image **
 
 CUresult sim_file_read(const char *path, void **out, size_t *bytes)
 {
-	struct stat st;
+	/* statx: fstat of this glibc is newer than what the library may need */
+	struct statx st;
 	int fd = open(path, O_RDONLY | O_CLOEXEC);
 
 	if (fd < 0)
 		return CUDA_ERROR_FILE_NOT_FOUND;
-	if (fstat(fd, &st) || !S_ISREG(st.st_mode) || st.st_size > FILE_MAX_BYTES) {
+	if (statx(fd, "", AT_EMPTY_PATH, STATX_TYPE | STATX_SIZE, &st) ||
+	    !S_ISREG(st.stx_mode) || st.stx_size > FILE_MAX_BYTES) {
 		close(fd);
 		return CUDA_ERROR_FILE_NOT_FOUND;
 	}
-	size_t n = (size_t)st.st_size, got = 0;
+	size_t n = (size_t)st.stx_size, got = 0;
 	char *text = malloc(n + 1);
 	while (text && got < n) {
 		ssize_t r = read(fd, text + got, n - got);

@@ -4,7 +4,6 @@
 # Runs PROGRAM on the simulated driver of LIBRARY_DIR with a machine of its own, gone afterwards.
 # DRIVER=12.4 (or newer) is that driver: its library as well as its machine.
 set -eu
-here=$(dirname "$0")
 libraries=$1
 shift
 dir=$(mktemp -d)
@@ -27,7 +26,7 @@ done
 shift
 if [ -n "${version:-}" ]; then
 	mkdir "$dir/lib"
-	"$here/../cuda/older.py" "$libraries/libcuda.so.1" "$dir/lib/libcuda.so.1" "$version"
+	"$libraries/sim-older" "$libraries/libcuda.so.1" "$dir/lib/libcuda.so.1" "$version"
 	export TRANCHE_SIM_KERNEL="$libraries/sim-kernel"
 	libraries=$dir/lib
 fi
