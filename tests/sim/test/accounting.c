@@ -66,8 +66,7 @@ static void check_ends(const struct thing *t)
 	CHECK(((unsigned char *)(uintptr_t)t->p)[t->bytes - 1] == t->mark);
 }
 
-/* ---- steps
- * ------------------------------------------------------------------------------------- */
+/* ---- steps ----------------------------------------------------------------------- */
 
 static void create(struct thing *t)
 {
@@ -160,8 +159,7 @@ static void end_thing(struct thing *t)
 	t->what = NOTHING;
 }
 
-/* ---- the model
- * --------------------------------------------------------------------------------- */
+/* ---- the model ------------------------------------------------------------------- */
 
 struct model {
 	uint64_t plain_held, plain_listed, pool_used, handles;
@@ -252,8 +250,7 @@ static void run_steps(unsigned steps)
 	TRUTH(RM_VMM, 0, 0, 0);
 }
 
-/* ---- threads
- * ----------------------------------------------------------------------------------- */
+/* ---- threads --------------------------------------------------------------------- */
 
 static void *churn(void *arg)
 {

@@ -166,8 +166,7 @@ static void make_pools(void)
 	SUCCEEDS(cuMemPoolDestroy(pool));
 }
 
-/* ---- graph memory
- * ------------------------------------------------------------------------------ */
+/* ---- graph memory ---------------------------------------------------------------- */
 
 static uint64_t read_graph(CUgraphMem_attribute attr)
 {

@@ -83,8 +83,7 @@ static CUdeviceptr map_handle(CUmemGenericAllocationHandle h)
 	return va;
 }
 
-/* ---- the exporter
- * ------------------------------------------------------------------------------ */
+/* ---- the exporter ---------------------------------------------------------------- */
 
 static void export_ipc(void)
 {
@@ -160,8 +159,7 @@ static void be_exporter(void)
 		pause(); /* killed here */
 }
 
-/* ---- the importer
- * ------------------------------------------------------------------------------ */
+/* ---- the importer ---------------------------------------------------------------- */
 
 static CUdeviceptr opened[2], mapped[2], pooled;
 static CUmemGenericAllocationHandle handles[2];
