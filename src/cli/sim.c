@@ -4,7 +4,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -25,18 +24,18 @@ static void prepend(const char *variable, const char *directory, char separator)
 	(void)setenv(variable, value, 1);
 }
 
-/* Runs sim-ctl VERB MACHINE; its sentence on standard error is the user's answer. */
-static int run_ctl(const char *sim, const char *verb, const char *machine,
-		   struct tr_err *err)
+/* Runs a tool of the simulator; its sentence on standard error is the user's answer. */
+static int run_tool(const char *sim, const char *const *argv, struct tr_err *err)
 {
 	char path[PATH_MAX];
 	int status;
 	pid_t pid;
 
-	(void)snprintf(path, sizeof(path), "%s/sim-ctl", sim);
+	(void)snprintf(path, sizeof(path), "%s/%s", sim, argv[0]);
 	pid = fork();
 	if (pid == 0) {
-		(void)execl(path, "sim-ctl", verb, machine, (char *)NULL);
+		/* execv() does not write, its type only cannot say so */
+		(void)execv(path, (char *const *)(uintptr_t)argv);
 		_exit(127);
 	}
 	if (pid < 0 || waitpid(pid, &status, 0) != pid)
@@ -44,6 +43,46 @@ static int run_ctl(const char *sim, const char *verb, const char *machine,
 	if (!WIFEXITED(status) || WEXITSTATUS(status) != 0)
 		return tr_fail(err, EINVAL, "the simulated machine did not start");
 	return 0;
+}
+
+/* The machine ends with this process, however that ends, and takes its directory along. */
+static int start_machine(const char *sim, const char *machine, struct tr_err *err)
+{
+	char own_pid[16];
+
+	(void)snprintf(own_pid, sizeof(own_pid), "%d", (int)getpid());
+	return run_tool(sim,
+			(const char *[]){ "sim-ctl", "start", machine, "--lifetime-pid",
+					  own_pid, "--own-dir", NULL },
+			err);
+}
+
+/* The library of that driver: dlsym does not find in it what it lacks. */
+static int make_driver(const char *sim, const char *machine, const char *version,
+		       struct tr_err *err)
+{
+	char from[PATH_MAX + 16], to[PATH_MAX];
+	int r;
+
+	(void)snprintf(from, sizeof(from), "%s/libcuda.so.1", sim);
+	(void)snprintf(to, sizeof(to), "%s/libcuda.so.1", machine);
+	r = run_tool(sim, (const char *[]){ "sim-older", from, to, version, NULL }, err);
+	if (r == 0)
+		prepend("LD_LIBRARY_PATH", machine, ':');
+	return r;
+}
+
+static void describe_machine(const struct tr_sim_options *options, const char *machine)
+{
+	(void)setenv("TRANCHE_SIM", machine, 1);
+	if (options->gpus)
+		(void)setenv("TRANCHE_SIM_GPUS", options->gpus, 1);
+	if (options->driver && strcmp(options->driver, "newer") == 0)
+		(void)setenv("TRANCHE_SIM_NEWER", "1", 1);
+	else if (options->driver)
+		(void)setenv("TRANCHE_SIM_DRIVER", options->driver, 1);
+	if (options->pids)
+		(void)setenv("TRANCHE_SIM_PIDS", options->pids, 1);
 }
 
 int tr_sim_enter(const struct tr_sim_options *options, char *machine, size_t room,
@@ -61,14 +100,12 @@ int tr_sim_enter(const struct tr_sim_options *options, char *machine, size_t roo
 	(void)snprintf(machine, room, "/tmp/tranche-sim.XXXXXX");
 	if (!mkdtemp(machine))
 		return tr_fail_errno(err, "make %s", machine);
-	(void)setenv("TRANCHE_SIM", machine, 1);
-	if (options->gpus)
-		(void)setenv("TRANCHE_SIM_GPUS", options->gpus, 1);
-	if (options->driver)
-		(void)setenv("TRANCHE_SIM_DRIVER", options->driver, 1);
-	if (options->pids)
-		(void)setenv("TRANCHE_SIM_PIDS", options->pids, 1);
-	r = run_ctl(sim, "start", machine, err);
+	describe_machine(options, machine);
+	r = start_machine(sim, machine, err);
+	if (r < 0)
+		(void)rmdir(machine);
+	else if (options->driver)
+		r = make_driver(sim, machine, options->driver, err);
 	if (r < 0)
 		tr_sim_leave(machine);
 	return r;
@@ -76,18 +113,11 @@ int tr_sim_enter(const struct tr_sim_options *options, char *machine, size_t roo
 
 void tr_sim_leave(const char *machine)
 {
-	static const char *const names[] = { "socket", "lock", "settings",
-					     "faults", "log",  "pid" };
-	char sim[PATH_MAX], path[PATH_MAX];
+	char sim[PATH_MAX];
 
 	if (!machine[0] || tr_find_part("sim", sim, sizeof(sim), NULL) < 0)
 		return;
-	(void)run_ctl(sim, "stop", machine, NULL);
-	for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++) {
-		(void)snprintf(path, sizeof(path), "%s/%s", machine, names[i]);
-		(void)unlink(path);
-	}
-	(void)rmdir(machine);
+	(void)run_tool(sim, (const char *[]){ "sim-ctl", "stop", machine, NULL }, NULL);
 }
 
 int tr_cli_sim(int argc, char **argv)

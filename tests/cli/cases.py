@@ -364,6 +364,77 @@ def what_a_killed_run_leaves_is_cleared(machine):
     raise AssertionError("the slice of a dead run and a dead program still shows")
 
 
+# ---- tranche sim ----------------------------------------------------------------------------------
+
+DRIVERS = ("10.2", "11.2", "11.4", "12.0", "12.4", "13.5", "newer")
+
+
+def symbols_of(machine, driver, *names):
+    script = "import ctypes, sys; d = ctypes.CDLL('libcuda.so.1'); print(*[hasattr(d, n) for n in sys.argv[1:]])"
+    done = machine.run("sim", "--driver", driver, "--", sys.executable, "-c", script, *names)
+    equal(done.returncode, 0, done.stderr)
+    return [word == "True" for word in done.stdout.split()]
+
+
+@case
+def F03_old_driver_lacks_what_came_later(machine):
+    names = ("cuMemAlloc_v2", "cuGetProcAddress", "cuMemAllocAsync", "cuGetProcAddress_v2", "cuCtxCreate_v4",
+             "cuFutureThing")
+    equal(symbols_of(machine, "10.2", *names), [True, False, False, False, False, False], "10.2")
+    equal(symbols_of(machine, "11.4", *names), [True, True, True, False, False, False], "11.4")
+    equal(symbols_of(machine, "12.4", *names), [True, True, True, True, False, False], "12.4")
+    equal(symbols_of(machine, "newer", *names), [True] * 6, "newer")
+
+
+@case
+def F02_F03_limit_holds_on_every_driver(machine):
+    for driver in DRIVERS:
+        done = machine.run("sim", "--driver", driver, "--", machine.tranche, "run", "--mem", "2Gi", "--quiet", "--",
+                           machine.tenant, "512", "2048")
+        lines = done.stdout.splitlines()
+        equal(lines[:2], ["ok 512", "refused 2 2048"], f"{driver}: {done.stderr}")
+        equal(lines[2].split()[2], str(2 << 30), f"{driver}: total")
+        equal((done.returncode, done.stderr), (0, ""), driver)
+
+
+def machine_of(child):
+    """The directory of the machine that a `tranche sim` made."""
+    path = child.stdout.readline().strip()
+    expect(os.path.isdir(path), f"{path!r}: {child.stderr.read() if not path else ''}")
+    return path
+
+
+def wait_gone(path):
+    for _ in range(100):
+        if not os.path.exists(path):
+            return
+        time.sleep(0.05)
+    raise AssertionError(f"{path} stays: {os.listdir(path)}")
+
+
+@case
+def sim_leaves_nothing(machine):
+    script = "echo $TRANCHE_SIM; read x; echo wrong >$TRANCHE_SIM/faults; sleep 0.3; ls $TRANCHE_SIM; read x"
+    child = machine.start("sim", "--gpus", "l4", "--driver", "12.4", "--", "sh", "-c", script)
+    path = machine_of(child)
+    out, _ = child.communicate("\n\n", timeout=20)
+    expect({"socket", "faults.error", "libcuda.so.1"} <= set(out.split()), out)
+    equal(os.path.exists(path), False, "after its end")
+
+
+@case
+def killed_sim_leaves_nothing(machine):
+    child = machine.start("sim", "--gpus", "l4", "--driver", "12.4", "--", "sh", "-c",
+                          f"echo $TRANCHE_SIM; exec {machine.tenant} - 64")
+    path = machine_of(child)
+    equal(child.stdout.readline().strip(), "ok 64")
+    child.kill()
+    time.sleep(0.2)
+    equal(os.path.exists(path), True, "its program runs on, and so does its machine")
+    child.stdin.close()  # ends the program
+    wait_gone(path)
+
+
 # ---- wrong values ---------------------------------------------------------------------------------
 
 BAD = [

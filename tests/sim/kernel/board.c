@@ -13,8 +13,6 @@
 
 #include "rm/fault.h"
 
-#define ERROR_FILE "faults.error"
-
 static struct wire_board *board;
 static int notify_fd = -1;
 
@@ -72,8 +70,8 @@ static void write_error(const char *why)
 {
 	int fd;
 
-	fd = openat(sim_kernel.dir_fd, ERROR_FILE, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC,
-		    0644);
+	fd = openat(sim_kernel.dir_fd, WIRE_FAULTS_ERROR,
+		    O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
 	if (fd < 0)
 		return;
 	dprintf(fd, "%s\n", why);
@@ -89,7 +87,7 @@ static void refresh(void)
 	if (read_faults(text, sizeof(text), &n, why, sizeof(why)) != 0)
 		write_error(why);
 	else
-		unlinkat(sim_kernel.dir_fd, ERROR_FILE, 0);
+		unlinkat(sim_kernel.dir_fd, WIRE_FAULTS_ERROR, 0);
 	publish(text, n);
 }
 

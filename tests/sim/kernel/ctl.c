@@ -24,10 +24,10 @@
 static const char usage[] =
 	"usage: sim-ctl [--dir DIR] COMMAND     (default: $TRANCHE_SIM, as for any "
 	"client)\n"
-	"  start DIR [KEY=VALUE]... [--lifetime-pid PID]\n"
+	"  start DIR [KEY=VALUE]... [--lifetime-pid PID] [--own-dir]\n"
 	"                        start a machine; it stays until stop, until PID ends or "
 	"until\n"
-	"                        DIR is removed\n"
+	"                        DIR is removed; --own-dir: it removes DIR when it ends\n"
 	"  stop [DIR]            end it, whoever uses it\n"
 	"  check [DIR]           are its settings, faults and the environment's valid?\n"
 	"  info [--json]         the machine and its devices\n"
@@ -90,16 +90,21 @@ static bool is_running(const char *dir)
 	return fd >= 0;
 }
 
-static int start_in(const char *dir, bool is_new, const char *const *settings,
-		    const char *pid)
+struct start {
+	const char *dir, *lifetime_pid;
+	bool is_new, owns_dir;
+	const char *settings[SETTINGS_MAX + 1];
+};
+
+static int start_in(const char *dir, const struct start *start)
 {
-	const char *arguments[2 * SETTINGS_MAX + 4];
+	const char *arguments[2 * SETTINGS_MAX + 5], *const *settings = start->settings;
 	size_t n = 0;
 	int r, lock_fd;
 
 	r = check_settings(dir, settings);
 	if (r != 0) {
-		if (is_new)
+		if (start->is_new)
 			rmdir(dir);
 		return ctl_fail(r);
 	}
@@ -114,9 +119,11 @@ static int start_in(const char *dir, bool is_new, const char *const *settings,
 		arguments[n++] = "--set";
 		arguments[n++] = *settings;
 	}
-	arguments[n++] = pid ? "--lifetime-pid" : "--stay";
-	if (pid)
-		arguments[n++] = pid;
+	arguments[n++] = start->lifetime_pid ? "--lifetime-pid" : "--stay";
+	if (start->lifetime_pid)
+		arguments[n++] = start->lifetime_pid;
+	if (start->owns_dir)
+		arguments[n++] = "--own-dir";
 	arguments[n] = NULL;
 	rm_set_reason("%s", "");
 	r = rm_start(dir, arguments);
@@ -126,35 +133,37 @@ static int start_in(const char *dir, bool is_new, const char *const *settings,
 
 static int start(int argc, char **argv)
 {
-	const char *settings[SETTINGS_MAX + 1] = { 0 }, *dir = NULL, *pid = NULL;
+	struct start s = { 0 };
 	char real[PATH_MAX];
 	size_t n = 0;
-	bool is_new;
 
 	for (int i = 0; i < argc; i++) {
 		if (strcmp(argv[i], "--lifetime-pid") == 0 && i + 1 < argc) {
-			pid = argv[++i];
-			if (strspn(pid, "0123456789") != strlen(pid) || atoi(pid) <= 0)
+			s.lifetime_pid = argv[++i];
+			if (strspn(argv[i], "0123456789") != strlen(argv[i]) ||
+			    atoi(argv[i]) <= 0)
 				return wrong("--lifetime-pid takes a process id, not ",
-					     pid);
-		} else if (!dir) {
-			dir = argv[i];
+					     argv[i]);
+		} else if (strcmp(argv[i], "--own-dir") == 0) {
+			s.owns_dir = true;
+		} else if (!s.dir) {
+			s.dir = argv[i];
 		} else if (!strchr(argv[i], '=') || n == SETTINGS_MAX) {
 			return wrong("expected KEY=VALUE, not ", argv[i]);
 		} else {
-			settings[n++] = argv[i];
+			s.settings[n++] = argv[i];
 		}
 	}
-	if (!dir || !dir[0] || dir[0] == '-')
+	if (!s.dir || !s.dir[0] || s.dir[0] == '-')
 		return wrong("start takes the directory of the machine", "");
-	is_new = mkdir(dir, 0700) == 0;
-	if (!realpath(dir, real)) {
-		rm_set_reason("%.200s: %s", dir, strerror(errno));
+	s.is_new = mkdir(s.dir, 0700) == 0;
+	if (!realpath(s.dir, real)) {
+		rm_set_reason("%.200s: %s", s.dir, strerror(errno));
 		return ctl_fail(-errno);
 	}
 	if (strlen(real) >= sizeof(((struct rm_machine *)0)->dir))
 		return wrong("the path is longer than 107 characters: ", real);
-	return start_in(real, is_new, settings, pid);
+	return start_in(real, &s);
 }
 
 /* Connects without starting a machine. */

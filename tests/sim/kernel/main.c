@@ -31,7 +31,7 @@ struct sim_kernel sim_kernel = {
 
 struct options {
 	const char *dir;
-	bool is_daemon, only_checks;
+	bool is_daemon, only_checks, owns_dir;
 	pid_t lifetime_pid;
 	const char *settings[32];
 };
@@ -76,6 +76,8 @@ static int read_options(struct options *o, int argc, char **argv)
 			o->only_checks = true;
 		} else if (strcmp(argv[i], "--stay") == 0) {
 			sim_kernel.has_lifetime = true;
+		} else if (strcmp(argv[i], "--own-dir") == 0) {
+			o->owns_dir = true;
 		} else if (!value) {
 			return -EINVAL;
 		} else if (strcmp(argv[i], "--dir") == 0) {
@@ -149,7 +151,8 @@ static int watch_lifetime(pid_t pid)
 	fd = (int)syscall(SYS_pidfd_open, pid, 0);
 	if (fd < 0)
 		return -errno;
-	return sim_watch_fd(fd, &source, EPOLLIN);
+	/* once: a process that has ended stays readable */
+	return sim_watch_fd(fd, &source, EPOLLIN | EPOLLONESHOT);
 }
 
 static int open_machine(const struct options *o, char *why, size_t n)
@@ -288,6 +291,19 @@ static void serve_until_end(void)
 		unlinkat(sim_kernel.dir_fd, WIRE_SOCKET, 0);
 }
 
+/* The directory was made for this machine alone: it goes with it, and what may be in it. */
+static void remove_directory(const char *dir)
+{
+	static const char *const names[] = {
+		WIRE_SOCKET,       WIRE_LOCK,  WIRE_FAULTS,
+		WIRE_FAULTS_ERROR, "settings", "libcuda.so.1"
+	};
+
+	for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++)
+		unlinkat(sim_kernel.dir_fd, names[i], 0);
+	rmdir(dir);
+}
+
 static void stop_on_signal(int number)
 {
 	(void)number;
@@ -330,7 +346,8 @@ int main(int argc, char **argv)
 	if (read_options(&o, argc, argv) != 0)
 		return report(false, -EINVAL,
 			      "usage: sim-kernel --dir /DIR [--check] [--daemon] "
-			      "[--lifetime-pid PID | --stay] [--set key=value]...");
+			      "[--lifetime-pid PID | --stay] [--own-dir] "
+			      "[--set key=value]...");
 	settle_process();
 	sim_kernel.dir_fd = open(o.dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (sim_kernel.dir_fd < 0) {
@@ -352,5 +369,7 @@ int main(int argc, char **argv)
 	sim_kernel.idle_since_ms = now_ms() + FIRST_CLIENT_MS;
 	report(o.is_daemon, 0, "");
 	serve_until_end();
+	if (o.owns_dir)
+		remove_directory(o.dir);
 	return 0;
 }

@@ -13,11 +13,12 @@
  * connection per client, one request, one reply, descriptors by SCM_RIGHTS. Both sides come
  * from one build; the version only catches a kernel process that outlived a rebuild.
  */
-#define WIRE_VERSION (0x52550000u + (uint32_t)sizeof(struct rm_machine))
-#define WIRE_SOCKET  "socket" /* in the machine's directory */
-#define WIRE_LOCK    "lock"   /* held by the kernel process while it lives */
-#define WIRE_FAULTS  "faults"
-#define WIRE_READY   3 /* the descriptor on which a new kernel process reports */
+#define WIRE_VERSION      (0x52550000u + (uint32_t)sizeof(struct rm_machine))
+#define WIRE_SOCKET       "socket" /* in the machine's directory */
+#define WIRE_LOCK         "lock"   /* held by the kernel process while it lives */
+#define WIRE_FAULTS       "faults"
+#define WIRE_FAULTS_ERROR "faults.error"
+#define WIRE_READY        3 /* the descriptor on which a new kernel process reports */
 
 enum wire_op {
 	WIRE_HELLO = 1, /* -> machine; descriptor: the board */
