@@ -14,6 +14,7 @@
 #include <dlfcn.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 struct tr_answer {
 	uintptr_t is_answered; /* 0: POINTER is where to go on */
@@ -22,6 +23,10 @@ struct tr_answer {
 struct tr_answer tr_door_dlsym(void *handle, const char *name, const void *caller);
 struct tr_answer tr_door_dlvsym(void *handle, const char *name, const char *version,
 				const void *caller);
+
+/* Our exports by names that nobody can stand before (door_*.S). */
+void *tr_own_dlsym(void *handle, const char *name);
+void *tr_own_dlvsym(void *handle, const char *name, const char *version);
 
 /* "cuX..." with a capital, or "nvml...": curl_easy_init and cublasCreate are not the
  * driver's. */
@@ -149,11 +154,39 @@ struct tr_answer tr_door_dlsym(void *handle, const char *name, const void *calle
 	return look_up(row, handle, name, NULL, caller, tr_libc()->next_dlsym);
 }
 
+/* A library before us that asks for the next dlsym in a version, as interposers do: ours
+ * has none, so the loader would pass us over, and with us the slice. */
+static void *own_door(void *handle, const char *name, const char *version,
+		      const void *caller)
+{
+	void *(*by_name)(void *, const char *) = tr_own_dlsym;
+	void *(*by_version)(void *, const char *, const char *) = tr_own_dlvsym;
+	bool is_dlsym;
+	struct tr_elf object;
+	void *symbol, *own;
+
+	if (handle != RTLD_NEXT || !name || !version || name[0] != 'd' || name[1] != 'l')
+		return NULL;
+	is_dlsym = strcmp(name, "dlsym") == 0;
+	if ((!is_dlsym && strcmp(name, "dlvsym") != 0) ||
+	    tr_elf_next(caller, name, &object, &symbol) != TR_NEXT_US ||
+	    !ask(RTLD_NEXT, name, version))
+		return NULL;
+	if (is_dlsym)
+		memcpy(&own, &by_name, sizeof(own));
+	else
+		memcpy(&own, &by_version, sizeof(own));
+	return own;
+}
+
 struct tr_answer tr_door_dlvsym(void *handle, const char *name, const char *version,
 				const void *caller)
 {
 	int row = row_of(name);
+	void *own = row < 0 ? own_door(handle, name, version, caller) : NULL;
 
+	if (own)
+		return answer(own);
 	if (row < 0 || !version)
 		return (struct tr_answer){ 0, tr_libc()->next_dlvsym };
 	return look_up(row, handle, name, version, caller, tr_libc()->next_dlvsym);

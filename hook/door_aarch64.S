@@ -4,7 +4,10 @@
 	.macro DOOR name, routine, caller_register
 	.globl \name
 	.type \name, %function
+	.globl tr_own_\name /* ours, whoever stands before us */
+	.hidden tr_own_\name
 	.balign 16
+tr_own_\name:
 \name:
 	.cfi_startproc
 	hint 34 /* bti c */
@@ -38,5 +41,13 @@
 	.hidden tr_door_dlvsym
 	DOOR dlsym, tr_door_dlsym, x2
 	DOOR dlvsym, tr_door_dlvsym, x3
+
+	/* Our own doors by names that no other object's definition can take. */
+	.globl tr_own_dlsym
+	.hidden tr_own_dlsym
+	.set tr_own_dlsym, dlsym
+	.globl tr_own_dlvsym
+	.hidden tr_own_dlvsym
+	.set tr_own_dlvsym, dlvsym
 
 	.section .note.GNU-stack, "", %progbits

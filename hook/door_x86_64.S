@@ -11,7 +11,10 @@
 	.macro DOOR name, routine, caller_register
 	.globl \name
 	.type \name, @function
+	.globl tr_own_\name /* ours, whoever stands before us */
+	.hidden tr_own_\name
 	.balign 16
+tr_own_\name:
 \name:
 	.cfi_startproc
 	endbr64
@@ -45,5 +48,13 @@
 	.hidden tr_door_dlvsym
 	DOOR dlsym, tr_door_dlsym, %rdx
 	DOOR dlvsym, tr_door_dlvsym, %rcx
+
+	/* Our own doors by names that no other object's definition can take. */
+	.globl tr_own_dlsym
+	.hidden tr_own_dlsym
+	.set tr_own_dlsym, dlsym
+	.globl tr_own_dlvsym
+	.hidden tr_own_dlvsym
+	.set tr_own_dlvsym, dlvsym
 
 	.section .note.GNU-stack, "", @progbits

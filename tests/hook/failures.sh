@@ -18,11 +18,14 @@ run() { # VARIABLE... -- ARGUMENTS of init
 		shift
 	done
 	shift
-	env CUDA_DEVICE_MEMORY_SHARED_CACHE="$state" "${variables[@]}" LD_PRELOAD="$hook" "$init" "$@"
+	env CUDA_DEVICE_MEMORY_SHARED_CACHE="$state" TRANCHE_TRACE="$TEST_DIR/trace" "${variables[@]}" LD_PRELOAD="$hook" "$init" "$@"
 }
 slice() {
 	rm -f "$slice"/*
 	"$build/bin/mkslice" "$slice" 1Gi 0 "$uuid"
+}
+other() { # where the last one met the others
+	sed -n 's|.*: slot [0-9]* of \(/dev/shm/tranche-[0-9a-f]*\)$|\1|p' "$TEST_DIR/trace" | tail -n 1
 }
 policy=TRANCHE_POLICY=$slice/policy
 limit=CUDA_DEVICE_MEMORY_LIMIT
@@ -74,13 +77,15 @@ meeting)
 	printf 'somebody else' >"$state"
 	run "$limit=2g" -- 0 2048
 	[ "$(cat "$state")" = 'somebody else' ]
-	other=$(find /dev/shm -maxdepth 1 -name 'tranche-*' -newer "$state" -size -513k -type f)
-	[ -n "$other" ]
+	first=$(other)
+	[ -s "$first" ]
 	run "$limit=2g" -- 0 2048
-	rm -f $other "$state"
+	[ "$(other)" = "$first" ]
+	rm -f "$first" "$state"
 	state=$TEST_DIR/no/such/directory/file
 	run "$limit=2g" -- 0 2048
-	find /dev/shm -maxdepth 1 -name 'tranche-*' -newer "$slice" -size -513k -type f -delete
+	[ "$(other)" != "$first" ]
+	rm -f "$(other)"
 	state=$TEST_DIR/fresh.cache
 	for _ in 1 2 3 4 5 6 7 8; do run "$limit=2g" -- 0 2048 & done
 	wait
@@ -99,7 +104,7 @@ overlay)
 		state=$TEST_DIR/merged/env.cache
 		run "$limit=2g" -- 0 2048
 		[ ! -e "$state" ]' || { r=$?; [ $r = 77 ] && echo "skipped: overlayfs cannot be mounted here"; exit $r; }
-	find /dev/shm -maxdepth 1 -name 'tranche-*' -newer "$slice" -size -513k -type f -delete
+	rm -f "$(other)"
 	;;
 fixed)
 	[ "$(id -u)" = 0 ] || { echo "skipped: needs root to bind ld.so.preload"; exit 77; }

@@ -7,6 +7,8 @@ int main(int argc, char **argv)
 {
 	CUdeviceptr pointer;
 	size_t total;
+	CUcontext ctx;
+	CUresult res;
 
 	CHECK(argc >= 2);
 	CHECK_RESULT(cuInit(0), atoi(argv[1]));
@@ -16,10 +18,15 @@ int main(int argc, char **argv)
 		return 0;
 	}
 	if (argc > 2) {
-		(void)check_context();
 		OK(cuDeviceTotalMem(&total, 0));
 		CHECK_RESULT(total / MIB, atoi(argv[2]));
-		CHECK_RESULT(cuMemAlloc(&pointer, total + MIB), CUDA_ERROR_OUT_OF_MEMORY);
+		/* Too small a slice has no room for the context already. */
+		res = cuDevicePrimaryCtxRetain(&ctx, 0);
+		if (res == CUDA_SUCCESS) {
+			OK(cuCtxSetCurrent(ctx));
+			res = cuMemAlloc(&pointer, total + MIB);
+		}
+		CHECK_RESULT(res, CUDA_ERROR_OUT_OF_MEMORY);
 	}
 	return 0;
 }

@@ -89,7 +89,8 @@ int main(int argc, char **argv)
 			continue;
 		if (sscanf(line, "%95s %d %d", name, &version, &flags) != 3) {
 			name[0] = '\0'; /* the empty name, which cudart begins with */
-			CHECK(sscanf(line, " %d %d", &version, &flags) == 2);
+			if (sscanf(line, " %d %d", &version, &flags) != 2)
+				continue;
 		}
 		ask(newer, older, name, version, flags);
 		ask(newer, older, name, 99990, flags);
