@@ -49,12 +49,4 @@ tr_own_\name:
 	DOOR dlsym, tr_door_dlsym, %rdx
 	DOOR dlvsym, tr_door_dlvsym, %rcx
 
-	/* Our own doors by names that no other object's definition can take. */
-	.globl tr_own_dlsym
-	.hidden tr_own_dlsym
-	.set tr_own_dlsym, dlsym
-	.globl tr_own_dlvsym
-	.hidden tr_own_dlvsym
-	.set tr_own_dlvsym, dlvsym
-
 	.section .note.GNU-stack, "", @progbits
