@@ -32,8 +32,7 @@ static struct tr_ledger watch_ledger;
 static _Atomic uint64_t
 	env_limit_bytes[TR_DEVICES_MAX]; /* of rows met so far; 0: not met */
 
-/* ---- stage 1
- * --------------------------------------------------------------------------------- */
+/* ---- stage 1 ------------------------------------------------------------------------- */
 
 /* 0, or -ENOENT. The fixed path comes first: an environment that somebody cleared or
  * changed finds the same page. */
@@ -97,8 +96,7 @@ bool tr_attach_is_active(void)
 	return tr_self.has_page || tr_self.has_env || tr_self.is_refused;
 }
 
-/* ---- the state file of environment limits
- * ---------------------------------------------------- */
+/* ---- the state file of environment limits -------------------------------------------- */
 
 /* Where processes of one container meet when PATH cannot be used: the same name for all. */
 static void other_path(char *out, size_t room, const char *path)
@@ -155,8 +153,7 @@ static int watch_env(struct tr_seat *seat)
 	return tr_seat_watch(seat, other, 0, NULL);
 }
 
-/* ---- stage 2
- * --------------------------------------------------------------------------------- */
+/* ---- stage 2 ------------------------------------------------------------------------- */
 
 static struct {
 	_Atomic int state; /* 0 not asked, 1 being written, 2 known */
@@ -299,8 +296,7 @@ void tr_attach_reap(void)
 	errno = saved_errno;
 }
 
-/* ---- devices
- * --------------------------------------------------------------------------------- */
+/* ---- devices ------------------------------------------------------------------------- */
 
 static void lower_limit(tr_dev dev, uint64_t limit_bytes)
 {

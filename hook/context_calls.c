@@ -53,8 +53,7 @@ void tr_contexts_forget(void)
 	atomic_store(&contexts_lock.is_held, 0);
 }
 
-/* ---- the table
- * ------------------------------------------------------------------------------- */
+/* ---- the table ----------------------------------------------------------------------- */
 
 static struct context *row_of(CUcontext ctx)
 {
@@ -97,8 +96,7 @@ static bool take(CUcontext ctx, struct context *out)
 	return row != NULL;
 }
 
-/* ---- floors
- * ---------------------------------------------------------------------------------- */
+/* ---- floors -------------------------------------------------------------------------- */
 
 static uint64_t floor_of(tr_dev dev, CUdevice ordinal)
 {
@@ -185,8 +183,7 @@ static void after_context(CUresult res, CUcontext made, struct context *c, bool 
 	(void)put(c);
 }
 
-/* ---- start
- * ----------------------------------------------------------------------------------- */
+/* ---- start --------------------------------------------------------------------------- */
 
 /* Refused before the driver starts: a policy that cannot be held is not let run without. */
 CUresult cuInit(unsigned int flags)
@@ -196,8 +193,7 @@ CUresult cuInit(unsigned int flags)
 	return tr_real.cuInit(flags);
 }
 
-/* ---- contexts by hand
- * ------------------------------------------------------------------------ */
+/* ---- contexts by hand ---------------------------------------------------------------- */
 
 /* The versions differ in what stands before the device only. */
 #define CREATE(symbol, ctx, ordinal, ...)                                                  \
@@ -310,8 +306,7 @@ CUresult cuCtxDetach(CUcontext ctx)
 	return res;
 }
 
-/* ---- the primary context
- * --------------------------------------------------------------------- */
+/* ---- the primary context ------------------------------------------------------------- */
 
 static bool is_active(CUdevice ordinal)
 {
@@ -439,8 +434,7 @@ CUresult cuDevicePrimaryCtxReset_v2(CUdevice dev)
 	return end_primary(tr_real.cuDevicePrimaryCtxReset_v2, dev, true);
 }
 
-/* ---- green contexts: they hold the primary one
- * ----------------------------------------------- */
+/* ---- green contexts: they hold the primary one --------------------------------------- */
 
 CUresult cuGreenCtxCreate(CUgreenCtx *ctx, CUdevResourceDesc desc, CUdevice dev,
 			  unsigned int flags)
@@ -476,8 +470,7 @@ CUresult cuGreenCtxDestroy(CUgreenCtx ctx)
 	return res;
 }
 
-/* ---- limits
- * ---------------------------------------------------------------------------------- */
+/* ---- limits -------------------------------------------------------------------------- */
 
 /* What one byte of the limit costs: stacks are made for every thread that can be resident.
  */

@@ -49,8 +49,7 @@ bool tr_elf_read(struct tr_elf *out, uintptr_t base, const ElfW(Dyn) * dyn)
 	return out->gnu_hash || out->sysv_hash;
 }
 
-/* ---- one object's hash tables
- * ---------------------------------------------------------------- */
+/* ---- one object's hash tables -------------------------------------------------------- */
 
 /* How good a definition is: 0 no match, else higher is better. The default version wins,
  * then the newest of the hidden ones. */
@@ -137,8 +136,7 @@ void *tr_elf_symbol(const struct tr_elf *object, const char *name)
 			object->symbols[i].st_value); /* into a loaded object */
 }
 
-/* ---- finding the C library
- * ------------------------------------------------------------------- */
+/* ---- finding the C library ----------------------------------------------------------- */
 
 static bool is_ours(const ElfW(Dyn) * dyn)
 {
@@ -214,8 +212,7 @@ const struct tr_libc *tr_libc(void)
 	return &own;
 }
 
-/* ---- all objects
- * ----------------------------------------------------------------------------- */
+/* ---- all objects --------------------------------------------------------------------- */
 
 static const ElfW(Dyn) * dynamic_of(const struct dl_phdr_info *info)
 {

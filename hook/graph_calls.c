@@ -133,8 +133,7 @@ static struct demand look_at_graph(CUgraph graph)
 	return demand;
 }
 
-/* ---- charging
- * -------------------------------------------------------------------------------- */
+/* ---- charging ------------------------------------------------------------------------ */
 
 /* Reserves what the reserve of ORDINAL would grow by for BYTES. */
 static CUresult charge_graph(struct tr_charge *charge, CUdevice ordinal, uint64_t bytes)
@@ -270,8 +269,7 @@ CUresult cuDeviceGraphMemTrim(CUdevice device)
 	return res;
 }
 
-/* ---- instantiation
- * --------------------------------------------------------------------------- */
+/* ---- instantiation ------------------------------------------------------------------- */
 
 /* Whichever ABI it came by; the one of which `real_*` is set. */
 struct instantiation {

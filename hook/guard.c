@@ -79,8 +79,7 @@ void tr_leave(void)
 	here.depth = 0;
 }
 
-/* ---- steps
- * ----------------------------------------------------------------------------------- */
+/* ---- steps --------------------------------------------------------------------------- */
 
 /* Not glibc's: nothing may stand between us and the kernel's answer in a raw clone's child.
  */

@@ -22,8 +22,7 @@
  * untouched.
  */
 
-/* ---- names
- * ----------------------------------------------------------------------------------- */
+/* ---- names --------------------------------------------------------------------------- */
 
 /* The body of a row is written under the header's own name. What the library exports under
  * that name is a jump (exports.S) to whoever is next: the body, another interposer after
@@ -35,8 +34,7 @@
 #undef TR_CALL
 #pragma GCC diagnostic pop
 
-/* ---- the driver's own functions (route.c fills it before the first hook runs)
- * ---------------- */
+/* ---- the driver's own functions (route.c fills it before the first hook runs) -------- */
 
 /* One pointer per row of calls.def and of uses.def (called, not hooked); NULL where this
  * driver has no such function. */
@@ -53,8 +51,7 @@ extern struct tr_real tr_real;
 /* A driver function that is not hooked, by exported name, or NULL. Not for hot paths. */
 void *tr_driver_symbol(const char *name);
 
-/* ---- entering (guard.h, attach.c)
- * ------------------------------------------------------------ */
+/* ---- entering (guard.h, attach.c) ---------------------------------------------------- */
 
 /* True when this is the outermost hooked call of this thread, and the process is attached
  * with a seat (or env limits) and not a fork child: then errno is saved and tr_leave() must
@@ -63,8 +60,7 @@ void *tr_driver_symbol(const char *name);
 bool tr_enter(void);
 void tr_leave(void);
 
-/* ---- this process
- * ---------------------------------------------------------------------------- */
+/* ---- this process -------------------------------------------------------------------- */
 
 struct tr_self {
 	bool has_page, has_env; /* where limits come from; neither: transparent */
@@ -87,8 +83,7 @@ uint64_t tr_limit_bytes(tr_dev dev);
 /* What the slice uses on DEV now; real numbers in, what the caller is told out. */
 void tr_told_memory(tr_dev dev, uint64_t *free_bytes, uint64_t *total_bytes);
 
-/* ---- charge (charge.c)
- * ----------------------------------------------------------------------- */
+/* ---- charge (charge.c) --------------------------------------------------------------- */
 
 struct tr_charge {
 	tr_dev dev;
@@ -106,8 +101,7 @@ CUresult tr_charge_on(struct tr_charge *charge, tr_dev dev, CUcontext ctx, uint6
 CUresult tr_charge_settle(struct tr_charge *charge, uint64_t actual_bytes);
 void tr_charge_refund(struct tr_charge *charge);
 
-/* ---- objects (objects.c)
- * --------------------------------------------------------------------- */
+/* ---- objects (objects.c) ------------------------------------------------------------- */
 
 /* A context is going (destroy, primary reset, last release): discharge everything that was
  * in it. */

@@ -18,8 +18,7 @@
 
 #define HANDLES_MAX 64u
 
-/* ---- which device a handle is
- * ---------------------------------------------------------------- */
+/* ---- which device a handle is -------------------------------------------------------- */
 
 static struct {
 	nvmlDevice_t handle; /* NULL: free */
@@ -84,8 +83,7 @@ static int device_of(nvmlDevice_t handle, tr_dev *dev, int *index)
 	return r == 0 || r == -ENOENT ? r : -EAGAIN;
 }
 
-/* ---- memory
- * ---------------------------------------------------------------------------------- */
+/* ---- memory -------------------------------------------------------------------------- */
 
 struct memory {
 	uint64_t total_bytes, free_bytes, used_bytes;
@@ -167,8 +165,7 @@ nvmlReturn_t nvmlDeviceGetMemoryInfo_v2(nvmlDevice_t device, nvmlMemory_v2_t *me
 	return res;
 }
 
-/* ---- processes
- * ------------------------------------------------------------------------------- */
+/* ---- processes ----------------------------------------------------------------------- */
 
 /* The layouts of a row, by their size; each begins like the one before. */
 static void put_row(void *rows, unsigned i, size_t row_bytes, unsigned pid, uint64_t bytes)

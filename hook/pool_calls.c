@@ -311,8 +311,7 @@ CUresult cuMemFreeAsync_ptsz(CUdeviceptr dptr, CUstream hStream)
 	return free_ordered(tr_real.cuMemFreeAsync_ptsz, dptr, hStream);
 }
 
-/* ---- the pools themselves
- * -------------------------------------------------------------------- */
+/* ---- the pools themselves ------------------------------------------------------------ */
 
 /* The CUDA ordinal where the pool is device memory that cannot migrate. */
 static bool is_device_pool(const CUmemPoolProps *props, CUdevice *ordinal)

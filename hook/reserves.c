@@ -184,8 +184,7 @@ tr_dev tr_reserve_dev(const struct tr_reserve *reserve)
 	return reserve->dev;
 }
 
-/* ---- pools
- * ----------------------------------------------------------------------------------- */
+/* ---- pools --------------------------------------------------------------------------- */
 
 static struct tr_reserve *find_known(CUmemoryPool handle)
 {
@@ -408,8 +407,7 @@ void tr_pool_destroy_end(struct tr_reserve *pool, bool is_destroyed)
 	retire(pool);
 }
 
-/* ---- graphs
- * ---------------------------------------------------------------------------------- */
+/* ---- graphs -------------------------------------------------------------------------- */
 
 struct tr_reserve *tr_graph_reserve(CUdevice ordinal)
 {
@@ -431,8 +429,7 @@ struct tr_reserve *tr_graph_reserve(CUdevice ordinal)
 	return reserve;
 }
 
-/* ---- all
- * ------------------------------------------------------------------------------------- */
+/* ---- all ----------------------------------------------------------------------------- */
 
 static void refresh(struct tr_reserve *reserve, bool trim)
 {

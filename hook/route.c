@@ -15,8 +15,7 @@
 struct tr_real tr_real;
 struct tr_nvml tr_nvml;
 
-/* ---- rows
- * ------------------------------------------------------------------------------------ */
+/* ---- rows ---------------------------------------------------------------------------- */
 
 enum family { DRIVER, NVML, FAMILY_COUNT };
 
@@ -116,8 +115,7 @@ static void *real_of(int row)
 	return real;
 }
 
-/* ---- the two libraries
- * ----------------------------------------------------------------------- */
+/* ---- the two libraries --------------------------------------------------------------- */
 
 /* A library is bound when its first pointer is met. All threads that bind it find the same,
  * so none waits for another. */
@@ -214,8 +212,7 @@ void *tr_nvml_symbol(const char *name)
 	return symbol_of(NVML, name);
 }
 
-/* ---- exchanging
- * ------------------------------------------------------------------------------ */
+/* ---- exchanging ---------------------------------------------------------------------- */
 
 static int row_of_pointer(const void *pointer)
 {
@@ -263,8 +260,7 @@ void *tr_route_exchange(void *pointer)
 	return pointer;
 }
 
-/* ---- the exports
- * ----------------------------------------------------------------------------- */
+/* ---- the exports --------------------------------------------------------------------- */
 
 static CUresult no_driver(void)
 {
@@ -321,8 +317,7 @@ void *tr_export_resolve(unsigned row)
 	return target;
 }
 
-/* ---- cuGetProcAddress
- * ------------------------------------------------------------------------ */
+/* ---- cuGetProcAddress ---------------------------------------------------------------- */
 
 static bool is_base(const char *name)
 {

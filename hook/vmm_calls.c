@@ -150,8 +150,7 @@ CUresult cuMemUnmap(CUdeviceptr ptr, size_t size)
 	return res;
 }
 
-/* ---- parts of sparse arrays
- * ------------------------------------------------------------------ */
+/* ---- parts of sparse arrays ---------------------------------------------------------- */
 
 typedef CUresult (*map_arrays_fn)(CUarrayMapInfo *, unsigned int, CUstream);
 

@@ -62,8 +62,7 @@ int bench_spawn_once(const char *program, char **environment, double *elapsed_ns
 uint64_t bench_clock_ns(void);
 
 /* rows.c: every row of the table, each given to bench_report(). -1 when one could not be
- * measured.
- */
+ * measured. */
 int bench_rows(struct bench *bench);
 
 /* report.c */

@@ -117,8 +117,7 @@ struct setting {
 static struct setting setting;
 static enum mutation mutation;
 
-/* ---- one atomic step of one actor
- * ------------------------------------------------------------ */
+/* ---- one atomic step of one actor ---------------------------------------------------- */
 
 static uint8_t units_of(unsigned a)
 {
@@ -400,8 +399,7 @@ static void kill_actor(struct state *s, unsigned a)
 				       .step = setting.is_last ? GONE : TAKE_LOCK };
 }
 
-/* ---- the properties
- * --------------------------------------------------------------------------- */
+/* ---- the properties ------------------------------------------------------------------ */
 
 static bool is_seated(const struct actor *me)
 {
@@ -480,8 +478,7 @@ static const char *explore(void)
 	return broken;
 }
 
-/* ---- settings
- * --------------------------------------------------------------------------------- */
+/* ---- settings ------------------------------------------------------------------------ */
 
 static const struct setting settings[] = {
 	/* two race for the last units; progress */

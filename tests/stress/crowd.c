@@ -187,8 +187,7 @@ void crowd_kill_one(struct crowd *crowd)
 	crowd_start(crowd, seat);
 }
 
-/* ---- quiet points
- * -------------------------------------------------------------------------------- */
+/* ---- quiet points -------------------------------------------------------------------- */
 
 static bool is_seat(const struct crowd *crowd, pid_t pid)
 {
@@ -304,8 +303,7 @@ void crowd_thaw(struct crowd *crowd)
 	(void)kill(-crowd->anchor, SIGCONT);
 }
 
-/* ---- the end
- * ------------------------------------------------------------------------------------- */
+/* ---- the end ------------------------------------------------------------------------- */
 
 void crowd_end(struct crowd *crowd)
 {

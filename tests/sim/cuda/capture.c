@@ -19,8 +19,7 @@ static _Atomic unsigned
 	capture_count; /* so that nobody pays for captures while there are none */
 static _Thread_local CUstreamCaptureMode thread_mode = CU_STREAM_CAPTURE_MODE_GLOBAL;
 
-/* ---- members
- * -------------------------------------------------------------------------------- */
+/* ---- members ------------------------------------------------------------------------- */
 
 struct sim_member *sim_capture_member(struct sim_capture *c, const struct sim_stream *s)
 {
@@ -105,8 +104,7 @@ bool sim_capture_add_dep(struct sim_member *m, struct sim_graph_node *n,
 	return sim_edges_push(&m->deps, n, data);
 }
 
-/* ---- what captures prohibit
- * ----------------------------------------------------------------- */
+/* ---- what captures prohibit ---------------------------------------------------------- */
 
 bool sim_stream_capturing(struct sim_stream *s)
 {
@@ -231,8 +229,7 @@ CUresult cuThreadExchangeStreamCaptureMode(CUstreamCaptureMode *mode)
 	return CUDA_SUCCESS;
 }
 
-/* ---- recording
- * ------------------------------------------------------------------------------ */
+/* ---- recording ----------------------------------------------------------------------- */
 
 /* Adds a node behind what M's stream has recorded; it becomes what the next one depends on.
  */
@@ -371,8 +368,7 @@ CUresult sim_capture_free(struct sim_stream *s, CUdeviceptr dptr)
 	return r;
 }
 
-/* ---- events
- * --------------------------------------------------------------------------------- */
+/* ---- events -------------------------------------------------------------------------- */
 
 bool sim_capture_marked(const struct sim_capture_mark *mark)
 {

@@ -4,8 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- begin
- * ---------------------------------------------------------------------------------- */
+/* ---- begin --------------------------------------------------------------------------- */
 
 struct begin {
 	CUgraph graph; /* NULL: a new one */
@@ -117,8 +116,7 @@ CUresult cuStreamBeginCaptureToGraph_ptsz(CUstream hStream, CUgraph hGraph,
 	return begin_to_graph(hStream, true, hGraph, &deps, mode);
 }
 
-/* ---- end
- * ------------------------------------------------------------------------------------ */
+/* ---- end ----------------------------------------------------------------------------- */
 
 static void mark_ancestors(struct sim_graph_node *n)
 {
@@ -201,8 +199,7 @@ CUresult cuStreamEndCapture_ptsz(CUstream hStream, CUgraph *phGraph)
 	return end(hStream, true, phGraph);
 }
 
-/* ---- queries
- * -------------------------------------------------------------------------------- */
+/* ---- queries ------------------------------------------------------------------------- */
 
 static CUstreamCaptureStatus status_of(const struct sim_stream *s)
 {
@@ -350,8 +347,7 @@ CUresult cuStreamGetCaptureInfo_v3_ptsz(CUstream hStream,
 	return tell(hStream, true, captureStatus_out, &t);
 }
 
-/* ---- dependencies
- * --------------------------------------------------------------------------- */
+/* ---- dependencies -------------------------------------------------------------------- */
 
 static CUresult update_locked(struct sim_stream *s, const struct sim_dependencies *deps,
 			      bool add)

@@ -25,8 +25,7 @@ static struct share {
 	struct rm_phys memory;
 } shares[RM_DEVICES_MAX];
 
-/* ---- the calling thread's stack
- * ------------------------------------------------------------- */
+/* ---- the calling thread's stack ------------------------------------------------------ */
 
 struct entry {
 	CUcontext handle;
@@ -116,8 +115,7 @@ CUcontext sim_ctx_handle(struct sim_ctx *ctx)
 	return ((struct context *)ctx)->handle;
 }
 
-/* ---- life
- * ----------------------------------------------------------------------------------- */
+/* ---- life ---------------------------------------------------------------------------- */
 
 /* What every context after a process' first one takes on a device. */
 static uint64_t further_bytes(const struct rm_device *facts)
@@ -423,8 +421,7 @@ CUresult cuCtxDetach(CUcontext ctx)
 	return last ? destroy(ctx) : CUDA_SUCCESS;
 }
 
-/* ---- push, pop, current
- * --------------------------------------------------------------------- */
+/* ---- push, pop, current -------------------------------------------------------------- */
 
 CUresult cuCtxPushCurrent(CUcontext ctx)
 {

@@ -259,8 +259,7 @@ CUresult cuDeviceGetTexture1DLinearMaxWidth(size_t *maxWidthInElements,
 	return CUDA_SUCCESS;
 }
 
-/* ---- between two devices
- * -------------------------------------------------------------------- */
+/* ---- between two devices ------------------------------------------------------------- */
 
 static bool are_peers(CUdevice a, CUdevice b)
 {

@@ -105,8 +105,7 @@ CUresult cuEventDestroy_v2(CUevent hEvent)
 	return destroy(hEvent);
 }
 
-/* ---- record
- * --------------------------------------------------------------------------------- */
+/* ---- record -------------------------------------------------------------------------- */
 
 struct step {
 	struct event *event;
@@ -222,8 +221,7 @@ bool sim_event_is(CUevent event)
 	return find(event) != NULL;
 }
 
-/* ---- wait
- * ----------------------------------------------------------------------------------- */
+/* ---- wait ---------------------------------------------------------------------------- */
 
 static bool is_reached(const void *what)
 {
@@ -349,8 +347,7 @@ CUresult cuGreenCtxWaitEvent(CUgreenCtx hCtx, CUevent hEvent)
 	return use_green(hCtx, hEvent, true);
 }
 
-/* ---- ask
- * ------------------------------------------------------------------------------------ */
+/* ---- ask ----------------------------------------------------------------------------- */
 
 CUresult cuEventQuery(CUevent hEvent)
 {

@@ -38,8 +38,7 @@ CUresult sim_node_of(CUgraphNode handle, struct sim_graph_node **out)
 	return CUDA_SUCCESS;
 }
 
-/* ---- edges
- * ---------------------------------------------------------------------------------- */
+/* ---- edges --------------------------------------------------------------------------- */
 
 bool sim_edges_push(struct sim_edges *e, struct sim_graph_node *n,
 		    const CUgraphEdgeData *data)
@@ -97,8 +96,7 @@ bool sim_edge_remove(struct sim_graph_node *from, struct sim_graph_node *to)
 	return drop_edge(&to->before, from) && drop_edge(&from->after, to);
 }
 
-/* ---- nodes
- * ---------------------------------------------------------------------------------- */
+/* ---- nodes --------------------------------------------------------------------------- */
 
 static void free_node(struct sim_graph_node *n)
 {
@@ -214,8 +212,7 @@ CUresult sim_node_add(struct sim_graph *g, const struct sim_dependencies *deps,
 	return CUDA_SUCCESS;
 }
 
-/* ---- graphs
- * --------------------------------------------------------------------------------- */
+/* ---- graphs -------------------------------------------------------------------------- */
 
 struct sim_graph *sim_graph_by_uid(uint64_t uid)
 {
@@ -321,8 +318,7 @@ bool sim_graph_has_memory(const struct sim_graph *g)
 	       sim_graph_has(g, CU_GRAPH_NODE_TYPE_MEM_FREE);
 }
 
-/* ---- the API
- * -------------------------------------------------------------------------------- */
+/* ---- the API ------------------------------------------------------------------------- */
 
 CUresult cuGraphCreate(CUgraph *phGraph, unsigned int flags)
 {

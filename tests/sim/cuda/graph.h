@@ -74,8 +74,7 @@ struct sim_exec {
 void sim_graphs_lock(void);
 void sim_graphs_unlock(void);
 
-/* ---- graph.c
- * -------------------------------------------------------------------------------- */
+/* ---- graph.c ------------------------------------------------------------------------- */
 
 CUresult sim_graph_of(CUgraph handle, struct sim_graph **out); /* INVALID_VALUE */
 CUresult sim_node_of(CUgraphNode handle, struct sim_graph_node **out);
@@ -102,8 +101,7 @@ bool sim_edge_remove(struct sim_graph_node *from, struct sim_graph_node *to);
 bool sim_edges_push(struct sim_edges *e, struct sim_graph_node *n,
 		    const CUgraphEdgeData *data);
 
-/* ---- payload.c
- * ------------------------------------------------------------------------------ */
+/* ---- payload.c ----------------------------------------------------------------------- */
 
 /* Copies BYTES of PARAMS; on no memory DROP is called and NULL returned. */
 struct sim_payload *sim_payload_new(CUgraphNodeType type, const void *params, size_t bytes,
@@ -123,8 +121,7 @@ CUresult sim_payload_params(const struct sim_graph_node *n, CUgraphNodeParams *o
 CUresult sim_kernel_payload(const CUDA_KERNEL_NODE_PARAMS *params, struct sim_payload **out,
 			    CUcontext *ctx);
 
-/* ---- graph_memory.c
- * ------------------------------------------------------------------------- */
+/* ---- graph_memory.c ------------------------------------------------------------------ */
 
 CUresult sim_alloc_payload(CUDA_MEM_ALLOC_NODE_PARAMS *params, struct sim_ctx *ctx,
 			   struct sim_payload **out);
@@ -134,14 +131,12 @@ CUresult sim_free_payload(const struct sim_graph *g, CUdeviceptr dptr,
 /* The context whose device an allocation names. */
 CUresult sim_alloc_ctx(const CUDA_MEM_ALLOC_NODE_PARAMS *params, struct sim_ctx **out);
 
-/* ---- graph_object.c
- * ------------------------------------------------------------------------- */
+/* ---- graph_object.c ------------------------------------------------------------------ */
 
 void sim_graph_drop_objects(struct sim_graph *g);
 CUresult sim_graph_copy_objects(const struct sim_graph *from, struct sim_graph *to);
 
-/* ---- graph_exec.c
- * --------------------------------------------------------------------------- */
+/* ---- graph_exec.c -------------------------------------------------------------------- */
 
 /* The nodes of G in an order that respects its edges (malloc); INVALID_VALUE for a cycle.
  */

@@ -6,8 +6,7 @@
 
 /* Edges, and what a graph is made of. */
 
-/* ---- lists
- * ---------------------------------------------------------------------------------- */
+/* ---- lists --------------------------------------------------------------------------- */
 
 /* The driver's way with lists: without an array the count is told; with one, *COUNT entries
  * are filled, the surplus with zero, and *COUNT becomes the number of real ones. */
@@ -181,8 +180,7 @@ CUresult cuGraphNodeGetDependentNodes_v2(CUgraphNode hNode, CUgraphNode *depende
 	return tell_side(hNode, false, &a);
 }
 
-/* ---- edges
- * ---------------------------------------------------------------------------------- */
+/* ---- edges --------------------------------------------------------------------------- */
 
 struct edge_change {
 	const CUgraphNode *from, *to;
@@ -255,8 +253,7 @@ CUresult cuGraphRemoveDependencies_v2(CUgraph hGraph, const CUgraphNode *from,
 		      false);
 }
 
-/* ---- facts
- * ---------------------------------------------------------------------------------- */
+/* ---- facts --------------------------------------------------------------------------- */
 
 CUresult cuGraphNodeFindInClone(CUgraphNode *phNode, CUgraphNode hOriginalNode,
 				CUgraph hClonedGraph)

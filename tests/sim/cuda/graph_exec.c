@@ -67,8 +67,7 @@ struct sim_graph_node *sim_exec_node(const struct sim_exec *e,
 	return find_by_origin(e->graph, n->uid);
 }
 
-/* ---- instantiate
- * ---------------------------------------------------------------------------- */
+/* ---- instantiate --------------------------------------------------------------------- */
 
 static void count_instance(uint64_t uid, int by)
 {
@@ -234,8 +233,7 @@ CUresult cuGraphExecGetId(CUgraphExec hGraphExec, unsigned int *graphId)
 	return r;
 }
 
-/* ---- launch
- * --------------------------------------------------------------------------------- */
+/* ---- launch -------------------------------------------------------------------------- */
 
 static bool is_live_alloc(const struct sim_graph_node *n, CUdeviceptr *dptr)
 {

@@ -142,8 +142,7 @@ CUresult sim_free_payload(const struct sim_graph *g, CUdeviceptr dptr,
 	return *out ? CUDA_SUCCESS : CUDA_ERROR_OUT_OF_MEMORY;
 }
 
-/* ---- the API
- * -------------------------------------------------------------------------------- */
+/* ---- the API ------------------------------------------------------------------------- */
 
 CUresult cuGraphAddMemAllocNode(CUgraphNode *phGraphNode, CUgraph hGraph,
 				const CUgraphNode *dependencies, size_t numDependencies,

@@ -3,8 +3,7 @@
 
 #include <string.h>
 
-/* ---- add
- * ------------------------------------------------------------------------------------ */
+/* ---- add ----------------------------------------------------------------------------- */
 
 static CUresult add_child(struct sim_graph *g, const struct sim_dependencies *deps,
 			  const CUDA_CHILD_GRAPH_NODE_PARAMS *p,
@@ -126,8 +125,7 @@ CUresult cuGraphAddNode_v3(CUgraphNode *phGraphNode, CUgraph hGraph,
 	return sim_graph_add(phGraphNode, hGraph, &deps, nodeParams);
 }
 
-/* ---- set
- * ------------------------------------------------------------------------------------ */
+/* ---- set ----------------------------------------------------------------------------- */
 
 static CUresult replace(struct sim_graph_node *n, const CUgraphNodeParams *params)
 {
@@ -227,8 +225,7 @@ CUresult cuGraphNodeGetParams(CUgraphNode hNode, CUgraphNodeParams *nodeParams)
 	return r == CUDA_SUCCESS ? sim_payload_params(n, nodeParams) : r;
 }
 
-/* ---- nodes of executable graphs
- * ------------------------------------------------------------- */
+/* ---- nodes of executable graphs ------------------------------------------------------ */
 
 static CUresult switchable(CUgraphExec exec, CUgraphNode node, struct sim_graph_node **out)
 {
@@ -273,8 +270,7 @@ CUresult cuGraphNodeGetEnabled(CUgraphExec hGraphExec, CUgraphNode hNode,
 	return r;
 }
 
-/* ---- attributes of kernel nodes
- * ------------------------------------------------------------- */
+/* ---- attributes of kernel nodes ------------------------------------------------------ */
 
 static CUresult kernel_node(CUgraphNode node, struct sim_graph_node **out)
 {

@@ -107,8 +107,7 @@ CUresult cuGreenCtxGetDevResource(CUgreenCtx hCtx, CUdevResource *resource,
 	return ctx ? tell_context(ctx, resource, type) : CUDA_ERROR_INVALID_CONTEXT;
 }
 
-/* ---- splitting
- * ------------------------------------------------------------------------------ */
+/* ---- splitting ----------------------------------------------------------------------- */
 
 static bool is_sm(const CUdevResource *resource)
 {
@@ -225,8 +224,7 @@ CUresult cuDevResourceGenerateDesc(CUdevResourceDesc *phDesc, CUdevResource *res
 	return CUDA_SUCCESS;
 }
 
-/* ---- contexts
- * ------------------------------------------------------------------------------- */
+/* ---- contexts ------------------------------------------------------------------------ */
 
 CUresult cuGreenCtxCreate(CUgreenCtx *phCtx, CUdevResourceDesc desc, CUdevice dev,
 			  unsigned int flags)

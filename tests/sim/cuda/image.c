@@ -10,8 +10,7 @@
 #define PAGE_BYTES  4096u
 #define IMAGE_MAX   (4ull << 30)
 
-/* ---- the lists
- * ------------------------------------------------------------------------------ */
+/* ---- the lists ----------------------------------------------------------------------- */
 
 static bool grow(void **list, size_t count, size_t *room, size_t item_bytes)
 {
@@ -87,8 +86,7 @@ void sim_image_free(struct sim_image *image)
 	free(image);
 }
 
-/* ---- formats
- * -------------------------------------------------------------------------------- */
+/* ---- formats ------------------------------------------------------------------------- */
 
 static bool is_blank(char c)
 {
@@ -179,8 +177,7 @@ CUresult sim_image_parse(const void *bytes, size_t n, const struct sim_image_tar
 	return CUDA_SUCCESS;
 }
 
-/* ---- images in memory
- * ----------------------------------------------------------------------- */
+/* ---- images in memory ---------------------------------------------------------------- */
 
 /*
  * Whether [p, p+n) can be read. The caller gives a pointer without a length, and a wrong

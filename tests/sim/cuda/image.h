@@ -76,8 +76,7 @@ CUresult sim_image_load(const void *image, const struct sim_image_target *target
 size_t sim_image_extent(const void *image);
 void sim_image_free(struct sim_image *image);
 
-/* ---- between the files of the parser
- * -------------------------------------------------------- */
+/* ---- between the files of the parser ------------------------------------------------- */
 
 CUresult sim_ptx_parse(const char *text, size_t n, const struct sim_image_target *target,
 		       struct sim_image *image);

@@ -156,8 +156,7 @@ CUresult sim_fatbin_parse(const uint8_t *bytes, size_t n,
 	return first == CUDA_SUCCESS ? CUDA_ERROR_NO_BINARY_FOR_GPU : first;
 }
 
-/* ---- LZ4 block format
- * ----------------------------------------------------------------------- */
+/* ---- LZ4 block format ---------------------------------------------------------------- */
 
 /* A length of 15 in the token goes on in bytes of 255, the last one smaller. */
 static bool read_length(const uint8_t **in, const uint8_t *end, size_t *length)

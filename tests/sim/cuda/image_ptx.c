@@ -11,7 +11,7 @@
  * skipped; their statements are counted to say how much code there is.
  */
 
-#define INIT_MAX                                                                         \
+#define INIT_MAX \
 	(1u << 20)         /* initial values kept, bytes; the rest of a variable is zero \
 			    */
 #define BYTES_PER_STEP 16u /* one statement is about one machine instruction */
@@ -35,8 +35,7 @@ struct declared {
 	bool managed, texture, surface, is_array;
 };
 
-/* ---- tokens
- * --------------------------------------------------------------------------------- */
+/* ---- tokens -------------------------------------------------------------------------- */
 
 static void skip_blank(struct scan *s)
 {
@@ -117,8 +116,7 @@ static void skip_line(struct scan *s)
 	next_token(s);
 }
 
-/* ---- declarations
- * --------------------------------------------------------------------------- */
+/* ---- declarations -------------------------------------------------------------------- */
 
 static bool read_type(const struct scan *s, struct declared *d)
 {
@@ -207,8 +205,7 @@ static bool read_name(struct scan *s, struct declared *d)
 	return true;
 }
 
-/* ---- initial values
- * ------------------------------------------------------------------------- */
+/* ---- initial values ------------------------------------------------------------------ */
 
 static uint64_t value_of(const struct scan *s, bool negative, uint64_t element_bytes)
 {
@@ -286,8 +283,7 @@ static CUresult read_init(struct scan *s, const struct declared *d,
 	return CUDA_ERROR_INVALID_PTX;
 }
 
-/* ---- module variables
- * ----------------------------------------------------------------------- */
+/* ---- module variables ---------------------------------------------------------------- */
 
 static enum sim_variable_kind kind_of(const struct declared *d, bool constant)
 {
@@ -332,8 +328,7 @@ static CUresult read_variables(struct scan *s, bool constant, bool external)
 	return accept_token(s, ";") ? CUDA_SUCCESS : CUDA_ERROR_INVALID_PTX;
 }
 
-/* ---- functions
- * ------------------------------------------------------------------------------ */
+/* ---- functions ----------------------------------------------------------------------- */
 
 /* "( .param .u64 a, .param .align 8 .b8 b[24] )"; F may be NULL. The present token follows
  * '('. */
@@ -453,8 +448,7 @@ static CUresult read_function(struct scan *s, bool entry)
 	return accept_token(s, ";") ? CUDA_SUCCESS : CUDA_ERROR_INVALID_PTX;
 }
 
-/* ---- the module
- * ----------------------------------------------------------------------------- */
+/* ---- the module ---------------------------------------------------------------------- */
 
 /* The newest PTX that a driver knows: CUDA 11.x speaks 7.x, 12.x 8.x, and so on; 10.2
  * spoke 6.5. */

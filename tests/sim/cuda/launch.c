@@ -24,8 +24,7 @@ void sim_launch_counted(void)
 	atomic_fetch_add_explicit(&launches, 1, memory_order_relaxed);
 }
 
-/* ---- arguments
- * ------------------------------------------------------------------------------ */
+/* ---- arguments ----------------------------------------------------------------------- */
 
 /* The packed form: CU_LAUNCH_PARAM_BUFFER_POINTER, _SIZE, _END. */
 static CUresult read_extra(void **extra, const void **buffer, size_t *bytes)
@@ -107,8 +106,7 @@ static CUresult check(const CUDA_KERNEL_NODE_PARAMS *p, struct sim_function **f)
 	return r == CUDA_SUCCESS ? sim_function_load(*f) : r;
 }
 
-/* ---- kernels that run later
- * ----------------------------------------------------------------- */
+/* ---- kernels that run later ---------------------------------------------------------- */
 
 /* The parameters with everything they point to: the graph's copy of a launch. */
 struct kernel {
@@ -215,8 +213,7 @@ CUresult sim_kernel_payload(const CUDA_KERNEL_NODE_PARAMS *params, struct sim_pa
 	return CUDA_SUCCESS;
 }
 
-/* ---- launches
- * ------------------------------------------------------------------------------- */
+/* ---- launches ------------------------------------------------------------------------ */
 
 /* FUNC is checked before the stream, as the driver does. */
 static CUresult launch(const CUDA_KERNEL_NODE_PARAMS *p, CUstream stream, bool ptsz)

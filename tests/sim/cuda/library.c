@@ -314,8 +314,7 @@ CUresult cuLibraryGetUnifiedFunction(void **fptr, CUlibrary library, const char 
 	return r == CUDA_SUCCESS ? CUDA_ERROR_NOT_FOUND : r;
 }
 
-/* ---- facts of kernels
- * ----------------------------------------------------------------------- */
+/* ---- facts of kernels ---------------------------------------------------------------- */
 
 CUresult cuKernelGetName(const char **name, CUkernel hfunc)
 {

@@ -311,8 +311,7 @@ CUresult cuCtxGetExecAffinity(CUexecAffinityParam *pExecAffinity, CUexecAffinity
 	return CUDA_SUCCESS;
 }
 
-/* ---- peers
- * ---------------------------------------------------------------------------------- */
+/* ---- peers --------------------------------------------------------------------------- */
 
 static CUresult find_pair(CUcontext peer, struct sim_ctx **mine, struct sim_ctx **theirs)
 {

@@ -161,8 +161,7 @@ CUresult cuLinkAddFile(CUlinkState state, CUjitInputType type, const char *path,
 	return cuLinkAddFile_v2(state, type, path, numOptions, options, optionValues);
 }
 
-/* ---- output
- * --------------------------------------------------------------------------------- */
+/* ---- output -------------------------------------------------------------------------- */
 
 static void write_function(FILE *out, const struct sim_image_function *f)
 {

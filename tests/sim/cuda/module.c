@@ -26,8 +26,7 @@ void sim_modules_unlock(void)
 	pthread_mutex_unlock(&lock);
 }
 
-/* ---- how and for what modules are read
- * ------------------------------------------------------ */
+/* ---- how and for what modules are read ----------------------------------------------- */
 
 CUmoduleLoadingMode sim_loading_mode(void)
 {
@@ -123,8 +122,7 @@ CUresult sim_jit_options(unsigned int n, const CUjit_option *options, void **val
 	return CUDA_SUCCESS;
 }
 
-/* ---- device memory of modules
- * --------------------------------------------------------------- */
+/* ---- device memory of modules -------------------------------------------------------- */
 
 /* All variables of a module lie in one block. */
 static CUresult take_variables(struct sim_module *m)
@@ -173,8 +171,7 @@ CUresult sim_function_load(struct sim_function *f)
 	return r;
 }
 
-/* ---- life of a module
- * ----------------------------------------------------------------------- */
+/* ---- life of a module ---------------------------------------------------------------- */
 
 static void free_module(struct sim_module *m)
 {

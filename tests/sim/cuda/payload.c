@@ -47,8 +47,7 @@ void sim_payload_unref(struct sim_payload *p)
 	free(p);
 }
 
-/* ---- what runs
- * ------------------------------------------------------------------------------ */
+/* ---- what runs ----------------------------------------------------------------------- */
 
 static CUresult run_memcpy(void *params, struct sim_ctx *ctx)
 {
@@ -98,8 +97,7 @@ static void drop_batch(void *params)
 	free(((CUDA_BATCH_MEM_OP_NODE_PARAMS *)params)->paramArray);
 }
 
-/* ---- checks
- * --------------------------------------------------------------------------------- */
+/* ---- checks -------------------------------------------------------------------------- */
 
 static bool is_memory_type(CUmemorytype t)
 {
@@ -232,8 +230,7 @@ CUresult sim_payload_make(const CUgraphNodeParams *params, struct sim_payload **
 	}
 }
 
-/* ---- what a node's parameters are
- * ----------------------------------------------------------- */
+/* ---- what a node's parameters are ---------------------------------------------------- */
 
 static void tell_memset(const struct sim_graph_node *n, CUDA_MEMSET_NODE_PARAMS_v2 *out)
 {

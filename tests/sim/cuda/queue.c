@@ -177,8 +177,7 @@ CUresult sim_queue_submit(struct sim_queue *q, const struct sim_op *op, bool for
 	return r;
 }
 
-/* ---- one queue waits for another
- * ------------------------------------------------------------ */
+/* ---- one queue waits for another ----------------------------------------------------- */
 
 struct join {
 	struct sim_queue *queue;

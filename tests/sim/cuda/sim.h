@@ -167,8 +167,7 @@ CUresult sim_array_view(CUarray handle, struct sim_array_view *out);
 CUresult sim_array_bind(CUarray handle, void *bytes);
 CUresult sim_mipmap_bind(CUmipmappedArray handle, void *bytes);
 
-/* ---- copies, memsets, external semaphores as graph nodes (copy.c, memset.c, external.c)
- * ---- */
+/* ---- copies, memsets, external semaphores as graph nodes (copy.c, memset.c, external.c)  */
 
 /* Each checks its parameters as the driver does and then does the work. */
 CUresult sim_copy3d(const CUDA_MEMCPY3D *copy, struct sim_ctx *ctx);

@@ -159,8 +159,7 @@ struct sim_ctx *sim_stream_ctx(struct sim_stream *s)
 	return s->ctx;
 }
 
-/* ---- order
- * ---------------------------------------------------------------------------------- */
+/* ---- order --------------------------------------------------------------------------- */
 
 static bool is_blocking(const struct stream *stream)
 {
@@ -236,8 +235,7 @@ CUresult sim_queue_drain_context(struct sim_ctx *ctx)
 	return CUDA_SUCCESS;
 }
 
-/* ---- life
- * ----------------------------------------------------------------------------------- */
+/* ---- life ---------------------------------------------------------------------------- */
 
 static void free_stream(struct stream *stream)
 {

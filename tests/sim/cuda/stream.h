@@ -25,8 +25,7 @@ struct sim_stream {
 	void *priv; /* stream.c */
 };
 
-/* ---- capture.c offers
- * ----------------------------------------------------------------------- */
+/* ---- capture.c offers ---------------------------------------------------------------- */
 
 /* A use that a capturing stream prohibits (synchronize, query, destroy is allowed):
  * invalidates the capture and answers STREAM_CAPTURE_UNSUPPORTED; CUDA_SUCCESS when S is
@@ -63,8 +62,7 @@ bool sim_capture_marked(const struct sim_capture_mark *mark);
 /* Forgets a mark: recorded anew outside a capture, or destroyed. */
 void sim_capture_unmark(struct sim_capture_mark *mark);
 
-/* ---- stream.c and event.c offer
- * ------------------------------------------------------------- */
+/* ---- stream.c and event.c offer ------------------------------------------------------ */
 
 /* What sim_submit does where S does not capture: runs OP now or, where host functions or
  * waits are pending in S, queues a copy of it behind them (queue.h). */

@@ -231,8 +231,7 @@ CUresult cuStreamGetDevResource_ptsz(CUstream hStream, CUdevResource *resource,
 	return tell_resource(hStream, true, resource, type);
 }
 
-/* ---- attributes
- * ----------------------------------------------------------------------------- */
+/* ---- attributes ---------------------------------------------------------------------- */
 
 static CUresult get_attribute(struct stream *s, CUstreamAttrID attr,
 			      CUstreamAttrValue *value)

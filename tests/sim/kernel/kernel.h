@@ -16,8 +16,7 @@
  * a pidfd), so a client owes it nothing.
  */
 
-/* ---- books of memory (memory.c)
- * ------------------------------------------------------------- */
+/* ---- books of memory (memory.c) ------------------------------------------------------ */
 
 struct sim_client;
 struct sim_name;
@@ -77,8 +76,7 @@ void sim_memory_orphans(struct wire_client *row);
 /* Gives freed ranges back to the host; called after the reply was sent. */
 void sim_memory_punch(void);
 
-/* ---- names (name.c)
- * ------------------------------------------------------------------------- */
+/* ---- names (name.c) ------------------------------------------------------------------ */
 
 /* *LIST: where the name hangs, and dies. PHYS may be NULL. */
 int sim_name_make(struct sim_name **list, struct sim_client *client, struct sim_phys *phys,
@@ -87,8 +85,7 @@ int sim_name_find(const uint8_t name[64], struct sim_phys **phys,
 		  struct sim_client **exporter, uint8_t *text, uint32_t *n);
 void sim_name_drop_all(struct sim_name **list);
 
-/* ---- exported descriptors (export.c)
- * -------------------------------------------------------- */
+/* ---- exported descriptors (export.c) ------------------------------------------------- */
 
 int sim_export_make(struct sim_phys *phys,
 		    int *fd_out); /* the caller closes it once sent */
@@ -97,8 +94,7 @@ struct sim_export;
 void sim_export_hung_up(struct sim_export *export);
 uint32_t sim_export_count(void);
 
-/* ---- clients (clients.c)
- * -------------------------------------------------------------------- */
+/* ---- clients (clients.c) ------------------------------------------------------------- */
 
 enum source_kind {
 	SOURCE_LISTEN,
@@ -121,16 +117,14 @@ struct sim_client *sim_clients_first(void);
 uint32_t sim_clients_count(void);
 int sim_clients_greet(struct sim_client *client, const struct wire_hello *hello);
 
-/* ---- requests (serve.c, list.c)
- * ------------------------------------------------------------- */
+/* ---- requests (serve.c, list.c) ------------------------------------------------------ */
 
 /* Reads and answers one request of CLIENT. */
 void sim_serve(struct sim_client *client);
 void sim_list_processes(uint32_t device, uint64_t after, struct wire_reply *reply);
 void sim_list_clients(uint64_t from, struct wire_reply *reply);
 
-/* ---- the machine (main.c, board.c)
- * ---------------------------------------------------------- */
+/* ---- the machine (main.c, board.c) --------------------------------------------------- */
 
 struct sim_kernel {
 	struct sim_settings settings;

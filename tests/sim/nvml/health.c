@@ -11,8 +11,7 @@
  * time-out), and the field values: the same numbers as elsewhere, asked for many at a time.
  */
 
-/* ---- memory errors
- * -------------------------------------------------------------------------- */
+/* ---- memory errors ------------------------------------------------------------------- */
 
 nvmlReturn_t nvmlDeviceGetTotalEccErrors(nvmlDevice_t device,
 					 nvmlMemoryErrorType_t errorType,
@@ -100,8 +99,7 @@ nvmlReturn_t nvmlDeviceGetRemappedRows(nvmlDevice_t device, unsigned int *corrRo
 	return NVML_SUCCESS;
 }
 
-/* ---- events
- * --------------------------------------------------------------------------------- */
+/* ---- events -------------------------------------------------------------------------- */
 
 struct nvmlEventSet_st {
 	struct nvmlEventSet_st *next;
@@ -220,8 +218,7 @@ nvmlReturn_t nvmlEventSetWait_v2(nvmlEventSet_t set, nvmlEventData_t *data,
 	return wait_out(set, data, timeoutms);
 }
 
-/* ---- field values
- * --------------------------------------------------------------------------- */
+/* ---- field values -------------------------------------------------------------------- */
 
 static void put_uint(nvmlFieldValue_t *v, unsigned int value)
 {

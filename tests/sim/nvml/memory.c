@@ -80,8 +80,7 @@ nvmlReturn_t nvmlDeviceGetMemoryBusWidth(nvmlDevice_t device, unsigned int *busW
 	return NVML_SUCCESS;
 }
 
-/* ---- process lists
- * -------------------------------------------------------------------------- */
+/* ---- process lists ------------------------------------------------------------------- */
 
 /* All rows of a device, *rows to be freed by the caller. A process that starts between the
  * two calls makes the list longer: asked again, with room to spare. */
@@ -296,8 +295,7 @@ nvmlReturn_t nvmlDeviceGetRunningProcessDetailList(nvmlDevice_t device,
 	return NVML_SUCCESS;
 }
 
-/* ---- per-process utilisation
- * ---------------------------------------------------------------- */
+/* ---- per-process utilisation --------------------------------------------------------- */
 
 /*
  * Nothing takes time yet, so there never is a sample: "not found", as on an idle board.

@@ -48,8 +48,7 @@ uint64_t nv_energy_mj(const struct nv_device *dev)
 #undef NV_ONE
 #undef NV_TWO
 
-/* ---- clocks
- * --------------------------------------------------------------------------------- */
+/* ---- clocks -------------------------------------------------------------------------- */
 
 static unsigned int clock_max_mhz(const struct nv_device *dev, nvmlClockType_t type)
 {
@@ -189,8 +188,7 @@ nvmlReturn_t nvmlDeviceGetSupportedGraphicsClocks(nvmlDevice_t device,
 	return one_clock(count, clocksMHz, clock_max_mhz(&dev, NVML_CLOCK_GRAPHICS));
 }
 
-/* ---- heat
- * ----------------------------------------------------------------------------------- */
+/* ---- heat ---------------------------------------------------------------------------- */
 
 nvmlReturn_t nvmlDeviceGetTemperature(nvmlDevice_t device,
 				      nvmlTemperatureSensors_t sensorType,
@@ -274,8 +272,7 @@ nvmlReturn_t nvmlDeviceGetFanSpeed_v2(nvmlDevice_t device, unsigned int fan,
 	return NVML_SUCCESS;
 }
 
-/* ---- engines
- * -------------------------------------------------------------------------------- */
+/* ---- engines ------------------------------------------------------------------------- */
 
 nvmlReturn_t nvmlDeviceGetUtilizationRates(nvmlDevice_t device,
 					   nvmlUtilization_t *utilization)
@@ -374,8 +371,7 @@ nvmlReturn_t nvmlGpmQueryDeviceSupport(nvmlDevice_t device, nvmlGpmSupport_t *gp
 	return NVML_SUCCESS;
 }
 
-/* ---- modes
- * ---------------------------------------------------------------------------------- */
+/* ---- modes --------------------------------------------------------------------------- */
 
 nvmlReturn_t nvmlDeviceGetAccountingPids(nvmlDevice_t device, unsigned int *count,
 					 unsigned int *pids)

@@ -14,8 +14,7 @@
 
 #define LONG_BITS (8 * sizeof(unsigned long))
 
-/* ---- the bus
- * -------------------------------------------------------------------------------- */
+/* ---- the bus ------------------------------------------------------------------------- */
 
 /* The struct as it was before each version: the caller's memory ends there. */
 struct pci_v1 {
@@ -128,8 +127,7 @@ nvmlReturn_t nvmlDeviceGetPcieThroughput(nvmlDevice_t device, nvmlPcieUtilCounte
 	return NVML_SUCCESS;
 }
 
-/* ---- processors
- * ----------------------------------------------------------------------------- */
+/* ---- processors ---------------------------------------------------------------------- */
 
 /* The processors of the device's NUMA node where this host has such a node, else all of
  * them. */
@@ -232,8 +230,7 @@ nvmlReturn_t nvmlDeviceClearCpuAffinity(nvmlDevice_t device)
 	return bind_thread(&cpus);
 }
 
-/* ---- siblings
- * ------------------------------------------------------------------------------- */
+/* ---- siblings ------------------------------------------------------------------------ */
 
 static nvmlGpuTopologyLevel_t level_between(const struct nv_device *a,
 					    const struct nv_device *b)

@@ -72,8 +72,7 @@ bool rm_is_open(void);
 /* Facts of the machine; constant while connected. NULL before rm_open(). */
 const struct rm_machine *rm_machine(void);
 
-/* ---- physical memory
- * ------------------------------------------------------------------------ */
+/* ---- physical memory ----------------------------------------------------------------- */
 
 enum rm_kind { /* why the bytes are held; the simulator's own list tells them apart */
 	       RM_CONTEXT,
@@ -126,8 +125,7 @@ int rm_name(uint64_t id, const void *text, size_t n, uint8_t name_out[64]);
 int rm_named(const uint8_t name[64], struct rm_phys *out, void *text, size_t *n,
 	     int *exporter);
 
-/* ---- what NVML tells
- * ------------------------------------------------------------------------ */
+/* ---- what NVML tells ----------------------------------------------------------------- */
 
 struct rm_memory {
 	uint64_t total, reserved, used /* without reserved */, free;
@@ -144,8 +142,7 @@ struct rm_process {
  * more (and *n says how many). */
 int rm_processes(uint32_t device, struct rm_process *rows, size_t *n);
 
-/* ---- the list of live objects
- * --------------------------------------------------------------- */
+/* ---- the list of live objects -------------------------------------------------------- */
 
 /* What the application holds, with the simulator's own sizes: the ground truth of tests.
  * Handle is the CUdeviceptr, CUarray, handle or pool; BYTES what the driver holds for it
@@ -156,8 +153,7 @@ void rm_object_resize(enum rm_kind kind, uint64_t handle,
 		      uint64_t bytes); /* pools, graph memory */
 void rm_object_remove(enum rm_kind kind, uint64_t handle);
 
-/* ---- faults
- * --------------------------------------------------------------------------------- */
+/* ---- faults -------------------------------------------------------------------------- */
 
 /* Faults on demand, by environment ($TRANCHE_SIM_FAULT) or the machine's file `faults`,
  * e.g. cuMemAlloc_v2:3=2          the 3rd call of this process answers 2 (out of memory)

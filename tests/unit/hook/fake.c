@@ -136,8 +136,7 @@ static CUresult fake_free(CUdeviceptr address)
 	return CUDA_SUCCESS;
 }
 
-/* ---- objects
- * --------------------------------------------------------------------------------- */
+/* ---- objects ------------------------------------------------------------------------- */
 
 static CUresult fake_create(CUmemGenericAllocationHandle *out, size_t bytes,
 			    const CUmemAllocationProp *prop, unsigned long long flags)
@@ -225,8 +224,7 @@ static CUresult fake_retain(CUmemGenericAllocationHandle *out, void *address)
 	return CUDA_ERROR_INVALID_VALUE;
 }
 
-/* ---- one pool
- * -------------------------------------------------------------------------------- */
+/* ---- one pool ------------------------------------------------------------------------ */
 
 static CUresult fake_default_pool(CUmemoryPool *out, CUdevice ordinal)
 {
@@ -282,8 +280,7 @@ static CUresult fake_trim(CUmemoryPool pool, size_t keep)
 	return CUDA_SUCCESS;
 }
 
-/* ---- arrays
- * ---------------------------------------------------------------------------------- */
+/* ---- arrays -------------------------------------------------------------------------- */
 
 static CUresult fake_array(CUarray *out, const CUDA_ARRAY3D_DESCRIPTOR *desc)
 {
