@@ -3,10 +3,10 @@
  * What dlsym and dlvsym answer for the names of our rows. Every other name never gets
  * further than tr_door_dlsym(): door_*.S jumps on to the real function. Three rules:
  *
- *   a handle's symbol      ask the real function, exchange a driver's pointer for its hook
- *   found in us            natural, but only where somebody else defines it too: without
- * the library the answer would have been NULL RTLD_NEXT behind us    found without us: jump
- * on, unless the next one is the driver
+ *   a handle's symbol   ask the real function, exchange a driver's pointer for its hook
+ *   found in us         natural, but only where somebody else defines it too: without the
+ *                       library the answer would have been NULL
+ *   RTLD_NEXT behind us found without us: jump on, unless the next one is the driver
  */
 #include "route.h"
 #include "tr_elf.h"
