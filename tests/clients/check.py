@@ -8,6 +8,7 @@ set) nothing is skipped.
 """
 
 import contextlib
+import fcntl
 import json
 import os
 import pathlib
@@ -20,6 +21,7 @@ import struct
 import subprocess
 import sys
 import tempfile
+import termios
 import time
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -124,15 +126,13 @@ def check_nvitop(machine):
     expect(re.search(rf"\b0\s+{pid} C\b.*\b2\d\d\dMiB", text), f"no row of process {pid}:\n{text}")
 
 
-def screen_of(machine, command, is_enough, limit_s=20):
+def screen_of(machine, command, is_enough, limit_s=30):
     """What COMMAND draws on a terminal until IS_ENOUGH(text), then `q`; its exit status."""
     pid, fd = pty.fork()
     if pid == 0:
         libraries = DEPS / "debs/root/lib" / f"{os.uname().machine}-linux-gnu"
-        os.execve(command, [command], dict(machine.env, TERM="xterm-256color",
+        os.execve(command[0], command, dict(machine.env, TERM="xterm-256color",
                                            LD_LIBRARY_PATH=f"{SIM}:{libraries}"))
-    import fcntl
-    import termios
     fcntl.ioctl(fd, termios.TIOCSWINSZ, struct.pack("HHHH", 50, 160, 0, 0))
     os.kill(pid, signal.SIGWINCH)
     text, until, asked = "", time.monotonic() + limit_s, False
@@ -159,7 +159,7 @@ def check_nvtop(machine):
     need(nvtop, "debs.sh")
     need(BIN, "venv.sh")
     with machine.holder(1024) as pid:
-        text, status = screen_of(machine, str(nvtop), lambda t: "H100" in t and str(pid) in t)
+        text, status = screen_of(machine, [str(nvtop)], lambda t: "H100" in t and str(pid) in t)
     expect("NVIDIA H100 80GB HBM3" in text and "RTX 4090" in text, text)
     expect(str(pid) in text, f"no row of process {pid}:\n{text}")
     expect(status == 0, "nvtop's exit status", status)
@@ -204,17 +204,26 @@ def check_numba(machine):
     expect(told["total"] - told["free"] >= told["arrays_bytes"], told)
 
 
-def check_cudarc(machine):
+def cudarc():
+    """The Rust client, built in the build directory: its lock file is made there too."""
     cargo = shutil.which("cargo")
     if not cargo:
         skip("no cargo here to build the Rust client with")
     version = subprocess.run([cargo, "--version"], capture_output=True, text=True, check=True).stdout
-    if tuple(map(int, re.search(r"(\d+)\.(\d+)", version).groups())) < (1, 78):
-        skip(f"{version.strip()} is too old for the Rust client's lock file")
-    target = pathlib.Path(BUILD) / "cudarc"
-    subprocess.run([cargo, "build", "--release", "--locked", "--quiet", "--target-dir", target],
-                   cwd=HERE / "cudarc", check=True, timeout=240)
-    text = machine.output(target / "release/tranche-cudarc")
+    if tuple(map(int, re.search(r"(\d+)\.(\d+)", version).groups())) < (1, 88):
+        skip(f"{version.strip()} is too old for the Rust client's crates")
+    tree = pathlib.Path(BUILD) / "cudarc"
+    tree.mkdir(exist_ok=True)
+    with open(tree / ".lock", "w", encoding="ascii") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        shutil.copytree(HERE / "cudarc", tree, dirs_exist_ok=True)
+        subprocess.run([cargo, "build", "--release", "--quiet", "--target-dir", tree / "target"], cwd=tree, check=True,
+                       timeout=240)
+    return tree / "target/release/tranche-cudarc"
+
+
+def check_cudarc(machine):
+    text = machine.output(cudarc())
     expect('device="NVIDIA H100 80GB HBM3" devices=3' in text and "copied=ok" in text, text)
 
 
@@ -224,9 +233,9 @@ def check_setup(_):
             skip(f"tests/clients/{script} failed, see above")
 
 
-def main():
-    checks = {k[len("check_"):]: v for k, v in globals().items() if k.startswith("check_")}
-    machine = Machine("2xh100,rtx4090")
+def main(functions, gpus="2xh100,rtx4090"):
+    checks = {k[len("check_"):]: v for k, v in functions.items() if k.startswith("check_")}
+    machine = Machine(gpus)
     try:
         checks[sys.argv[3]](machine)
     finally:
@@ -234,4 +243,5 @@ def main():
 
 
 SIM, BUILD = sys.argv[1:3]
-main()
+if __name__ == "__main__":
+    main(globals())
