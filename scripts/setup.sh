@@ -21,7 +21,7 @@ esac
 
 build_packages="gcc libc6-dev cmake ninja-build pkg-config python3 python3-venv python3-pip ca-certificates libjansson-dev libcmocka-dev"
 demo_packages="ffmpeg python3.11 python3.11-venv"
-test_packages="clang clang-tidy clang-format libclang-rt-14-dev cppcheck shellcheck debootstrap util-linux procps binutils gdb"
+test_packages="clang clang-tidy clang-format libclang-rt-14-dev cppcheck shellcheck debootstrap musl-tools util-linux procps binutils gdb"
 
 missing_packages() {
     for p in "$@"; do

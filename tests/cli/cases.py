@@ -330,6 +330,21 @@ def F17_cleared_environment_stays_limited(machine):
 
 
 @case
+def F17_set_uid_program_is_limited(machine):
+    """The loader drops LD_PRELOAD and LD_LIBRARY_PATH for it, but not the file."""
+    need_root()
+    before, _ = as_user(machine)
+    tenant = f"{machine.dir}/tenant"
+    shutil.copy(machine.tenant, tenant)
+    os.chmod(tenant, 0o4755)
+    if os.statvfs(machine.dir).f_flag & os.ST_NOSUID:
+        raise Skip("temporary files cannot be set-uid here")
+    done = machine.run("run", "--sim", "--mem", "2Gi", "--quiet", "--", *before, tenant, "512", "2048")
+    equal(done.stdout.splitlines()[:2], ["ok 512", "refused 2 2048"], done.stderr)
+    equal(done.stderr, "", "the loader says nothing")
+
+
+@case
 def F17_policy_cannot_be_written_from_inside(machine):
     need_root()
     done = machine.run("run", "--mem", "2Gi", "--", "sh", "-c",
