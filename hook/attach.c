@@ -165,14 +165,19 @@ static struct {
  */
 static void forget(void)
 {
+	/* A first seat finds the tables as the loader made them: pages nobody touched. */
+	static bool had_seat;
 	unsigned i;
 
 	memset(&tr_self.seat, 0, sizeof(tr_self.seat));
 	memset(&tr_self.ledger, 0, sizeof(tr_self.ledger));
 	for (i = 0; i < TR_ORDINALS_MAX; i++)
 		atomic_store(&ordinals[i].state, 0);
-	tr_objects_forget();
-	tr_contexts_forget();
+	if (had_seat) {
+		tr_objects_forget();
+		tr_contexts_forget();
+	}
+	had_seat = true;
 }
 
 static int take_seat(void)
