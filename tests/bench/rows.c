@@ -112,7 +112,7 @@ static unsigned repetitions_of(const struct loop_row *row)
 {
 	if (row->iterations == 1)
 		return 101;
-	return row->live >= 1000000 || row->group != ONE ? 7 : 15;
+	return row->live >= 1000000 || row->group != ONE ? 11 : 15;
 }
 
 static int loops_on(const struct bench *bench, const struct bench_driver *driver)

@@ -39,7 +39,8 @@ device=$(value identity.name "$out/identity")
 driver=$(value identity.driver "$out/identity")
 total=$(value identity.total "$out/identity")
 printf '  %s, CUDA %s, %s bytes, Linux %s\n' "$device" "$driver" "$total" "$(uname -r)"
-most=$((total / 1048576 * 9 / 10))Mi
+total_mib=$((total / 1048576))
+most=$((total_mib * 9 / 10))Mi
 
 say "look-ups of the CUDA runtime and calls: bare against hooked (E2)"
 for part in "lookups $here/lookups.txt" calls; do
@@ -58,13 +59,15 @@ sliced "$most" "$probe" memory >"$out/hooked.memory" || fail "memory, hooked: st
 
 say "limits"
 limit_mib=4096
-[ $((total / 1048576)) -gt 8192 ] || limit_mib=1024
+[ $total_mib -gt 8192 ] || limit_mib=1024
 sliced ${limit_mib}Mi "$probe" limits $((limit_mib * 1048576)) >"$out/hooked.limits" || fail "limits: status $?"
 sed 's/^/  /' "$out/hooked.limits"
 [ "$(grep -c '"result":0' "$out/hooked.limits")" = 8 ] || fail "a limit is not exact, or not told"
 
 say "teardown after SIGKILL, microseconds: the driver's and the ledger's (E8)"
-for bytes in $((64 * 1048576)) $((total / 10 * 8 / 67108864 * 67108864)); do
+chunks=$((total_mib * 8 / 10 / 64))
+chunks_bytes=$((chunks * 64 * 1048576))
+for bytes in $((64 * 1048576)) "$chunks_bytes"; do
     "$probe" kill "$bytes" >"$out/bare.kill.$bytes" || fail "kill $bytes, bare: status $?"
     sliced "$most" "$probe" kill "$bytes" >"$out/hooked.kill.$bytes" || fail "kill $bytes, hooked: status $?"
     printf '  %s bytes: NVML %s, CUDA %s; ledger %s\n' "$bytes" \
@@ -76,6 +79,7 @@ done
 say "costs of calls, bare and hooked (E1)"
 "$probe" costs >"$out/bare.costs" || fail "costs, bare: status $?"
 sliced "$most" "$probe" costs >"$out/hooked.costs" || fail "costs, hooked: status $?"
+# shellcheck disable=SC2013 # a step's name is one word
 for step in $(sed -n 's/^{"step":"\(cost[^"]*\)".*/\1/p' "$out/bare.costs"); do
     printf '  %-36s %14s %14s\n' "$step" "$(value "$step" "$out/bare.costs")" "$(value "$step" "$out/hooked.costs")"
 done
