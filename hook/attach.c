@@ -364,7 +364,7 @@ static void print_uuid(char out[48], const CUuuid *uuid)
 	for (g = 0; g < sizeof(groups); g++) {
 		*at++ = '-';
 		put_hex(at, bytes + from, groups[g]);
-		at += 2u * groups[g];
+		at += (size_t)2 * groups[g];
 		from += groups[g];
 	}
 }

@@ -101,13 +101,20 @@ bool tr_charge_should_retry(CUresult res, unsigned *tries)
 	return true;
 }
 
+uint16_t tr_charge_owner(CUcontext ctx, tr_dev dev)
+{
+	uint16_t number = tr_context_find(ctx);
+
+	return number ? number : tr_context_number(ctx, dev, tr_context_is_own(ctx));
+}
+
 CUresult tr_charge_keep(struct tr_charge *charge, enum tr_kind kind, uint64_t key)
 {
 	struct tr_object old, object = {
 		.bytes = charge->bytes,
 		.kind = kind,
 		.dev = charge->dev,
-		.owner = tr_context_number(charge->ctx),
+		.owner = tr_charge_owner(charge->ctx, charge->dev),
 	};
 	int r = tr_objects_put(key, &object, &old);
 
@@ -160,27 +167,27 @@ void tr_object_discharge(const struct tr_object *object)
 	}
 }
 
-static bool is_of_context(uint64_t key, const struct tr_object *object, void *arg)
+static bool is_leaving(uint64_t key, const struct tr_object *object, void *arg)
 {
-	uint16_t number = *(const uint16_t *)arg;
+	const struct tr_leaving *leaving = arg;
 
 	(void)key;
-	if (object->owner != number || object->kind == TR_KIND_POOLED ||
-	    object->kind == TR_KIND_HANDLE || object->kind == TR_KIND_EXEC)
-		return false;
-	tr_object_discharge(object);
-	return true;
+	for (unsigned i = 0; i < leaving->count; i++) {
+		if (object->owner != leaving->rows[i].number ||
+		    !tr_is_of_context(object->kind))
+			continue;
+		tr_object_discharge(object);
+		return true;
+	}
+	return false;
 }
 
-void tr_objects_context_gone(CUcontext ctx)
+void tr_objects_context_gone(struct tr_leaving *leaving)
 {
-	uint16_t number = tr_context_find(ctx);
-
-	/* The number is free for the next context only when nothing bears it any more. */
-	if (number)
-		tr_objects_sweep(is_of_context, &number);
-	tr_context_retire(number);
-	tr_reserves_context_gone();
+	/* The numbers are free for others only when nothing bears them any more. */
+	if (leaving->count)
+		tr_objects_sweep(is_leaving, leaving);
+	tr_leaving_gone(leaving);
 }
 
 void tr_objects_forget(void)

@@ -17,6 +17,9 @@ bool tr_charge_should_retry(CUresult res, unsigned *tries);
  * the caller undoes the allocation and refunds: nothing is ever held uncounted. */
 CUresult tr_charge_keep(struct tr_charge *charge, enum tr_kind kind, uint64_t key);
 
+/* The number of CTX on DEV, made where it has none yet. */
+uint16_t tr_charge_owner(CUcontext ctx, tr_dev dev);
+
 /* KEY is about to be freed in the driver; tr_release_end() says how that went. */
 struct tr_release {
 	uint64_t key;

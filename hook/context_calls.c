@@ -5,8 +5,7 @@
  * A context takes memory that no call names. Until a keeper has measured it, its floor
  * stands for it: reserved before the driver makes the context, one floor each (later
  * contexts of a device cost the driver less; the safe side), given back when the context is
- * gone. A primary context is gone when the driver says that it is not active, whoever
- * released it last; a green context is part of the primary one and holds it.
+ * gone. Primary contexts are in primary_calls.c.
  *
  * cuCtxSetLimit: what a limit grows by is reserved like an allocation, and goes with the
  * context.
@@ -15,47 +14,29 @@
 #include <string.h>
 
 #include "attach.h"
-#include "hook.h"
+#include "contexts.h"
 #include "lock.h"
+#include "reserves.h"
 #include "rt/sat.h"
 #include "trace.h"
 
-#define CONTEXTS_MAX  512u
-#define PRIMARIES_MAX 64u
-#define LIMIT_KINDS   3u /* stack, printf, heap */
-
-struct context {
-	CUcontext ctx; /* NULL: the row is free */
-	tr_dev dev;
-	unsigned attached; /* cuCtxAttach beyond the first */
-	bool is_primary;   /* its floor is in primaries[] */
-	uint64_t floor_bytes;
-	uint64_t limit_bytes[LIMIT_KINDS];
-};
+#define CONTEXTS_MAX 512u
 
 static struct tr_lock contexts_lock;
-static struct context contexts[CONTEXTS_MAX];
-
-static struct primary {
-	_Atomic uint64_t floor_bytes; /* reserved + 1; 0: not active, as far as we know */
-	_Atomic(CUcontext) ctx;
-} primaries[PRIMARIES_MAX];
+static struct tr_context contexts[CONTEXTS_MAX];
+static atomic_bool is_overfull; /* a context was made that has no row */
 
 void tr_contexts_forget(void)
 {
-	unsigned i;
-
 	memset(contexts, 0, sizeof(contexts));
-	for (i = 0; i < PRIMARIES_MAX; i++) {
-		atomic_store(&primaries[i].floor_bytes, 0);
-		atomic_store(&primaries[i].ctx, NULL);
-	}
+	atomic_store(&is_overfull, false);
 	atomic_store(&contexts_lock.is_held, 0);
+	tr_primaries_forget();
 }
 
 /* ---- the table ----------------------------------------------------------------------- */
 
-static struct context *row_of(CUcontext ctx)
+static struct tr_context *row_of(CUcontext ctx)
 {
 	unsigned i;
 
@@ -65,24 +46,30 @@ static struct context *row_of(CUcontext ctx)
 	return NULL;
 }
 
-/* False when the table is full: then nothing of this context is ever given back. */
-static bool put(const struct context *c)
+bool tr_context_put(const struct tr_context *c)
 {
-	struct context *row;
+	struct tr_context *row;
+	unsigned i;
 
 	tr_lock(&contexts_lock);
 	row = row_of(c->ctx);
-	if (!row)
+	if (row) {
+		for (i = 0; i < TR_LIMIT_KINDS; i++)
+			row->limit_bytes[i] += c->limit_bytes[i];
+	} else {
 		row = row_of(NULL);
-	if (row)
-		*row = *c;
+		if (row)
+			*row = *c;
+	}
 	tr_unlock(&contexts_lock);
+	if (!row)
+		atomic_store(&is_overfull, true);
 	return row != NULL;
 }
 
-static bool take(CUcontext ctx, struct context *out)
+bool tr_context_take(CUcontext ctx, struct tr_context *out)
 {
-	struct context *row;
+	struct tr_context *row;
 
 	if (!ctx)
 		return false;
@@ -96,9 +83,22 @@ static bool take(CUcontext ctx, struct context *out)
 	return row != NULL;
 }
 
+bool tr_context_is_own(CUcontext ctx)
+{
+	const struct tr_context *row;
+	bool is_own;
+
+	tr_lock(&contexts_lock);
+	row = row_of(ctx);
+	is_own = row && !row->is_primary;
+	tr_unlock(&contexts_lock);
+	/* Not known for certain any more: then nothing ends with a primary context. */
+	return is_own || atomic_load(&is_overfull);
+}
+
 /* ---- floors -------------------------------------------------------------------------- */
 
-static uint64_t floor_of(tr_dev dev, CUdevice ordinal)
+uint64_t tr_context_floor(tr_dev dev, CUdevice ordinal)
 {
 	int major = 0;
 
@@ -125,13 +125,13 @@ static bool reserve(tr_dev dev, enum tr_word word, uint64_t bytes)
 	return false;
 }
 
-static void refund(tr_dev dev, enum tr_word word, uint64_t bytes)
+void tr_context_refund(tr_dev dev, enum tr_word word, uint64_t bytes)
 {
 	if (bytes)
 		tr_ledger_refund(&tr_self.ledger, dev, word, bytes);
 }
 
-static void count_contexts(int by)
+void tr_context_count(int by)
 {
 	struct tr_state_slot *slot = &tr_self.ledger.state->slots[tr_self.ledger.slot.at];
 
@@ -141,22 +141,7 @@ static void count_contexts(int by)
 		atomic_fetch_sub(&slot->contexts, 1);
 }
 
-/* Everything that went with a context, once the driver has let go of it. */
-static void let_go(const struct context *c)
-{
-	unsigned i;
-
-	tr_objects_context_gone(c->ctx);
-	for (i = 0; i < LIMIT_KINDS; i++)
-		refund(c->dev, TR_USED, c->limit_bytes[i]);
-	refund(c->dev, TR_FLOOR, c->floor_bytes);
-	if (!c->is_primary)
-		count_contexts(-1);
-}
-
-/* Before a driver call that makes a context on ORDINAL. The driver's own error for a device
- * that is none: then IS_OURS is false, and the driver is called to give it. */
-static CUresult before_context(CUdevice ordinal, struct context *c, bool *is_ours)
+CUresult tr_context_before(CUdevice ordinal, struct tr_context *c, bool *is_ours)
 {
 	CUresult res;
 
@@ -165,22 +150,51 @@ static CUresult before_context(CUdevice ordinal, struct context *c, bool *is_our
 	*is_ours = res == CUDA_SUCCESS;
 	if (res != CUDA_SUCCESS)
 		return res == CUDA_ERROR_NOT_PERMITTED ? res : CUDA_SUCCESS;
-	c->floor_bytes = floor_of(c->dev, ordinal);
+	c->floor_bytes = tr_context_floor(c->dev, ordinal);
 	return reserve(c->dev, TR_FLOOR, c->floor_bytes) ? CUDA_SUCCESS
 							 : CUDA_ERROR_OUT_OF_MEMORY;
 }
 
-static void after_context(CUresult res, CUcontext made, struct context *c, bool is_ours)
+static void after_context(CUresult res, CUcontext made, struct tr_context *c, bool is_ours)
 {
 	if (!is_ours)
 		return;
 	if (res != CUDA_SUCCESS) {
-		refund(c->dev, TR_FLOOR, c->floor_bytes);
+		tr_context_refund(c->dev, TR_FLOOR, c->floor_bytes);
 		return;
 	}
 	c->ctx = made;
-	count_contexts(1);
-	(void)put(c);
+	tr_context_count(1);
+	(void)tr_context_put(c);
+}
+
+/* ---- ends ---------------------------------------------------------------------------- */
+
+void tr_ending_begin(struct tr_ending *ending, CUcontext ctx, const tr_dev *primary_of)
+{
+	ending->is_known = tr_context_take(ctx, &ending->c);
+	tr_leaving_begin(&ending->leaving, ctx, primary_of);
+}
+
+void tr_ending_stays(const struct tr_ending *ending)
+{
+	tr_leaving_stays(&ending->leaving);
+	if (ending->is_known)
+		(void)tr_context_put(&ending->c);
+}
+
+void tr_ending_gone(struct tr_ending *ending)
+{
+	unsigned i;
+
+	tr_objects_context_gone(&ending->leaving);
+	if (!ending->is_known)
+		return;
+	for (i = 0; i < TR_LIMIT_KINDS; i++)
+		tr_context_refund(ending->c.dev, TR_USED, ending->c.limit_bytes[i]);
+	tr_context_refund(ending->c.dev, TR_FLOOR, ending->c.floor_bytes);
+	if (!ending->c.is_primary)
+		tr_context_count(-1);
 }
 
 /* ---- start --------------------------------------------------------------------------- */
@@ -198,13 +212,13 @@ CUresult cuInit(unsigned int flags)
 /* The versions differ in what stands before the device only. */
 #define CREATE(symbol, ctx, ordinal, ...)                                                  \
 	do {                                                                               \
-		struct context c_;                                                         \
+		struct tr_context c_;                                                      \
 		bool is_ours_;                                                             \
 		CUresult res_;                                                             \
                                                                                            \
 		if (!tr_enter())                                                           \
 			return tr_real.symbol(__VA_ARGS__);                                \
-		res_ = before_context(ordinal, &c_, &is_ours_);                            \
+		res_ = tr_context_before(ordinal, &c_, &is_ours_);                         \
 		if (res_ == CUDA_SUCCESS) {                                                \
 			res_ = tr_real.symbol(__VA_ARGS__);                                \
 			after_context(res_, res_ == CUDA_SUCCESS && (ctx) ? *(ctx) : NULL, \
@@ -236,22 +250,21 @@ CUresult cuCtxCreate_v4(CUcontext *ctx, CUctxCreateParams *params, unsigned int 
 	CREATE(cuCtxCreate_v4, ctx, dev, ctx, params, flags, dev);
 }
 
-/* The row leaves the table before the driver is asked: the next context may get the same
- * handle. */
 static CUresult destroy(CUresult (*driver)(CUcontext), CUcontext ctx)
 {
-	struct context c;
-	bool is_known;
+	struct tr_ending ending;
 	CUresult res;
 
 	if (!tr_enter())
 		return driver(ctx);
-	is_known = take(ctx, &c);
+	tr_ending_begin(&ending, ctx, NULL);
 	res = driver(ctx);
-	if (is_known && res == CUDA_SUCCESS)
-		let_go(&c);
-	else if (is_known)
-		(void)put(&c);
+	if (res == CUDA_SUCCESS) {
+		tr_ending_gone(&ending);
+		tr_reserves_context_gone(NULL);
+	} else {
+		tr_ending_stays(&ending);
+	}
 	tr_leave();
 	return res;
 }
@@ -266,206 +279,57 @@ CUresult cuCtxDestroy_v2(CUcontext ctx)
 	return destroy(tr_real.cuCtxDestroy_v2, ctx);
 }
 
+/* BY more references to CTX beyond the first. False: not known, or there would be less than
+ * none. */
+static bool attach(CUcontext ctx, int by)
+{
+	struct tr_context *row;
+	bool is_done;
+
+	tr_lock(&contexts_lock);
+	row = ctx ? row_of(ctx) : NULL;
+	is_done = row && (by > 0 || row->attached > 0);
+	if (is_done)
+		row->attached += (unsigned)by;
+	tr_unlock(&contexts_lock);
+	return is_done;
+}
+
+/* Counted before the driver is asked: a detach in another thread must not take itself for
+ * the last one. */
 CUresult cuCtxAttach(CUcontext *ctx, unsigned int flags)
 {
-	struct context *row;
+	CUcontext now = NULL;
+	bool is_counted;
 	CUresult res;
 
 	if (!tr_enter())
 		return tr_real.cuCtxAttach(ctx, flags);
+	is_counted = tr_real.cuCtxGetCurrent &&
+		     tr_real.cuCtxGetCurrent(&now) == CUDA_SUCCESS && attach(now, 1);
 	res = tr_real.cuCtxAttach(ctx, flags);
-	if (res == CUDA_SUCCESS && ctx && *ctx) {
-		tr_lock(&contexts_lock);
-		row = row_of(*ctx);
-		if (row)
-			row->attached++;
-		tr_unlock(&contexts_lock);
-	}
+	if (is_counted && res != CUDA_SUCCESS)
+		(void)attach(now, -1);
 	tr_leave();
 	return res;
 }
 
 CUresult cuCtxDetach(CUcontext ctx)
 {
-	struct context c;
-	bool is_known;
 	CUresult res;
 
 	if (!tr_enter())
 		return tr_real.cuCtxDetach(ctx);
-	is_known = take(ctx, &c);
-	res = tr_real.cuCtxDetach(ctx);
-	if (is_known && res == CUDA_SUCCESS && c.attached == 0 && !c.is_primary) {
-		let_go(&c);
-	} else if (is_known) {
-		if (res == CUDA_SUCCESS && c.attached)
-			c.attached--;
-		(void)put(&c);
+	if (attach(ctx, -1)) {
+		res = tr_real.cuCtxDetach(ctx);
+		if (res != CUDA_SUCCESS)
+			(void)attach(ctx, 1);
+	} else if (tr_context_is_own(ctx)) {
+		tr_leave();
+		return destroy(tr_real.cuCtxDetach, ctx);
+	} else {
+		res = tr_real.cuCtxDetach(ctx);
 	}
-	tr_leave();
-	return res;
-}
-
-/* ---- the primary context ------------------------------------------------------------- */
-
-static bool is_active(CUdevice ordinal)
-{
-	unsigned flags;
-	int active = 1;
-
-	/* Not told: believe that it lives, and keep what was reserved. */
-	return !tr_real.cuDevicePrimaryCtxGetState ||
-	       tr_real.cuDevicePrimaryCtxGetState(ordinal, &flags, &active) !=
-		       CUDA_SUCCESS ||
-	       active;
-}
-
-/* Before a call that may bring the primary context of ORDINAL to life. */
-static CUresult before_primary(CUdevice ordinal, struct context *c, bool *is_ours)
-{
-	*is_ours = false;
-	memset(c, 0, sizeof(*c));
-	if ((unsigned)ordinal < PRIMARIES_MAX &&
-	    atomic_load(&primaries[ordinal].floor_bytes))
-		return CUDA_SUCCESS;
-	return before_context(ordinal, c, is_ours);
-}
-
-static void after_primary(CUdevice ordinal, CUresult res, const struct context *c,
-			  bool is_ours)
-{
-	uint64_t none = 0;
-
-	if (!is_ours)
-		return;
-	if (res != CUDA_SUCCESS || (unsigned)ordinal >= PRIMARIES_MAX ||
-	    !atomic_compare_exchange_strong(&primaries[ordinal].floor_bytes, &none,
-					    c->floor_bytes + 1))
-		refund(c->dev, TR_FLOOR,
-		       c->floor_bytes); /* failed, or another thread's holds */
-	else
-		count_contexts(1);
-}
-
-/* After a call that may have been the end of the primary context. Two threads may come here
- * at once, and a third may bring the context to life again: the driver is asked once more.
- */
-static void settle_primary(CUdevice ordinal, bool is_reset)
-{
-	struct primary *p = &primaries[ordinal];
-	struct context c = { 0 };
-	uint64_t was;
-	tr_dev dev;
-
-	if ((unsigned)ordinal >= PRIMARIES_MAX || !atomic_load(&p->floor_bytes) ||
-	    tr_device_of(ordinal, &dev) != CUDA_SUCCESS)
-		return;
-	if (!is_active(ordinal)) {
-		was = atomic_exchange(&p->floor_bytes, 0);
-		if (was && is_active(ordinal)) {
-			atomic_store(&p->floor_bytes, was);
-			return;
-		}
-		if (was) {
-			refund(dev, TR_FLOOR, was - 1);
-			count_contexts(-1);
-		}
-	} else if (!is_reset) {
-		return;
-	}
-	if (!take(atomic_load(&p->ctx), &c)) {
-		c.ctx = atomic_load(&p->ctx);
-		c.dev = dev;
-		c.is_primary = true;
-	}
-	if (c.ctx)
-		let_go(&c);
-}
-
-CUresult cuDevicePrimaryCtxRetain(CUcontext *ctx, CUdevice dev)
-{
-	struct context c;
-	bool is_ours;
-	CUresult res;
-
-	if (!tr_enter())
-		return tr_real.cuDevicePrimaryCtxRetain(ctx, dev);
-	res = before_primary(dev, &c, &is_ours);
-	if (res == CUDA_SUCCESS) {
-		res = tr_real.cuDevicePrimaryCtxRetain(ctx, dev);
-		after_primary(dev, res, &c, is_ours);
-	}
-	if (res == CUDA_SUCCESS && ctx && (unsigned)dev < PRIMARIES_MAX)
-		atomic_store(&primaries[dev].ctx, *ctx);
-	tr_leave();
-	return res;
-}
-
-static CUresult end_primary(CUresult (*driver)(CUdevice), CUdevice dev, bool is_reset)
-{
-	CUresult res;
-
-	if (!tr_enter())
-		return driver(dev);
-	res = driver(dev);
-	if (res == CUDA_SUCCESS)
-		settle_primary(dev, is_reset);
-	tr_leave();
-	return res;
-}
-
-CUresult cuDevicePrimaryCtxRelease(CUdevice dev)
-{
-	return end_primary(tr_real.cuDevicePrimaryCtxRelease, dev, false);
-}
-
-CUresult cuDevicePrimaryCtxRelease_v2(CUdevice dev)
-{
-	return end_primary(tr_real.cuDevicePrimaryCtxRelease_v2, dev, false);
-}
-
-CUresult cuDevicePrimaryCtxReset(CUdevice dev)
-{
-	return end_primary(tr_real.cuDevicePrimaryCtxReset, dev, true);
-}
-
-CUresult cuDevicePrimaryCtxReset_v2(CUdevice dev)
-{
-	return end_primary(tr_real.cuDevicePrimaryCtxReset_v2, dev, true);
-}
-
-/* ---- green contexts: they hold the primary one --------------------------------------- */
-
-CUresult cuGreenCtxCreate(CUgreenCtx *ctx, CUdevResourceDesc desc, CUdevice dev,
-			  unsigned int flags)
-{
-	struct context c;
-	bool is_ours;
-	CUresult res;
-
-	if (!tr_enter())
-		return tr_real.cuGreenCtxCreate(ctx, desc, dev, flags);
-	res = before_primary(dev, &c, &is_ours);
-	if (res == CUDA_SUCCESS) {
-		res = tr_real.cuGreenCtxCreate(ctx, desc, dev, flags);
-		after_primary(dev, res, &c, is_ours);
-	}
-	tr_leave();
-	return res;
-}
-
-CUresult cuGreenCtxDestroy(CUgreenCtx ctx)
-{
-	CUresult res;
-	CUdevice i;
-
-	if (!tr_enter())
-		return tr_real.cuGreenCtxDestroy(ctx);
-	res = tr_real.cuGreenCtxDestroy(ctx);
-	for (i = 0; res == CUDA_SUCCESS && i < (CUdevice)PRIMARIES_MAX; i++)
-		settle_primary(
-			i,
-			false); /* its device is not asked for: the few that are active */
 	tr_leave();
 	return res;
 }
@@ -495,10 +359,10 @@ static uint64_t limit_factor(CUlimit limit)
 static void book_limit(CUcontext ctx, tr_dev dev, unsigned kind, uint64_t before_bytes,
 		       uint64_t after_bytes)
 {
-	struct context c;
+	struct tr_context c;
 	uint64_t back;
 
-	if (!take(ctx, &c)) {
+	if (!tr_context_take(ctx, &c)) {
 		memset(&c, 0, sizeof(c));
 		c.ctx = ctx;
 		c.dev = dev;
@@ -512,9 +376,9 @@ static void book_limit(CUcontext ctx, tr_dev dev, unsigned kind, uint64_t before
 		if (back > c.limit_bytes[kind])
 			back = c.limit_bytes[kind];
 		c.limit_bytes[kind] -= back;
-		refund(dev, TR_USED, back);
+		tr_context_refund(dev, TR_USED, back);
 	}
-	(void)put(&c);
+	(void)tr_context_put(&c);
 }
 
 static CUresult set_limit(CUlimit limit, size_t value)
@@ -537,7 +401,7 @@ static CUresult set_limit(CUlimit limit, size_t value)
 		return CUDA_ERROR_OUT_OF_MEMORY;
 	res = tr_real.cuCtxSetLimit(limit, value);
 	if (res != CUDA_SUCCESS || tr_real.cuCtxGetLimit(&now, limit) != CUDA_SUCCESS) {
-		refund(dev, TR_USED, more);
+		tr_context_refund(dev, TR_USED, more);
 		return res;
 	}
 	/* The driver may round, up or down. */
@@ -547,9 +411,9 @@ static CUresult set_limit(CUlimit limit, size_t value)
 			      after_bytes - (want_bytes > before_bytes ? want_bytes
 								       : before_bytes));
 	else if (more && after_bytes < want_bytes)
-		refund(dev, TR_USED,
-		       want_bytes -
-			       (after_bytes > before_bytes ? after_bytes : before_bytes));
+		tr_context_refund(dev, TR_USED,
+				  want_bytes - (after_bytes > before_bytes ? after_bytes
+									   : before_bytes));
 	book_limit(ctx, dev, (unsigned)limit, before_bytes, after_bytes);
 	return res;
 }
@@ -562,7 +426,7 @@ CUresult cuCtxSetLimit(CUlimit limit, size_t value)
 {
 	CUresult res;
 
-	if ((unsigned)limit >= LIMIT_KINDS || !tr_enter())
+	if ((unsigned)limit >= TR_LIMIT_KINDS || !tr_enter())
 		return tr_real.cuCtxSetLimit(limit, value);
 	res = set_limit(limit, value);
 	tr_leave();

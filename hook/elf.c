@@ -324,13 +324,14 @@ bool tr_elf_is_loaded(uintptr_t base, const ElfW(Dyn) * dyn)
 
 bool tr_elf_of(const void *address, struct tr_elf *out, void **handle)
 {
+	const struct tr_libc *libc = tr_libc();
 	struct link_map *map = NULL;
 	Dl_info info;
 	void *extra = NULL;
 
 	*handle = NULL;
-	if (!tr_libc()->dladdr1 ||
-	    !tr_libc()->dladdr1(address, &info, &extra, RTLD_DL_LINKMAP) || !extra)
+	if (!libc->dladdr1 || !libc->dladdr1(address, &info, &extra, RTLD_DL_LINKMAP) ||
+	    !extra)
 		return false;
 	map = extra;
 	*handle = map;

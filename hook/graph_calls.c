@@ -32,7 +32,7 @@ struct scratch {
 static bool scratch_make(struct scratch *s, size_t count)
 {
 	size_t bytes = count *
-		       (sizeof(*s->nodes) + sizeof(*s->addresses) + sizeof(*s->sizes));
+		       (sizeof(CUgraphNode) + sizeof(*s->addresses) + sizeof(*s->sizes));
 	void *map = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
 			 -1, 0);
 
@@ -290,7 +290,8 @@ static CUresult instantiate_real(const struct instantiation *i, CUgraphExec *out
 		return i->real_v1(out, graph, i->error_node, i->log, i->log_bytes);
 	if (i->real_flags)
 		return i->real_flags(out, graph, i->flags);
-	return i->real_params(out, graph, i->params);
+	return i->real_params ? i->real_params(out, graph, i->params)
+			      : CUDA_ERROR_NOT_FOUND;
 }
 
 static bool is_upload(const struct instantiation *i)

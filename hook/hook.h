@@ -103,9 +103,12 @@ void tr_charge_refund(struct tr_charge *charge);
 
 /* ---- objects (objects.c) ------------------------------------------------------------- */
 
-/* A context is going (destroy, primary reset, last release): discharge everything that was
+/* A context is gone (destroy, primary reset, last release): discharge everything that was
  * in it. */
-void tr_objects_context_gone(CUcontext ctx);
+struct tr_leaving;
+void tr_objects_context_gone(struct tr_leaving *leaving);
+/* False: a primary or a green context. */
+bool tr_context_is_own(CUcontext ctx);
 /* A fork child starts anew: forget everything (the tables are of another process). */
 void tr_objects_forget(void);
 void tr_contexts_forget(void); /* context_calls.c */

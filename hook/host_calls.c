@@ -9,10 +9,11 @@ static void count(enum tr_kind kind, const void *p, uint64_t bytes)
 {
 	struct tr_object old, object = { .kind = kind };
 	CUcontext ctx = NULL;
+	tr_dev dev;
 
 	object.bytes = tr_sat_round_up(bytes, TR_UNIT_BYTES);
-	if (tr_real.cuCtxGetCurrent && tr_real.cuCtxGetCurrent(&ctx) == CUDA_SUCCESS)
-		object.owner = tr_context_number(ctx);
+	if (tr_device_current(&dev, &ctx) == CUDA_SUCCESS)
+		object.owner = tr_charge_owner(ctx, dev);
 	switch (tr_objects_put((uint64_t)(uintptr_t)p, &object, &old)) {
 	case 1:
 		tr_object_discharge(&old);

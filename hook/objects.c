@@ -35,8 +35,17 @@ _Static_assert(sizeof(struct shard) == 64, "one cache line each");
 static struct shard shards[SHARDS] __attribute__((aligned(64)));
 static struct entry first[SHARDS][FIRST_ENTRIES];
 
-static _Atomic(CUcontext) contexts[512]; /* number - 1 -> context */
+/* number - 1 -> context; NULL: nobody's. */
+static struct {
+	_Atomic(CUcontext) ctx;
+	tr_dev dev; /* these two: written while ctx is `taken` */
+	bool is_own;
+} contexts[TR_CONTEXTS_MAX];
 static atomic_uint contexts_used;
+
+/* Handles that no driver gives: a number that is between two states, and one whose context
+ * is gone while the memory lives on in the primary one. */
+static CUcontext const taken = (CUcontext)(void *)shards, orphan = (CUcontext)(void *)first;
 
 #define KIND_SHIFT  17u
 #define DEV_SHIFT   21u
@@ -300,29 +309,35 @@ void tr_objects_sweep(bool (*doomed)(uint64_t key, const struct tr_object *objec
 	}
 }
 
+/* ---- whose they are ------------------------------------------------------------------ */
+
 uint16_t tr_context_find(CUcontext ctx)
 {
 	unsigned used = atomic_load_explicit(&contexts_used, memory_order_acquire);
 
 	for (unsigned i = 0; ctx && i < used; i++)
-		if (atomic_load_explicit(&contexts[i], memory_order_relaxed) == ctx)
+		if (atomic_load_explicit(&contexts[i].ctx, memory_order_relaxed) == ctx)
 			return (uint16_t)(i + 1);
 	return 0;
 }
 
-uint16_t tr_context_number(CUcontext ctx)
+/* Two threads at once may each make a number for the same context: whoever ends it looks
+ * for all of them. */
+uint16_t tr_context_number(CUcontext ctx, tr_dev dev, bool is_own)
 {
-	unsigned used, size = sizeof(contexts) / sizeof(*contexts);
 	uint16_t known = tr_context_find(ctx);
+	unsigned used;
 
 	if (known || !ctx)
 		return known;
-	for (unsigned i = 0; i < size; i++) {
-		CUcontext seen = NULL;
+	for (unsigned i = 0; i < TR_CONTEXTS_MAX; i++) {
+		CUcontext none = NULL;
 
-		if (!atomic_compare_exchange_strong(&contexts[i], &seen, ctx) &&
-		    seen != ctx)
+		if (!atomic_compare_exchange_strong(&contexts[i].ctx, &none, taken))
 			continue;
+		contexts[i].dev = dev;
+		contexts[i].is_own = is_own;
+		atomic_store(&contexts[i].ctx, ctx);
 		used = atomic_load(&contexts_used);
 		while (used < i + 1 &&
 		       !atomic_compare_exchange_weak(&contexts_used, &used, i + 1))
@@ -332,10 +347,93 @@ uint16_t tr_context_number(CUcontext ctx)
 	return 0;
 }
 
-void tr_context_retire(uint16_t number)
+static bool is_of(unsigned i, CUcontext seen, CUcontext ctx, const tr_dev *primary_of)
 {
-	if (number)
-		atomic_store(&contexts[number - 1], NULL);
+	if (!seen || seen == taken)
+		return false;
+	return primary_of ? !contexts[i].is_own && contexts[i].dev.at == primary_of->at
+			  : seen == ctx;
+}
+
+void tr_leaving_begin(struct tr_leaving *leaving, CUcontext ctx, const tr_dev *primary_of)
+{
+	unsigned used = atomic_load(&contexts_used);
+
+	leaving->count = 0;
+	if (!ctx && !primary_of)
+		return;
+	for (unsigned i = 0; i < used && leaving->count < TR_LEAVING_MAX; i++) {
+		CUcontext seen = atomic_load(&contexts[i].ctx);
+
+		if (!is_of(i, seen, ctx, primary_of) ||
+		    !atomic_compare_exchange_strong(&contexts[i].ctx, &seen, taken))
+			continue;
+		leaving->rows[leaving->count].number = (uint16_t)(i + 1);
+		leaving->rows[leaving->count++].ctx = seen;
+	}
+}
+
+/* What bears the number FROM bears TO from now on. */
+static void renumber(uint16_t from, uint16_t to)
+{
+	for (uint64_t s = 0; s < SHARDS; s++) {
+		struct shard *shard = lock_shard(s << (64 - SHARD_BITS));
+
+		for (uint32_t at = 0; at < shard->size; at++) {
+			struct tr_object object = unpack(shard->entries[at].word);
+
+			if (!shard->entries[at].word || !tr_is_of_context(object.kind) ||
+			    object.owner != from)
+				continue;
+			object.owner = to;
+			shard->entries[at].word = pack(&object);
+		}
+		tr_unlock(&shard->lock);
+	}
+}
+
+void tr_leaving_stays(const struct tr_leaving *leaving)
+{
+	for (unsigned i = 0; i < leaving->count; i++) {
+		uint16_t number = leaving->rows[i].number, other = 0;
+		CUcontext ctx = leaving->rows[i].ctx;
+
+		/* Who allocated meanwhile made another number: one is enough. */
+		if (ctx != orphan)
+			other = tr_context_find(ctx);
+		if (other)
+			renumber(number, other);
+		atomic_store(&contexts[number - 1].ctx, other ? NULL : ctx);
+	}
+}
+
+/* Another context of the same device that is not the program's own. */
+static uint16_t relative_of(uint16_t number)
+{
+	unsigned used = atomic_load(&contexts_used);
+
+	for (unsigned i = 0; i < used; i++)
+		if (i + 1u != number && is_of(i, atomic_load(&contexts[i].ctx), NULL,
+					      &contexts[number - 1].dev))
+			return (uint16_t)(i + 1);
+	return 0;
+}
+
+void tr_leaving_orphans(const struct tr_leaving *leaving)
+{
+	for (unsigned i = 0; i < leaving->count; i++) {
+		uint16_t number = leaving->rows[i].number, other = relative_of(number);
+
+		if (other)
+			renumber(number, other);
+		atomic_store(&contexts[number - 1].ctx, other ? NULL : orphan);
+	}
+}
+
+void tr_leaving_gone(const struct tr_leaving *leaving)
+{
+	for (unsigned i = 0; i < leaving->count; i++)
+		atomic_store(&contexts[leaving->rows[i].number - 1].ctx, NULL);
 }
 
 void tr_table_forget(void)
@@ -350,6 +448,6 @@ void tr_table_forget(void)
 	}
 	memset(first, 0, sizeof(first));
 	for (unsigned i = 0; i < atomic_load(&contexts_used); i++)
-		atomic_store(&contexts[i], NULL);
+		atomic_store(&contexts[i].ctx, NULL);
 	atomic_store(&contexts_used, 0);
 }

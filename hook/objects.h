@@ -52,11 +52,41 @@ void tr_objects_sweep(bool (*doomed)(uint64_t key, const struct tr_object *objec
 				     void *arg),
 		      void *arg);
 
-/* A small number for CTX, 0 where there is none left (then its end discharges nothing). */
-uint16_t tr_context_number(CUcontext ctx);
-/* The number of CTX where it has one, else 0; and an end to it. */
+/* A small number for CTX, 0 where there is none left (then its end discharges nothing).
+ * IS_OWN: the program made it; else it is DEV's primary context, or a green one, whose
+ * memory lives and dies with the primary one. */
+#define TR_CONTEXTS_MAX 512u
+uint16_t tr_context_number(CUcontext ctx, tr_dev dev, bool is_own);
 uint16_t tr_context_find(CUcontext ctx);
-void tr_context_retire(uint16_t number);
+
+/* Do entries of this kind belong to a context? */
+static inline bool tr_is_of_context(enum tr_kind kind)
+{
+	return kind == TR_KIND_MEMORY || kind == TR_KIND_ARRAY || kind == TR_KIND_MIPMAP ||
+	       kind == TR_KIND_PINNED || kind == TR_KIND_REGISTERED;
+}
+
+/*
+ * Around a driver call that may end a context: its numbers are retired before, because the
+ * driver may give the same handle to another thread's new context at once. What is
+ * allocated meanwhile bears another number and outlives the end.
+ */
+#define TR_LEAVING_MAX 16u /* more are not discharged */
+struct tr_leaving {
+	unsigned count;
+	struct {
+		uint16_t number;
+		CUcontext ctx;
+	} rows[TR_LEAVING_MAX];
+};
+/* The numbers of CTX; with PRIMARY_OF instead, of everything that ends with that device's
+ * primary context. */
+void tr_leaving_begin(struct tr_leaving *leaving, CUcontext ctx, const tr_dev *primary_of);
+/* One of these three ends it: the context lives; it is gone and its memory is the primary
+ * context's; it is gone and nothing bears the numbers any more. */
+void tr_leaving_stays(const struct tr_leaving *leaving);
+void tr_leaving_orphans(const struct tr_leaving *leaving);
+void tr_leaving_gone(const struct tr_leaving *leaving);
 
 /* A fork child has none of it. */
 void tr_table_forget(void);

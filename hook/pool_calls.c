@@ -27,8 +27,10 @@ struct order {
 
 static CUresult ask_driver(const struct order *o, CUdeviceptr *out)
 {
-	return o->alloc ? o->alloc(out, o->bytes, o->stream)
-			: o->alloc_from(out, o->bytes, o->handle, o->stream);
+	if (o->alloc)
+		return o->alloc(out, o->bytes, o->stream);
+	return o->alloc_from ? o->alloc_from(out, o->bytes, o->handle, o->stream)
+			     : CUDA_ERROR_NOT_FOUND;
 }
 
 /* A captured allocation is a node of a graph: graph memory, when that is launched. */
@@ -327,22 +329,7 @@ static bool is_device_pool(const CUmemPoolProps *props, CUdevice *ordinal)
 	return true;
 }
 
-/* With a size of at most the limit, so that ways to it that are not hooked end there too.
- * Drivers that do not know the field refuse it: then without. */
-static CUresult create_bounded(CUmemoryPool *got, const CUmemPoolProps *props, tr_dev dev)
-{
-	uint64_t limit = tr_limit_bytes(dev) / BLOCK_BYTES * BLOCK_BYTES;
-	CUmemPoolProps bounded = *props;
-
-	if (limit && tr_limit_bytes(dev) != TR_UNLIMITED &&
-	    (!props->maxSize || props->maxSize > limit)) {
-		bounded.maxSize = limit;
-		if (tr_real.cuMemPoolCreate(got, &bounded) == CUDA_SUCCESS)
-			return CUDA_SUCCESS;
-	}
-	return tr_real.cuMemPoolCreate(got, props);
-}
-
+/* As the program wants it: a maxSize of ours would stay where it is when the limit moves. */
 CUresult cuMemPoolCreate(CUmemoryPool *pool, const CUmemPoolProps *poolProps)
 {
 	CUmemoryPool got = NULL;
@@ -354,7 +341,7 @@ CUresult cuMemPoolCreate(CUmemoryPool *pool, const CUmemPoolProps *poolProps)
 		return tr_real.cuMemPoolCreate(pool, poolProps);
 	res = tr_device_of(ordinal, &dev);
 	if (res == CUDA_SUCCESS) {
-		res = create_bounded(&got, poolProps, dev);
+		res = tr_real.cuMemPoolCreate(&got, poolProps);
 		if (res == CUDA_SUCCESS && tr_pool_add(got, ordinal, dev) < 0) {
 			(void)tr_real.cuMemPoolDestroy(got);
 			res = CUDA_ERROR_OUT_OF_MEMORY;
@@ -414,4 +401,38 @@ CUresult cuMemSetMemPool(CUmemLocation *location, CUmemAllocationType type,
 	if (res == CUDA_SUCCESS)
 		tr_pool_current_changed();
 	return res;
+}
+
+/* ---- waiting: unused reserve goes back to the device then ---------------------------- */
+
+static CUresult waited(CUresult res)
+{
+	if (res == CUDA_SUCCESS)
+		tr_reserves_synchronised();
+	return res;
+}
+
+CUresult cuCtxSynchronize(void)
+{
+	return waited(tr_real.cuCtxSynchronize());
+}
+
+CUresult cuCtxSynchronize_v2(CUcontext ctx)
+{
+	return waited(tr_real.cuCtxSynchronize_v2(ctx));
+}
+
+CUresult cuStreamSynchronize(CUstream hStream)
+{
+	return waited(tr_real.cuStreamSynchronize(hStream));
+}
+
+CUresult cuStreamSynchronize_ptsz(CUstream hStream)
+{
+	return waited(tr_real.cuStreamSynchronize_ptsz(hStream));
+}
+
+CUresult cuEventSynchronize(CUevent hEvent)
+{
+	return waited(tr_real.cuEventSynchronize(hEvent));
 }

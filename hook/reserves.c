@@ -39,6 +39,7 @@ struct tr_reserve {
 static struct tr_reserve pools[TR_POOLS_MAX];
 static struct tr_reserve graphs[TR_ORDINALS_MAX];
 static atomic_uint pools_used;
+static atomic_bool may_shrink;  /* something was freed since a synchronise was looked at */
 static struct tr_lock registry; /* for making pools known */
 static _Atomic(struct tr_reserve *) current[TR_ORDINALS_MAX];
 static _Atomic bool has_default[TR_ORDINALS_MAX];
@@ -369,6 +370,8 @@ void tr_pool_returned(uint16_t number, uint64_t bytes)
 
 	atomic_fetch_sub_explicit(&pool->used, (int64_t)bytes, memory_order_relaxed);
 	atomic_fetch_sub(&pool->live, 1);
+	if (!atomic_load_explicit(&may_shrink, memory_order_relaxed))
+		atomic_store_explicit(&may_shrink, true, memory_order_relaxed);
 	if (atomic_load_explicit(&pool->life, memory_order_relaxed) == LIFE_LEAVING)
 		retire(pool);
 }
@@ -489,24 +492,100 @@ void tr_reserves_look(tr_dev dev)
 		refresh_all(&dev, false);
 }
 
+/* Frees run in the order of their stream: after a synchronise of another one this pool has
+ * still more than it will keep. */
+static bool is_to_shrink(const struct tr_reserve *pool)
+{
+	uint64_t reserved = atomic_load(&pool->charged);
+	int64_t used = atomic_load(&pool->used);
+	cuuint64_t threshold = 0;
+
+	return reserved && (used < 0 || reserved > (uint64_t)used) &&
+	       tr_real.cuMemPoolGetAttribute(atomic_load(&pool->pool),
+					     CU_MEMPOOL_ATTR_RELEASE_THRESHOLD,
+					     &threshold) == CUDA_SUCCESS &&
+	       reserved > threshold;
+}
+
+void tr_reserves_synchronised(void)
+{
+	unsigned used = atomic_load(&pools_used);
+	bool is_pending = false;
+	CUstreamCaptureMode mode;
+
+	if (!atomic_load_explicit(&may_shrink, memory_order_relaxed) || !tr_enter())
+		return;
+	atomic_store(&may_shrink, false);
+	mode = relax();
+	for (unsigned i = 0; i < used; i++) {
+		if (atomic_load(&pools[i].life) != LIFE_POOL || pools[i].is_unreadable)
+			continue;
+		(void)settle(&pools[i], NULL, UINT64_MAX);
+		is_pending |= is_to_shrink(&pools[i]);
+	}
+	restore(mode);
+	if (is_pending)
+		atomic_store(&may_shrink, true);
+	tr_leave();
+}
+
+struct search {
+	uint16_t number;
+	uint64_t key; /* 0: none yet */
+};
+
+static bool finds(uint64_t key, const struct tr_object *object, void *arg)
+{
+	struct search *search = arg;
+
+	if (object->kind == TR_KIND_POOLED && object->owner == search->number)
+		search->key = key;
+	return false;
+}
+
 static bool is_of_pool(uint64_t key, const struct tr_object *object, void *arg)
 {
+	uint16_t number = *(const uint16_t *)arg;
+
 	(void)key;
-	return object->kind == TR_KIND_POOLED && object->owner == *(const uint16_t *)arg;
+	if (object->kind != TR_KIND_POOLED || object->owner != number)
+		return false;
+	atomic_fetch_sub(&pools[number].live, 1);
+	return true;
+}
+
+/* A destroyed pool cannot be asked any more; any of its allocations can. */
+static bool is_empty(uint16_t number, const tr_dev *primary_of)
+{
+	struct search search = { .number = number };
+	const struct tr_reserve *pool = &pools[number];
+	int ordinal;
+
+	if (atomic_load(&pool->life) == LIFE_POOL)
+		return atomic_load(&pool->used) == 0;
+	if (atomic_load(&pool->life) != LIFE_LEAVING || atomic_load(&pool->pool) ||
+	    !primary_of || primary_of->at != pool->dev.at || !tr_real.cuPointerGetAttribute)
+		return false;
+	tr_objects_sweep(finds, &search);
+	return search.key &&
+	       tr_real.cuPointerGetAttribute(&ordinal, CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL,
+					     search.key) == CUDA_ERROR_INVALID_VALUE;
 }
 
 /* A primary context takes the allocations of its device's pools with it. */
-void tr_reserves_context_gone(void)
+void tr_reserves_context_gone(const tr_dev *primary_of)
 {
 	if (!has_any())
 		return;
-	refresh_all(NULL, false);
-	for (uint16_t i = 0; i < atomic_load(&pools_used); i++) {
-		if (atomic_load(&pools[i].life) != LIFE_POOL ||
-		    atomic_load(&pools[i].used) || !atomic_load(&pools[i].live))
+	refresh_all(primary_of, false);
+	for (unsigned at = 0; at < atomic_load(&pools_used); at++) {
+		uint16_t i = (uint16_t)at;
+
+		if (!atomic_load(&pools[i].live) || !is_empty(i, primary_of))
 			continue;
 		tr_objects_sweep(is_of_pool, &i);
-		atomic_store(&pools[i].live, 0);
+		if (atomic_load(&pools[i].life) == LIFE_LEAVING)
+			retire(&pools[i]);
 	}
 }
 
@@ -518,5 +597,6 @@ void tr_reserves_forget(void)
 	for (unsigned i = 0; i < TR_ORDINALS_MAX; i++)
 		atomic_store(&has_default[i], false);
 	atomic_store(&pools_used, 0);
+	atomic_store(&may_shrink, false);
 	tr_unlock(&registry);
 }

@@ -54,7 +54,10 @@ uint64_t tr_reserve_growth(struct tr_reserve *reserve, uint64_t bytes);
 void tr_reserves_refresh(tr_dev dev, bool trim);
 /* The same without trimming and at most every 100 ms: for those who tell what is used. */
 void tr_reserves_look(tr_dev dev);
-void tr_reserves_context_gone(void);
+/* A context is gone. PRIMARY_OF: that device's primary one, and its pools' allocations. */
+void tr_reserves_context_gone(const tr_dev *primary_of);
+/* The program has waited for the device: drivers give up reserve then. */
+void tr_reserves_synchronised(void);
 void tr_reserves_forget(void);
 
 #endif /* TR_HOOK_RESERVES_H */

@@ -60,6 +60,12 @@ CUresult tr_device_of(CUdevice ordinal, tr_dev *dev)
 	return ordinal == 0 ? CUDA_SUCCESS : CUDA_ERROR_INVALID_DEVICE;
 }
 
+bool tr_context_is_own(CUcontext ctx)
+{
+	(void)ctx;
+	return false;
+}
+
 uint64_t tr_limit_bytes(tr_dev dev)
 {
 	return dev.at == 0 ? fake.limit_bytes : 0;

@@ -3,6 +3,7 @@
  * whatever fails and in whichever order things end. */
 #include "fake.h"
 #include "objects.h"
+#include "reserves.h"
 #include "tr_test.h"
 
 #define MIB (UINT64_C(1) << 20)
@@ -275,14 +276,18 @@ static void test_arrays(void **state)
 static void test_context_gone(void **state)
 {
 	CUmemGenericAllocationHandle handle;
+	const tr_dev dev = { 0 };
+	struct tr_leaving leaving;
 	CUdeviceptr p;
 
 	(void)state;
 	assert_int_equal(cuMemAlloc_v2(&p, MIB), CUDA_SUCCESS);
 	assert_int_equal(cuMemAllocAsync(&p, MIB, NULL), CUDA_SUCCESS);
 	assert_int_equal(cuMemCreate(&handle, 2 * MIB, &on_device, 0), CUDA_SUCCESS);
+	tr_leaving_begin(&leaving, NULL, &dev);
 	fake_drop_context();
-	tr_objects_context_gone(fake.ctx);
+	tr_objects_context_gone(&leaving);
+	tr_reserves_context_gone(&dev);
 	check_equal();
 	assert_int_equal(fake_used_bytes(), 2 * MIB);
 }

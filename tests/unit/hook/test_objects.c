@@ -241,20 +241,91 @@ static void test_threads(void **state)
 	}
 }
 
-/* A number is not given to another context before nothing bears it any more. */
+static uint64_t hold(uint64_t key, uint16_t owner)
+{
+	const struct tr_object object = { .bytes = 512,
+					  .kind = TR_KIND_MEMORY,
+					  .owner = owner };
+	struct tr_object old;
+
+	assert_int_equal(tr_objects_put(key << 20, &object, &old), 0);
+	return key << 20;
+}
+
+static uint16_t owner_of(uint64_t key)
+{
+	struct tr_object object;
+
+	assert_true(tr_objects_find(key, TR_KIND_MEMORY, &object));
+	return object.owner;
+}
+
+/* A number is not given to another context before nothing bears it any more, and what is
+ * made under a retired handle has a number of its own. */
 static void test_contexts(void **state)
 {
-	int a, b;
+	const tr_dev dev = { 3 };
+	struct tr_leaving leaving;
+	uint64_t before, after;
+	char a, b;
+	CUcontext own = (CUcontext)(void *)&a, other = (CUcontext)(void *)&b;
 
 	(void)state;
 	tr_table_forget();
-	assert_int_equal(tr_context_number(NULL), 0);
-	assert_int_equal(tr_context_number((CUcontext)(void *)&a), 1);
-	assert_int_equal(tr_context_number((CUcontext)(void *)&b), 2);
-	assert_int_equal(tr_context_number((CUcontext)(void *)&a), 1);
-	tr_context_retire(tr_context_find((CUcontext)(void *)&a));
-	assert_int_equal(tr_context_find((CUcontext)(void *)&a), 0);
-	assert_int_equal(tr_context_number((CUcontext)(void *)&state), 1);
+	assert_int_equal(tr_context_number(NULL, dev, true), 0);
+	assert_int_equal(tr_context_number(own, dev, true), 1);
+	assert_int_equal(tr_context_number(other, dev, true), 2);
+	assert_int_equal(tr_context_number(own, dev, true), 1);
+	before = hold(1, 1);
+	tr_leaving_begin(&leaving, own, NULL);
+	assert_int_equal(tr_context_find(own), 0);
+	assert_int_equal(tr_context_number(own, dev, true), 3);
+	after = hold(2, 3);
+	/* The driver did not end it: one number again. */
+	tr_leaving_stays(&leaving);
+	assert_int_equal(tr_context_find(own), 3);
+	assert_int_equal(owner_of(before), 3);
+	assert_int_equal(owner_of(after), 3);
+	tr_leaving_begin(&leaving, own, NULL);
+	assert_int_equal(leaving.count, 1);
+	tr_leaving_gone(&leaving);
+	assert_int_equal(tr_context_find(own), 0);
+	assert_int_equal(tr_context_number((CUcontext)(void *)&leaving, dev, true), 1);
+}
+
+/* What was allocated in a green context stays with the device's primary one. */
+static void test_green_contexts(void **state)
+{
+	const tr_dev dev = { 3 }, elsewhere = { 4 };
+	char a, b, c;
+	CUcontext primary = (CUcontext)(void *)&a, green = (CUcontext)(void *)&b,
+		  own = (CUcontext)(void *)&c;
+	struct tr_leaving leaving;
+	uint64_t p;
+
+	(void)state;
+	tr_table_forget();
+	assert_int_equal(tr_context_number(green, dev, false), 1);
+	assert_int_equal(tr_context_number(own, dev, true), 2);
+	p = hold(1, 1);
+	tr_leaving_begin(&leaving, green, NULL);
+	tr_leaving_orphans(&leaving);
+	/* The handle may be another context's now; the memory is not. */
+	assert_int_equal(tr_context_number(green, dev, true), 3);
+	assert_int_equal(tr_context_number(primary, dev, false), 4);
+	tr_leaving_begin(&leaving, NULL, &elsewhere);
+	assert_int_equal(leaving.count, 0);
+	tr_leaving_begin(&leaving, NULL, &dev);
+	assert_int_equal(leaving.count, 2);
+	tr_leaving_stays(&leaving);
+	assert_int_equal(owner_of(p), 1);
+	/* A second one leaves no second number behind. */
+	assert_int_equal(tr_context_number((CUcontext)(void *)&p, dev, false), 5);
+	(void)hold(2, 5);
+	tr_leaving_begin(&leaving, (CUcontext)(void *)&p, NULL);
+	tr_leaving_orphans(&leaving);
+	assert_int_equal(owner_of(UINT64_C(2) << 20), 1);
+	tr_table_forget();
 }
 
 int main(void)
@@ -262,9 +333,10 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_memory), /* first: the heap of others is still quiet
 						*/
-		cmocka_unit_test(test_model),     cmocka_unit_test(test_name_spaces),
-		cmocka_unit_test(test_too_large), cmocka_unit_test(test_sweep),
-		cmocka_unit_test(test_threads),   cmocka_unit_test(test_contexts),
+		cmocka_unit_test(test_model),          cmocka_unit_test(test_name_spaces),
+		cmocka_unit_test(test_too_large),      cmocka_unit_test(test_sweep),
+		cmocka_unit_test(test_threads),        cmocka_unit_test(test_contexts),
+		cmocka_unit_test(test_green_contexts),
 	};
 
 	return cmocka_run_group_tests_name("hook objects", tests, NULL, NULL);
