@@ -315,14 +315,16 @@ static void lower_limit(tr_dev dev, uint64_t limit_bytes)
 
 int tr_attach_device(const char *uuid, int index, tr_dev *dev)
 {
-	const struct tr_ledger *ledger;
+	const struct tr_ledger *ledger = tr_attach_reader();
+	uint64_t key = tr_uuid_key(uuid);
 	int r;
 
 	if (tr_self.has_page) {
 		r = tr_page_find(&tr_self.page, uuid, dev);
+		if (r == 0 && ledger)
+			tr_state_claim_row(ledger->state, *dev, key);
 	} else {
-		ledger = tr_attach_reader();
-		r = ledger ? tr_state_row(ledger->state, tr_uuid_key(uuid), dev) : -ENODEV;
+		r = ledger ? tr_state_row(ledger->state, key, dev) : -ENODEV;
 	}
 	if (r == 0 && env.has_limit)
 		lower_limit(*dev, tr_env_limit(&env, index));

@@ -27,10 +27,10 @@
 #define TR_POLICY_ARMED 1u /* the slice is counted and paced in time; fixed at creation */
 
 struct tr_policy_device {
-	char uuid[48]; /* "GPU-8-4-4-4-12", padded with NUL; fixed at creation */
+	char uuid[48];                /* "GPU-8-4-4-4-12", padded with NUL; fixed */
 	_Atomic uint64_t limit_bytes; /* TR_UNLIMITED: none; 0: nothing */
 	_Atomic uint64_t
-		context_floor_bytes;   /* counted per context until overhead is published */
+		context_floor_bytes;   /* counts per context until overhead is published */
 	_Atomic uint64_t rate_q32;     /* guaranteed share of time; 2^32 = all */
 	_Atomic uint64_t rate_max_q32; /* share while others are idle */
 	_Atomic uint64_t window_ns;
@@ -57,10 +57,10 @@ struct tr_policy {
 	_Atomic uint32_t keeper_pid;
 	uint8_t reserved[140];
 	struct tr_policy_device devices[TR_DEVICES_MAX];
-	/* What NVML shows for the process in a slot beyond its ledger. Valid for device d
-	 * while the slot's own tag (tranche/state.h) equals overhead_tag and the bytes are
-	 * not 0; until then the process' context floor counts instead. Bytes are written
-	 * before the tag. */
+	/* What NVML shows for the process in a slot beyond its ledger. Valid for device d while the
+	 * slot's own tag (tranche/state.h) equals overhead_tag and the bytes are not 0; until then
+	 * the process' context floor counts instead. A new occupant's tag is written after the last
+	 * one's bytes were zeroed. */
 	_Atomic uint64_t overhead_tag[TR_SLOTS_MAX];
 	_Atomic uint64_t overhead_bytes[TR_DEVICES_MAX][TR_SLOTS_MAX];
 };

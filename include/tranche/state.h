@@ -30,8 +30,8 @@
 #define TR_REFUSALS 64u
 
 struct tr_state_device {
-	_Atomic uint64_t key; /* of the UUID (tr_uuid_key); 0: row free. Set once, by
-				 compare-exchange */
+	/* Of the UUID (tr_uuid_key); 0: row unused. Set once, before the first reservation there. */
+	_Atomic uint64_t key;
 	_Atomic uint64_t tat_ns, charged_ns, gate_waits; /* pacing */
 	_Atomic uint64_t peak_bytes; /* highest sum any reservation saw; a metric */
 	_Atomic uint64_t refused;    /* reservations refused; a metric */
@@ -39,15 +39,14 @@ struct tr_state_device {
 };
 
 struct tr_state_mem {
-	_Atomic uint64_t used_bytes; /* live reservations of the slot's process */
-	_Atomic uint64_t
-		floor_bytes; /* its contexts, counted while no overhead is published */
+	_Atomic uint64_t used_bytes;  /* live reservations of the slot's process */
+	_Atomic uint64_t floor_bytes; /* its contexts, until overhead is published */
 };
 
 struct tr_state_slot {
-	_Atomic uint64_t tag;         /* new for each occupant; 0: none yet */
-	_Atomic uint64_t start_ticks; /* field 22 of /proc/self/stat: with pid, a name for
-					 the process */
+	_Atomic uint64_t tag; /* new for each occupant; 0: none yet */
+	_Atomic uint64_t
+		start_ticks; /* field 22 of /proc/self/stat: names the process with pid */
 	_Atomic int32_t pid; /* a label, as the process itself knows it: never identity */
 	_Atomic uint32_t contexts;     /* live contexts, all devices; a metric */
 	_Atomic uint64_t pinned_bytes; /* host memory pinned; a metric */
@@ -63,20 +62,19 @@ struct tr_state_refusal {
 struct tr_state {
 	uint32_t magic, abi;
 	uint64_t size;   /* of this file, bytes */
-	uint64_t serial; /* the policy page's; 0 where the environment alone sets limits */
+	uint64_t serial; /* the policy page's; 0: the environment alone sets limits */
 	_Atomic uint32_t
 		high_water; /* slots ever taken; only grows. Sums scan up to here */
 	_Atomic uint32_t refusal_next;
-	_Atomic uint64_t reaped_ns; /* when a dead slot's words were last zeroed; 0: never */
+	_Atomic uint64_t reaped_ns; /* when a dead slot that held memory was last zeroed */
 	uint8_t reserved[88];
-	struct tr_state_device
-		devices[TR_DEVICES_MAX]; /* row d of the page, or claimed by key */
+	struct tr_state_device devices[TR_DEVICES_MAX]; /* row d of the page, or by key */
 	uint8_t reserved2[2944];
 	struct tr_state_mem mem[TR_DEVICES_MAX][TR_SLOTS_MAX];
 	_Atomic uint64_t vtime_ns[TR_DEVICES_MAX][TR_SLOTS_MAX]; /* pacing */
 	struct tr_state_slot slots[TR_SLOTS_MAX];
 	struct tr_state_refusal
-		refusals[TR_REFUSALS]; /* a ring; the host turns it into events */
+		refusals[TR_REFUSALS]; /* a ring; the host makes events of it */
 };
 
 _Static_assert(sizeof(struct tr_state_device) == 64, "state ABI");

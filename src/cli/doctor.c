@@ -112,7 +112,7 @@ static void check_devices(void)
 	static struct tr_gpus gpus;
 	struct tr_err err = { 0 };
 	struct tr_keep keep;
-	char text[160], bytes[TR_BYTES_TEXT];
+	char text[256], bytes[TR_BYTES_TEXT];
 	sigset_t mask;
 
 	tr_signals_hold(&mask); /* a keeper that dies must not take us along */

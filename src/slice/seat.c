@@ -79,6 +79,8 @@ static void zero_slot(struct tr_state *state, unsigned s)
 	uint64_t used_bytes = 0;
 
 	for (unsigned d = 0; d < TR_DEVICES_MAX; d++) {
+		if (atomic_load(&state->devices[d].key) == 0)
+			continue; /* nobody has reserved there: its pages stay untouched */
 		used_bytes |= atomic_exchange(&state->mem[d][s].used_bytes, 0);
 		atomic_store(&state->mem[d][s].floor_bytes, 0);
 		atomic_store(&state->vtime_ns[d][s], 0);
@@ -236,6 +238,13 @@ int tr_state_row(struct tr_state *state, uint64_t key, tr_dev *out)
 		}
 	}
 	return -ENOSPC;
+}
+
+void tr_state_claim_row(struct tr_state *state, tr_dev dev, uint64_t key)
+{
+	uint64_t seen = 0;
+
+	(void)atomic_compare_exchange_strong(&state->devices[dev.at].key, &seen, key);
 }
 
 unsigned tr_state_reap(struct tr_state *state, int fd)

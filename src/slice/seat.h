@@ -41,6 +41,10 @@ void tr_seat_leave(struct tr_seat *seat);
  * others'. For slices without a page; with one, row d is the page's row d. */
 int tr_state_row(struct tr_state *state, uint64_t key, tr_dev *out);
 
+/* The same where DEV is known already, from the page. A row must be claimed before anything is
+ * reserved on it: only claimed rows are zeroed after a death. */
+void tr_state_claim_row(struct tr_state *state, tr_dev dev, uint64_t key);
+
 /* Zeroes the words of slots whose process is gone. FD: an open description of the state
  * file of the caller's own. Returns how many. Idempotent; may be killed anywhere. */
 unsigned tr_state_reap(struct tr_state *state, int fd);

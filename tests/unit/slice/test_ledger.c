@@ -28,6 +28,19 @@ static int make_state(void **state)
 	return tr_state_create(path, 7, 0600, NULL);
 }
 
+/* The same with rows 0 and 1 in use, as a process claims them before it reserves. */
+static int make_rows(void **state)
+{
+	struct tr_seat seat;
+
+	if (make_state(state) < 0 || tr_seat_watch(&seat, path, 7, NULL) < 0)
+		return -1;
+	tr_state_claim_row(seat.state, (tr_dev){ 0 }, 100);
+	tr_state_claim_row(seat.state, (tr_dev){ 1 }, 101);
+	tr_seat_leave(&seat);
+	return 0;
+}
+
 static int drop_state(void **state)
 {
 	(void)state;
@@ -356,7 +369,7 @@ static void test_rows_by_key(void **state)
 	assert_int_not_equal(a.at, b.at);
 	assert_int_equal(tr_state_row(seat.state, 111, &b), 0);
 	assert_int_equal(a.at, b.at);
-	for (uint64_t key = 300; key < 314; key++)
+	for (uint64_t key = 300; key < 312; key++)
 		assert_int_equal(tr_state_row(seat.state, key, &b), 0);
 	assert_int_equal(tr_state_row(seat.state, 999, &b), -ENOSPC);
 	tr_seat_leave(&seat);
@@ -383,9 +396,9 @@ static void test_slow_lock_is_bounded(void **state)
 	assert_int_equal(close(fd), 0);
 }
 
-#define FRESH(name, test, arg)                          \
-	{                                               \
-		name, test, make_state, drop_state, arg \
+#define FRESH(name, test, arg)                         \
+	{                                              \
+		name, test, make_rows, drop_state, arg \
 	}
 
 int main(void)
