@@ -51,7 +51,7 @@ static void print_change(const struct tr_page *page, const struct tr_state *copy
 static int resize(struct tr_page *page, const char *mem, int only,
 		  const struct tr_state *copy, struct tr_err *err)
 {
-	uint64_t bytes[TR_DEVICES_MAX], old[TR_DEVICES_MAX];
+	uint64_t bytes[TR_DEVICES_MAX] = { 0 }, old[TR_DEVICES_MAX] = { 0 };
 	int r;
 
 	for (unsigned d = 0; d < page->device_count; d++) {

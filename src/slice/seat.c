@@ -124,6 +124,7 @@ static void label_slot(struct tr_state *state, unsigned s)
 	char comm[16] = { 0 };
 
 	(void)prctl(PR_GET_NAME, comm);
+	/* NOLINTNEXTLINE(clang-analyzer-core.NonNullParamChecker): mapped when map_state() is 0 */
 	memcpy(slot->comm, comm, sizeof(slot->comm));
 	atomic_store(&slot->pid, (int32_t)pid);
 	atomic_store(&slot->start_ticks, read_start_ticks());
