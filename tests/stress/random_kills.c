@@ -12,7 +12,7 @@
 
 #define PHASES        8u
 #define KILL_EVERY_MS 10u
-#define SAMPLE_EVERY  12u /* kills */
+#define SAMPLE_EVERY  6u /* kills */
 #define SWEEP_EVERY   20u
 
 static uint64_t kills_of(const struct crowd *crowd)

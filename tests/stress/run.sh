@@ -12,9 +12,9 @@ rounds=0
 left() { echo $((begin + limit - $(date +%s))); }
 
 kills() {
-	tests/hook/run.sh "$build" mem=9Gi floor=104Mi gpus=2xt4 preload= -- \
+	tests/hook/run.sh "$build" mem=7680Mi floor=104Mi gpus=2xt4 preload= -- \
 		"$build/bin/stress.random_kills" "$build/bin/stress.tenant" \
-		"$build/lib/libvgpu.so" 9Gi 104Mi "$1"
+		"$build/lib/libvgpu.so" 7680Mi 104Mi "$1"
 }
 
 while [ "$(left)" -gt 0 ]; do
