@@ -143,6 +143,9 @@ static void use_ledger(const struct tr_seat *seat, const struct tr_page *page)
 
 		dev.at = rows[i];
 		(void)tr_ledger_sum(&ledger, dev);
+		/* Taking the seat has zeroed the rows in use; which those are is scribbled bits here. */
+		tr_ledger_refund(&ledger, dev, TR_USED, UINT64_MAX);
+		tr_ledger_refund(&ledger, dev, TR_FLOOR, UINT64_MAX);
 		r = tr_ledger_reserve(&ledger, dev, TR_USED, 4096, limit);
 		CHECK(r == 0 || r == -ENOMEM);
 		CHECK(r < 0 || limit >= 4096);

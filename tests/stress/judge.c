@@ -77,6 +77,13 @@ void judge_open(struct judge *judge, const char *dir)
 		crowd_fail("the judge cannot start: %s", err.msg);
 }
 
+void judge_close(struct judge *judge)
+{
+	tr_keeper_close(&judge->keeper);
+	tr_gpu_close();
+	free(judge->state);
+}
+
 /* The slot that PID holds now. */
 static unsigned find_slot(const struct tr_state *state, int pid)
 {

@@ -22,6 +22,7 @@ struct judge {
 };
 
 void judge_open(struct judge *judge, const char *dir);
+void judge_close(struct judge *judge);
 
 /* What the keeper does once a second. */
 void judge_sweep(struct judge *judge);

@@ -167,5 +167,6 @@ int main(int argc, char **argv)
 	status = crowd_run_last(&crowd);
 	if (status)
 		crowd_fail("a new slice: %d", status);
+	judge_close(&judge);
 	return 0;
 }
