@@ -21,7 +21,10 @@ CUresult tr_charge(struct tr_charge *charge, uint64_t bytes)
 	CUresult res = tr_device_current(&dev, &ctx);
 
 	*charge = (struct tr_charge){ 0 };
-	return res == CUDA_SUCCESS ? tr_charge_on(charge, dev, ctx, bytes) : res;
+	if (res == CUDA_SUCCESS)
+		return tr_charge_on(charge, dev, ctx, bytes);
+	/* Without a context there is nothing to charge, and what is wrong the driver says itself. */
+	return res == CUDA_ERROR_NOT_PERMITTED ? res : CUDA_SUCCESS;
 }
 
 /* Fast, then with own reserves given up, then as the only one who asks. */
@@ -116,8 +119,12 @@ CUresult tr_charge_keep(struct tr_charge *charge, enum tr_kind kind, uint64_t ke
 		.dev = charge->dev,
 		.owner = tr_charge_owner(charge->ctx, charge->dev),
 	};
-	int r = tr_objects_put(key, &object, &old);
+	int r;
 
+	/* Given without a context, so uncounted: it goes back. */
+	if (!charge->ctx)
+		return CUDA_ERROR_OUT_OF_MEMORY;
+	r = tr_objects_put(key, &object, &old);
 	if (r < 0)
 		return CUDA_ERROR_OUT_OF_MEMORY;
 	/* The driver let go of this pointer by a way that we do not see. */
