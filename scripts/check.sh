@@ -3,7 +3,7 @@
 # lints, generated files. Ends with one line that counts passed, failed and skipped checks.
 set -u
 
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/.." || exit 1
 passed=0
 failed=0
 skipped=0
@@ -14,12 +14,14 @@ mkdir -p $logs
 check() {
     name=$1
     shift
-    if "$@" >"$logs/$name.log" 2>&1; then
+    "$@" >"$logs/$name.log" 2>&1
+    status=$?
+    if [ $status = 0 ]; then
         passed=$((passed + 1))
         printf 'ok       %s\n' "$name"
         return
     fi
-    if [ $? = 77 ]; then
+    if [ $status = 77 ]; then
         skipped=$((skipped + 1))
         printf 'skipped  %s: %s\n' "$name" "$(tail -n 1 "$logs/$name.log")"
         return
@@ -34,7 +36,7 @@ sh_files() { git ls-files '*.sh' .ci/run; }
 
 format() { c_files | xargs clang-format --dry-run --Werror; }
 layers() { c_files | xargs awk -f tests/lint/layers.awk; }
-sizes() { tests/lint/sizes.py $(c_files); }
+sizes() { c_files | xargs tests/lint/sizes.py; }
 shell() { sh_files | xargs shellcheck; }
 licence() { tests/lint/spdx.sh; }
 headers_alone() { tests/lint/headers.sh; }

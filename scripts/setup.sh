@@ -59,7 +59,7 @@ install_headers() {
     mkdir -p $deps/cuda/wheels $deps/cuda/include
     python3 -m pip download -q --disable-pip-version-check --no-deps --only-binary=:all: --require-hashes \
         -r scripts/cuda-headers.txt -d $deps/cuda/wheels || die "the Python package index did not answer"
-    for w in $deps/cuda/wheels/*.whl; do
+    for w in "$deps"/cuda/wheels/*.whl; do
         python3 -m zipfile -e "$w" $deps/cuda/tree
     done
     cp $deps/cuda/tree/nvidia/cu13/include/*.h $deps/cuda/include/

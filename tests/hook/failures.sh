@@ -96,6 +96,7 @@ overlay)
 	mkdir "$TEST_DIR"/{lower,upper,work,merged}
 	export -f run slice
 	export slice state policy limit init hook build uuid TEST_DIR
+	# shellcheck disable=SC2016 # the inner shell expands
 	unshare -m bash -eu -c '
 		mount -t overlay overlay -o "lowerdir=$TEST_DIR/lower,upperdir=$TEST_DIR/upper,workdir=$TEST_DIR/work" "$TEST_DIR/merged" || exit 77
 		slice=$TEST_DIR/merged policy=TRANCHE_POLICY=$TEST_DIR/merged/policy
@@ -111,6 +112,7 @@ fixed)
 	slice
 	echo "$hook" >"$TEST_DIR/ld.so.preload"
 	export init hook slice TEST_DIR TRANCHE_SIM LD_LIBRARY_PATH
+	# shellcheck disable=SC2016 # the inner shell expands
 	unshare -m bash -eu -c '
 		mount -t tmpfs none /run
 		mkdir -p /run/tranche/slice/ro
