@@ -70,6 +70,29 @@ static void check_processes(nvmlDevice_t device, size_t bytes)
 	      NVML_SUCCESS);
 }
 
+/* The newest list is the same list. */
+static void check_details(nvmlDevice_t device, size_t bytes)
+{
+	nvmlProcessDetail_v1_t rows[4];
+	nvmlProcessDetailList_t list = { .version = nvmlProcessDetailList_v1 };
+
+	CHECK_RESULT(NVML(nvmlDeviceGetRunningProcessDetailList)(device, &list),
+		     NVML_ERROR_INSUFFICIENT_SIZE);
+	CHECK_RESULT(list.numProcArrayEntries, 1);
+	list.procArray = rows;
+	list.numProcArrayEntries = 4;
+	OK(NVML(nvmlDeviceGetRunningProcessDetailList)(device, &list));
+	CHECK_RESULT(list.numProcArrayEntries, 1);
+	CHECK(rows[0].pid == (unsigned)getpid() && rows[0].usedGpuMemory == bytes);
+	list.mode = NVML_PROCESS_MODE_GRAPHICS;
+	list.numProcArrayEntries = 4;
+	OK(NVML(nvmlDeviceGetRunningProcessDetailList)(device, &list));
+	CHECK_RESULT(list.numProcArrayEntries, 0);
+	list.version = 7;
+	CHECK(NVML(nvmlDeviceGetRunningProcessDetailList)(device, &list) != NVML_SUCCESS);
+	CHECK(NVML(nvmlDeviceGetRunningProcessDetailList)(device, NULL) != NVML_SUCCESS);
+}
+
 int main(void)
 {
 	nvmlDevice_t device, other;
@@ -89,6 +112,7 @@ int main(void)
 	OK(cuMemAlloc(&pointer, 200 * MIB));
 	check_memory(device);
 	check_processes(device, 200 * MIB + FLOOR);
+	check_details(device, 200 * MIB + FLOOR);
 	/* The second card of the machine is not in the slice. */
 	OK(NVML(nvmlDeviceGetHandleByIndex_v2)(1, &other));
 	CHECK_RESULT(NVML(nvmlDeviceGetMemoryInfo)(other, &memory),
