@@ -341,10 +341,10 @@ int tr_attach_index(int ordinal)
 	return tr_visible_index(&visible, ordinal);
 }
 
-static void put_hex(char *out, const unsigned char *bytes, unsigned n)
+static void put_hex(char *out, const unsigned char *bytes, size_t n)
 {
 	static const char digits[] = "0123456789abcdef";
-	unsigned i;
+	size_t i;
 
 	for (i = 0; i < n; i++) {
 		out[2 * i] = digits[bytes[i] >> 4];

@@ -68,46 +68,34 @@ static void restore(CUstreamCaptureMode mode)
 		(void)tr_real.cuThreadExchangeStreamCaptureMode(&mode);
 }
 
-static CUresult read_pool(CUmemoryPool pool, uint64_t *reserved, uint64_t *used)
+static CUresult read_attribute(const struct tr_reserve *reserve,
+			       CUmemPool_attribute of_pool, CUgraphMem_attribute of_graphs,
+			       uint64_t *out)
 {
 	cuuint64_t value = 0;
-	CUresult res;
+	CUresult res = CUDA_ERROR_NOT_SUPPORTED;
 
-	if (!tr_real.cuMemPoolGetAttribute)
-		return CUDA_ERROR_NOT_SUPPORTED;
-	res = tr_real.cuMemPoolGetAttribute(pool, CU_MEMPOOL_ATTR_RESERVED_MEM_CURRENT,
-					    &value);
-	if (res != CUDA_SUCCESS)
-		return res;
-	*reserved = value;
-	res = tr_real.cuMemPoolGetAttribute(pool, CU_MEMPOOL_ATTR_USED_MEM_CURRENT, &value);
-	*used = value;
+	if (atomic_load(&reserve->life) != LIFE_GRAPHS && tr_real.cuMemPoolGetAttribute)
+		res = tr_real.cuMemPoolGetAttribute(atomic_load(&reserve->pool), of_pool,
+						    &value);
+	else if (atomic_load(&reserve->life) == LIFE_GRAPHS &&
+		 tr_real.cuDeviceGetGraphMemAttribute)
+		res = tr_real.cuDeviceGetGraphMemAttribute(reserve->ordinal, of_graphs,
+							   &value);
+	*out = value;
 	return res;
 }
 
-static CUresult read_graphs(CUdevice ordinal, uint64_t *reserved, uint64_t *used)
+static CUresult read_driver(const struct tr_reserve *reserve, uint64_t *reserved,
+			    uint64_t *used)
 {
-	cuuint64_t value = 0;
-	CUresult res;
+	CUresult res = read_attribute(reserve, CU_MEMPOOL_ATTR_RESERVED_MEM_CURRENT,
+				      CU_GRAPH_MEM_ATTR_RESERVED_MEM_CURRENT, reserved);
 
-	if (!tr_real.cuDeviceGetGraphMemAttribute)
-		return CUDA_ERROR_NOT_SUPPORTED;
-	res = tr_real.cuDeviceGetGraphMemAttribute(
-		ordinal, CU_GRAPH_MEM_ATTR_RESERVED_MEM_CURRENT, &value);
-	if (res != CUDA_SUCCESS)
-		return res;
-	*reserved = value;
-	res = tr_real.cuDeviceGetGraphMemAttribute(
-		ordinal, CU_GRAPH_MEM_ATTR_USED_MEM_CURRENT, &value);
-	*used = value;
-	return res;
-}
-
-static CUresult read_driver(struct tr_reserve *reserve, uint64_t *reserved, uint64_t *used)
-{
-	if (atomic_load(&reserve->life) == LIFE_GRAPHS)
-		return read_graphs(reserve->ordinal, reserved, used);
-	return read_pool(atomic_load(&reserve->pool), reserved, used);
+	return res == CUDA_SUCCESS
+		       ? read_attribute(reserve, CU_MEMPOOL_ATTR_USED_MEM_CURRENT,
+					CU_GRAPH_MEM_ATTR_USED_MEM_CURRENT, used)
+		       : res;
 }
 
 /*
