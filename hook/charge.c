@@ -122,7 +122,7 @@ CUresult tr_charge_keep(struct tr_charge *charge, enum tr_kind kind, uint64_t ke
 	int r;
 
 	/* Given without a context, so uncounted: it goes back. */
-	if (!charge->ctx)
+	if (!charge->ctx && !charge->bytes)
 		return CUDA_ERROR_OUT_OF_MEMORY;
 	r = tr_objects_put(key, &object, &old);
 	if (r < 0)
