@@ -35,11 +35,11 @@ bench:
 soak:
 	@scripts/setup.sh test
 	@scripts/build.sh
-	@tests/stress/run.sh
+	@SOAK_SECONDS=$(or $(SECONDS),600) tests/stress/run.sh
 
 fuzz:
 	@scripts/setup.sh test
-	@tests/fuzz/run.sh
+	@RUNS=$(or $(RUNS),1000000) tests/fuzz/run.sh
 
 gpu-test:
 	@scripts/setup.sh build
