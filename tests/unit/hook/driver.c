@@ -354,6 +354,16 @@ static CUresult release_primary(CUdevice ordinal)
 	return drop(&primary);
 }
 
+static CUresult reset_primary(CUdevice ordinal)
+{
+	(void)ordinal;
+	pthread_mutex_lock(&lock);
+	end_context(&primary);
+	pthread_mutex_unlock(&lock);
+	call(driver.in_destroy);
+	return CUDA_SUCCESS;
+}
+
 static CUresult primary_state(CUdevice ordinal, unsigned *flags, int *active)
 {
 	(void)ordinal;
@@ -405,6 +415,7 @@ static void fill_real(void)
 		.cuCtxSynchronize = synchronise,
 		.cuDevicePrimaryCtxRetain = retain_primary,
 		.cuDevicePrimaryCtxRelease_v2 = release_primary,
+		.cuDevicePrimaryCtxReset_v2 = reset_primary,
 		.cuDevicePrimaryCtxGetState = primary_state,
 		.cuMemAlloc_v2 = alloc,
 		.cuMemFree_v2 = release,

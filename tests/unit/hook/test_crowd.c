@@ -131,6 +131,25 @@ static void test_release_against_retain(void **state)
 	release_against_retain(false);
 }
 
+/* A reset, and another thread at work in the new context before the call is back. */
+static void test_reset_against_retain(void **state)
+{
+	CUcontext ctx;
+	CUdeviceptr p;
+
+	(void)state;
+	assert_int_equal(cuDevicePrimaryCtxRetain(&ctx, 0), CUDA_SUCCESS);
+	assert_int_equal(cuCtxSetCurrent(ctx), CUDA_SUCCESS);
+	assert_int_equal(cuMemAlloc_v2(&p, 5 * MIB), CUDA_SUCCESS);
+	driver.in_destroy = retain_in_between;
+	assert_int_equal(cuDevicePrimaryCtxReset_v2(0), CUDA_SUCCESS);
+	assert_int_equal(driver_used_bytes(), 3 * MIB);
+	check_equal();
+	assert_int_equal(cuDevicePrimaryCtxRelease_v2(0), CUDA_SUCCESS);
+	check_equal();
+	assert_int_equal(driver_used_bytes(), 0);
+}
+
 static void *attach_elsewhere(void *ctx)
 {
 	SURE(cuCtxSetCurrent(ctx) == CUDA_SUCCESS);
@@ -267,6 +286,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_handle_reused_at_once),
 		cmocka_unit_test(test_release_against_retain),
+		cmocka_unit_test(test_reset_against_retain),
 		cmocka_unit_test(test_attach_and_detach),
 		cmocka_unit_test(test_crowd),
 	};
