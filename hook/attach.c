@@ -42,6 +42,11 @@ static int open_page(void)
 	struct tr_err err = { 0 };
 	int r = tr_page_open(&tr_self.page, path, &err);
 
+	if (r == -ENOENT && access(TR_SLICE_DIR "/ro", F_OK) == 0 &&
+	    access(TR_SLICE_NONE, F_OK) < 0) {
+		tr_trace("the slice of this mount namespace has ended: refusing");
+		return -ENODATA;
+	}
 	if (r == -ENOENT || r == -ENOTDIR) {
 		path = getenv(TR_ENV_POLICY);
 		if (!path || !*path)

@@ -193,16 +193,8 @@ static void put_row(void *rows, unsigned i, size_t row_bytes, unsigned pid, uint
 static uint64_t slot_bytes(const struct tr_ledger *l, tr_dev dev, unsigned s)
 {
 	uint64_t used = atomic_load(&l->state->mem[dev.at][s].used_bytes);
-	uint64_t beyond = atomic_load(&l->state->mem[dev.at][s].floor_bytes);
-	uint64_t tag = atomic_load(&l->state->slots[s].tag);
-	uint64_t measured;
 
-	if (l->policy && tag && atomic_load(&l->policy->overhead_tag[s]) == tag) {
-		measured = atomic_load(&l->policy->overhead_bytes[dev.at][s]);
-		if (measured)
-			beyond = measured;
-	}
-	return tr_sat_add(used, beyond);
+	return tr_sat_add(used, tr_overhead(l->policy, l->state, dev.at, s));
 }
 
 static unsigned list(const struct tr_ledger *l, tr_dev dev, void *rows, size_t row_bytes,

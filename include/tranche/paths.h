@@ -9,6 +9,11 @@
 #define TR_SLICE_DIR    "/run/tranche/slice"
 #define TR_SLICE_POLICY TR_SLICE_DIR "/ro/policy"
 #define TR_SLICE_STATE  TR_SLICE_DIR "/rw/state"
+/* Lies in the host's own TR_SLICE_DIR/ro, where no slice is mounted over it. Who finds neither a
+ * page nor this mark is inside a slice that has ended: refused, not unlimited. */
+#define TR_SLICE_NONE TR_SLICE_DIR "/ro/none"
+/* The library, bound here: a path without blanks that every user of the slice can read. */
+#define TR_SLICE_HOOK   TR_SLICE_DIR "/libvgpu.so"
 #define TR_PRELOAD_FILE "/etc/ld.so.preload"
 
 /* Where host sides keep slices: <root>/<name>/{ro/policy,rw/state}. Root's, and a user's

@@ -9,16 +9,17 @@
 #include "tranche/limits.h"
 
 /*
- * The policy page: what a slice may use. Written by the host side only (keeper, agent,
- * `tranche set`), mapped read-only by every process of the slice; changing a word resizes
- * the slice while its programs run.
+ * The policy page: what a slice may use. Written by the host side only (keeper, agent, `tranche
+ * set`), mapped read-only by every process of the slice; changing a word resizes the slice while
+ * its programs run.
  *
- * Shape:   header 512 B | 16 devices x 256 B | tag per slot | overhead bytes [16
- * devices][1024 slots] Writers: one at a time, under an OFD write lock on byte 0 of the
- * file. Words that change are atomic; several that belong together change between two steps
- * of `sequence` (odd while writing). Everything above `sequence` is fixed when the page is
- * made. Readers: take limits word by word (each is right by itself), and groups of words by
- * `sequence` with a bounded number of tries. No bit pattern can crash or hang a reader.
+ * Shape:   header 512 B | 16 devices x 256 B | tag per slot | overhead [16][1024] |
+ *          context floors that the overhead covers [16][1024]
+ * Writers: one at a time, under an OFD write lock on byte 0 of the file. Words that change are
+ *          atomic; several that belong together change between two steps of `sequence`
+ *          (odd while writing). Everything above `sequence` is fixed when the page is made.
+ * Readers: take limits word by word (each is right by itself), and groups of words by `sequence`
+ *          with a bounded number of tries. No bit pattern can crash or hang a reader.
  * Units:   memory in bytes, time in nanoseconds of CLOCK_MONOTONIC, shares in 2^-32.
  */
 #define TR_POLICY_MAGIC 0x31505254u /* "TRP1", little endian */
@@ -58,11 +59,13 @@ struct tr_policy {
 	uint8_t reserved[140];
 	struct tr_policy_device devices[TR_DEVICES_MAX];
 	/* What NVML shows for the process in a slot beyond its ledger. Valid for device d while the
-	 * slot's own tag (tranche/state.h) equals overhead_tag and the bytes are not 0; until then
-	 * the process' context floor counts instead. A new occupant's tag is written after the last
-	 * one's bytes were zeroed. */
+	 * slot's own tag (tranche/state.h) equals overhead_tag and the bytes are not 0; it stands for
+	 * the context floors that were counted when it was measured (overhead_floor_bytes), and
+	 * floors beyond those count on top. Until then the floors count alone. A new occupant's tag
+	 * is written after the last one's bytes were zeroed; bytes before the floors they cover. */
 	_Atomic uint64_t overhead_tag[TR_SLOTS_MAX];
 	_Atomic uint64_t overhead_bytes[TR_DEVICES_MAX][TR_SLOTS_MAX];
+	_Atomic uint64_t overhead_floor_bytes[TR_DEVICES_MAX][TR_SLOTS_MAX];
 };
 
 _Static_assert(sizeof(struct tr_policy_device) == 256, "policy ABI");
@@ -71,6 +74,6 @@ _Static_assert(offsetof(struct tr_policy, sequence) == 352, "policy ABI");
 _Static_assert(offsetof(struct tr_policy, devices) == 512, "policy ABI");
 _Static_assert(offsetof(struct tr_policy, overhead_tag) == 4608, "policy ABI");
 _Static_assert(offsetof(struct tr_policy, overhead_bytes) == 12800, "policy ABI");
-_Static_assert(sizeof(struct tr_policy) == 143872, "policy ABI");
+_Static_assert(sizeof(struct tr_policy) == 274944, "policy ABI");
 
 #endif /* TR_POLICY_H */

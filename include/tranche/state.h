@@ -9,20 +9,21 @@
 #include "tranche/limits.h"
 
 /*
- * The state file: what a slice uses. One per slice, mapped read-write by its processes,
- * read with pread() by the host. No totals are stored: the sum of a device's row is the
- * truth, so there is nothing a crash could unbalance. Limits are not here
- * (tranche/policy.h).
+ * The state file: what a slice uses. One per slice, mapped read-write by its processes, read with
+ * pread() by the host. No totals are stored: the sum of a device's row is the truth, so there is
+ * nothing a crash could unbalance. Limits are not here (tranche/policy.h).
  *
- * Shape:   header 4 KiB with 16 device lines | mem[16][1024] | vtime[16][1024] | 1024 slots
- * | refusals Locks:   kernel-owned OFD write locks on bytes of the file, beyond any content
- * meaning: byte s          slot s belongs to the process whose mapping's description holds
- * it byte 1024 + d   slow path of device d The lock on a slot lives with the mapping (the
- * descriptor is closed at once), so it ends with munmap, exec, exit or SIGKILL, and nothing
- * else. Writers: mem, vtime and the slot by the owner of the slot's lock only (its threads,
- * atomically); a slot whose lock is free may be zeroed by whoever takes that lock. Device
- * lines and refusals by all. Trust:   a process of the slice may scribble over all of it;
- * it harms its own slice only. No bit pattern crashes or hangs a reader; sums saturate.
+ * Shape:   header 4 KiB with 16 device lines | mem[16][1024] | vtime[16][1024] | 1024 slots | refusals
+ * Locks:   kernel-owned OFD write locks on bytes of the file, beyond any content meaning:
+ *            byte s          slot s belongs to the process whose mapping's description holds it
+ *            byte 1024 + d   slow path of device d
+ *          The lock on a slot lives with the mapping (the descriptor is closed at once), so it ends
+ *          with munmap, exec, exit or SIGKILL, and nothing else.
+ * Writers: mem, vtime and the slot by the owner of the slot's lock only (its threads, atomically);
+ *          a slot whose lock is free may be zeroed by whoever takes that lock. Device lines and
+ *          refusals by all.
+ * Trust:   a process of the slice may scribble over all of it; it harms its own slice only. No bit
+ *          pattern crashes or hangs a reader; sums saturate.
  */
 #define TR_STATE_MAGIC 0x31535254u /* "TRS1", little endian */
 #define TR_STATE_ABI   1u

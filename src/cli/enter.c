@@ -42,28 +42,31 @@ const char *tr_enter_state_path(void)
 	return can_mount() ? TR_SLICE_STATE : NULL;
 }
 
+/* For every user of the slice, whatever this one's umask is. */
+static int close_readable(FILE *out, const char *path, struct tr_err *err)
+{
+	bool failed = ferror(out) || fchmod(fileno(out), 0644) < 0;
+
+	if (fclose(out) != 0 || failed)
+		return tr_fail_errno(err, "write %s", path);
+	return 0;
+}
+
 /* The lines a program's loader shall see: ours, then what the host had. */
-static int write_preload(const char *path, const char *library, struct tr_err *err)
+static int write_preload(const char *path, struct tr_err *err)
 {
 	FILE *out = fopen(path, "we");
-	FILE *old = fopen(TR_PRELOAD_FILE, "re");
+	FILE *old = out ? fopen(TR_PRELOAD_FILE, "re") : NULL;
 	char line[512];
-	bool failed;
 
-	if (!out) {
-		if (old)
-			(void)fclose(old);
+	if (!out)
 		return tr_fail_errno(err, "write %s", path);
-	}
-	(void)fprintf(out, "%s\n", library);
+	(void)fprintf(out, "%s\n", TR_SLICE_HOOK);
 	while (old && fgets(line, sizeof(line), old))
 		(void)fputs(line, out);
 	if (old)
 		(void)fclose(old);
-	failed = ferror(out);
-	if (fclose(out) != 0 || failed)
-		return tr_fail_errno(err, "write %s", path);
-	return 0;
+	return close_readable(out, path, err);
 }
 
 /* A loader cache in which the simulated driver comes first, for programs without the
@@ -81,8 +84,8 @@ static int write_loader_cache(const char *dir, const char *sim, struct tr_err *e
 	if (!out)
 		return tr_fail_errno(err, "write %s", conf);
 	(void)fprintf(out, "%s\ninclude /etc/ld.so.conf\n", sim);
-	if (fclose(out) != 0)
-		return tr_fail_errno(err, "write %s", conf);
+	if (close_readable(out, conf, err) < 0)
+		return -EIO;
 	pid = fork();
 	if (pid == 0) {
 		(void)execl("/sbin/ldconfig", "ldconfig", "-X", "-C", cache, "-f", conf,
@@ -92,26 +95,92 @@ static int write_loader_cache(const char *dir, const char *sim, struct tr_err *e
 	if (pid > 0)
 		(void)waitpid(pid, &status, 0);
 	(void)unlink(conf);
-	if (status != 0)
+	if (status != 0 || chmod(cache, 0644) < 0)
 		return tr_fail(err, EIO, "ldconfig could not write %s", cache);
 	return 0;
+}
+
+static int make_dir(const char *path, struct tr_err *err)
+{
+	if (mkdir(path, 0755) < 0 ? errno != EEXIST : chmod(path, 0755) < 0)
+		return tr_fail_errno(err, "make %s", path);
+	return 0;
+}
+
+static int make_file(const char *path, struct tr_err *err)
+{
+	tr_autoclose int fd = open(path, O_RDONLY | O_CREAT | O_CLOEXEC, 0644);
+
+	if (fd < 0 || (lseek(fd, 0, SEEK_END) == 0 && fchmod(fd, 0644) < 0))
+		return tr_fail_errno(err, "make %s", path);
+	return 0;
+}
+
+/* The host's own ro/ appears with its mark in it, in one step. */
+static int make_marked_dir(struct tr_err *err)
+{
+	char fresh[64];
+	int r;
+
+	if (access(TR_SLICE_NONE, F_OK) == 0)
+		return 0;
+	if (access(TR_SLICE_DIR "/ro", F_OK) == 0)
+		return make_file(TR_SLICE_NONE, err);
+	(void)snprintf(fresh, sizeof(fresh), TR_SLICE_DIR "/ro.%d", (int)getpid());
+	r = make_dir(fresh, err);
+	if (r == 0) {
+		char mark[80];
+
+		(void)snprintf(mark, sizeof(mark), "%s/none", fresh);
+		r = make_file(mark, err);
+	}
+	/* Another `run` may have been first: its directory is as good. */
+	if (r == 0 && rename(fresh, TR_SLICE_DIR "/ro") < 0 && errno != EEXIST &&
+	    errno != ENOTEMPTY)
+		r = tr_fail_errno(err, "make %s/ro", TR_SLICE_DIR);
+	return r;
 }
 
 /* Points of the host that mounts of our namespace lie over. They stay, empty. */
 static int make_mount_points(bool is_sim, struct tr_err *err)
 {
 	static const char *const dirs[] = { "/run/tranche", TR_SLICE_DIR,
-					    TR_SLICE_DIR "/ro", TR_SLICE_DIR "/rw",
-					    SIM_DIR };
-	int fd;
+					    TR_SLICE_DIR "/rw", SIM_DIR };
+	int r = 0;
 
-	for (size_t i = 0; i < TR_COUNT(dirs) - !is_sim; i++)
-		if (mkdir(dirs[i], 0755) < 0 && errno != EEXIST)
-			return tr_fail_errno(err, "make %s", dirs[i]);
-	fd = open(TR_PRELOAD_FILE, O_RDONLY | O_CREAT | O_CLOEXEC, 0644);
-	if (fd < 0)
-		return tr_fail_errno(err, "make %s", TR_PRELOAD_FILE);
-	(void)close(fd);
+	for (size_t i = 0; r == 0 && i < TR_COUNT(dirs) - !is_sim; i++)
+		r = make_dir(dirs[i], err);
+	if (r == 0)
+		r = make_marked_dir(err);
+	if (r == 0)
+		r = make_file(TR_SLICE_HOOK, err);
+	return r < 0 ? r : make_file(TR_PRELOAD_FILE, err);
+}
+
+/* The loader skips what it cannot load with no more than a message: so it is looked at before. */
+static int check_library(const char *path, bool is_bound, struct tr_err *err)
+{
+	tr_autoclose int fd = open(path, O_RDONLY | O_CLOEXEC);
+	tr_autoclose int self = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
+	unsigned char head[20] = { 0 }, own[20] = { 0 };
+	struct stat st;
+
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return tr_fail_errno(err, "%s", path);
+	/* Magic, class and byte order; machine: those of this very program. */
+	if (read(fd, head, sizeof(head)) != sizeof(head) ||
+	    read(self, own, sizeof(own)) < 0 || memcmp(head, own, 6) != 0 ||
+	    memcmp(head + 18, own + 18, 2) != 0)
+		return tr_fail(err, EINVAL, "%s is not a library for this machine", path);
+	if (geteuid() == 0 && !(st.st_mode & S_IROTH))
+		return tr_fail(err, EACCES, "%s: other users cannot read it (chmod o+r)",
+			       path);
+	if (!is_bound && strpbrk(path, " \t\n:"))
+		return tr_fail(
+			err, EINVAL,
+			"%s: the loader takes no path with a blank or a colon; install "
+			"elsewhere (tranche install --prefix)",
+			path);
 	return 0;
 }
 
@@ -123,15 +192,28 @@ int tr_enter_prepare(struct tr_enter *enter, struct tr_err *err)
 	if (r == 0 && enter->is_sim)
 		r = tr_find_part("sim", enter->sim, sizeof(enter->sim), err);
 	enter->has_namespace = can_mount();
+	if (r == 0)
+		r = check_library(enter->library, enter->has_namespace, err);
 	if (r < 0 || !enter->has_namespace)
 		return r;
 	(void)snprintf(path, sizeof(path), "%s/ro/ld.so.preload", enter->dir->path);
 	r = make_mount_points(enter->is_sim, err);
 	if (r == 0)
-		r = write_preload(path, enter->library, err);
+		r = write_preload(path, err);
 	if (r == 0 && enter->is_sim)
 		r = write_loader_cache(enter->dir->path, enter->sim, err);
 	return r;
+}
+
+int tr_enter_check(struct tr_err *err)
+{
+	const char *policy = getenv(TR_ENV_POLICY);
+
+	if (access(TR_SLICE_POLICY, F_OK) == 0 || (policy && access(policy, F_OK) == 0))
+		return tr_fail(
+			err, EBUSY,
+			"this is inside a slice already, and a slice cannot hold another");
+	return 0;
 }
 
 static int bind_over(const char *from, const char *to, bool is_read_only,
@@ -157,6 +239,8 @@ static int enter_namespace(const struct tr_enter *enter, struct tr_err *err)
 		return tr_fail_errno(err, "make a mount namespace");
 	(void)snprintf(from, sizeof(from), "%s/rw", enter->dir->path);
 	r = bind_over(from, TR_SLICE_DIR "/rw", false, err);
+	if (r == 0)
+		r = bind_over(enter->library, TR_SLICE_HOOK, true, err);
 	(void)snprintf(from, sizeof(from), "%s/ro/ld.so.preload", enter->dir->path);
 	if (r == 0)
 		r = bind_over(from, TR_PRELOAD_FILE, true, err);

@@ -28,6 +28,8 @@ struct tr_enter {
  * does. */
 const char *tr_enter_state_path(void);
 
+/* -EBUSY inside a slice: the inner one's processes would not count in the outer one. */
+int tr_enter_check(struct tr_err *err);
 /* Before the fork: finds the library, makes what is mounted later. */
 int tr_enter_prepare(struct tr_enter *enter, struct tr_err *err);
 /* In the child, before exec; ARG is the struct tr_enter. */

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "keeper/keeper.h"
+#include "rt/file.h"
 
 #define SWEEP_MS  1000
 #define ANSWER_MS 20000
@@ -174,5 +175,6 @@ void tr_keep_stop(struct tr_keep *keep)
 	/* It may hang in the driver, where not even SIGKILL reaches it: nobody waits for
 	 * that. */
 	(void)kill(keep->pid, SIGKILL);
-	(void)waitpid(keep->pid, NULL, WNOHANG);
+	for (unsigned i = 0; i < 20 && waitpid(keep->pid, NULL, WNOHANG) == 0; i++)
+		tr_sleep_ns(1000000);
 }

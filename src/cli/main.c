@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "cli/cli.h"
 #include "cli/keep.h"
@@ -42,9 +44,30 @@ static int show_help(int argc, char **argv)
 	return tr_cli_fail(&err, TR_EXIT_USAGE);
 }
 
+/* A closed standard stream would be the number of the next file we open. The program to run finds
+ * it closed as it was. */
+static void hold_streams(void)
+{
+	while (fcntl(STDERR_FILENO, F_GETFD) < 0 || fcntl(STDOUT_FILENO, F_GETFD) < 0 ||
+	       fcntl(STDIN_FILENO, F_GETFD) < 0)
+		if (open("/dev/null", O_RDWR | O_CLOEXEC) < 0)
+			return;
+}
+
+/* What could not be written was not said. */
+static int flush(int status)
+{
+	if (fflush(stdout) == 0 && !ferror(stdout))
+		return status;
+	perror("tranche: standard output");
+	return status ? status : 1;
+}
+
 int main(int argc, char **argv)
 {
 	struct tr_err err = { 0 };
+
+	hold_streams();
 
 	if (argc < 2) {
 		tr_help_print(NULL);
@@ -52,14 +75,14 @@ int main(int argc, char **argv)
 	}
 	if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 ||
 	    strcmp(argv[1], "help") == 0)
-		return show_help(argc - 1, argv + 1);
+		return flush(show_help(argc - 1, argv + 1));
 	if (strcmp(argv[1], "--version") == 0 || strcmp(argv[1], "version") == 0) {
 		(void)printf("tranche %s\n", TR_VERSION);
-		return 0;
+		return flush(0);
 	}
 	for (size_t i = 0; i < sizeof(commands) / sizeof(*commands); i++)
 		if (strcmp(argv[1], commands[i].name) == 0)
-			return commands[i].run(argc - 1, argv + 1);
+			return flush(commands[i].run(argc - 1, argv + 1));
 	(void)tr_fail(&err, 22, "\"%s\" is not a command; `tranche --help` lists them",
 		      argv[1]);
 	return tr_cli_fail(&err, TR_EXIT_USAGE);

@@ -19,9 +19,9 @@ int tr_find_part(const char *name, char *out, size_t room, struct tr_err *err)
 	ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
 
 	if (strcmp(name, "libvgpu.so") == 0 && override) {
-		if (access(override, R_OK) < 0)
+		if (!realpath(override, self) || access(self, R_OK) < 0)
 			return tr_fail_errno(err, "TRANCHE_LIBRARY=%s", override);
-		(void)snprintf(out, room, "%s", override);
+		(void)snprintf(out, room, "%s", self);
 		return 0;
 	}
 	if (n <= 0)

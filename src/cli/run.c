@@ -29,6 +29,18 @@ struct plan {
 	char name[64];
 };
 
+static void print_too_small(const struct tr_page_device *row)
+{
+	char limit[TR_BYTES_TEXT], floor[TR_BYTES_TEXT];
+
+	tr_bytes_print(limit, row->limit_bytes);
+	tr_bytes_print(floor, row->context_floor_bytes);
+	(void)fprintf(
+		stderr,
+		"tranche: %s is less than one context takes (%s): no program can start\n",
+		limit, floor);
+}
+
 static int make_plan(struct plan *plan, const struct run_options *options,
 		     struct tr_err *err)
 {
@@ -50,6 +62,9 @@ static int make_plan(struct plan *plan, const struct run_options *options,
 	}
 	if (r < 0)
 		return r;
+	for (unsigned i = 0; i < plan->count; i++)
+		if (plan->rows[i].limit_bytes < plan->rows[i].context_floor_bytes)
+			print_too_small(&plan->rows[i]);
 	if (options->name)
 		(void)snprintf(plan->name, sizeof(plan->name), "%s", options->name);
 	else
@@ -120,7 +135,10 @@ static int run_in_slice(struct tr_slice_dir *dir, const struct plan *plan, char 
 	status = tr_launch_wait(pid);
 	if (!options->is_quiet)
 		print_end(dir, plan);
-	tr_slice_remove(dir);
+	if (!tr_slice_end(dir) && !options->is_quiet)
+		(void)fprintf(stderr,
+			      "tranche: programs still run in slice %s; its limit holds\n",
+			      plan->name);
 	return tr_launch_status(status);
 }
 
@@ -158,6 +176,8 @@ int tr_cli_run(int argc, char **argv)
 		return tr_cli_usage(&err, r);
 	if (o.is_sim)
 		r = tr_sim_enter(NULL, machine, sizeof(machine), &err);
+	if (r == 0)
+		r = tr_enter_check(&err);
 	tr_signals_hold(&mask);
 	if (r == 0)
 		r = tr_keep_start(&keep, &plan.gpus, &err);

@@ -5,7 +5,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cli/cli.h"
 #include "rt/sat.h"
+#include "slice/ledger.h"
 
 /* Adds the process in slot S, if the slot holds one. */
 static void add_process(struct tr_view_slice *slice, const struct tr_policy *page,
@@ -20,12 +22,8 @@ static void add_process(struct tr_view_slice *slice, const struct tr_policy *pag
 	memcpy(p->comm, slot->comm, sizeof(p->comm));
 	p->comm[sizeof(p->comm) - 1] = '\0';
 	for (unsigned d = 0; d < slice->device_count; d++) {
-		uint64_t overhead = page->overhead_tag[s] == slot->tag
-					    ? page->overhead_bytes[d][s]
-					    : 0;
+		uint64_t overhead = tr_overhead(page, copy, d, s);
 
-		if (!overhead)
-			overhead = copy->mem[d][s].floor_bytes;
 		p->bytes = tr_sat_add(p->bytes,
 				      tr_sat_add(copy->mem[d][s].used_bytes, overhead));
 	}
@@ -59,11 +57,16 @@ static int add_slice(const struct tr_slice_dir *dir, void *arg)
 	struct tr_view *view = arg;
 	struct tr_view_slice *grown;
 	struct tr_page page;
+	struct tr_err err = { 0 };
 	int r = 0;
 
-	if (tr_page_open(&page, dir->policy_path, NULL) < 0)
+	if (tr_page_open(&page, dir->policy_path, &err) < 0) {
+		(void)tr_cli_fail(&err, 0);
 		return 0;
-	if (tr_state_read(dir->state_path, &copy, NULL) == 0) {
+	}
+	if (tr_state_read(dir->state_path, &copy, &err) < 0) {
+		(void)tr_cli_fail(&err, 0);
+	} else {
 		grown = realloc(view->slices, (view->count + 1) * sizeof(*grown));
 		r = grown ? 0 : -ENOMEM;
 		if (grown) {

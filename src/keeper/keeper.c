@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -62,24 +63,34 @@ static int find_slot(const struct tr_state *state, pid_t pid)
 	return -1;
 }
 
+static bool is_steady(const struct tr_keeper *keeper, unsigned d, int s)
+{
+	const struct tr_state *before = keeper->before, *after = keeper->after;
+
+	return before->slots[s].tag == after->slots[s].tag &&
+	       before->mem[d][s].used_bytes == after->mem[d][s].used_bytes &&
+	       before->mem[d][s].floor_bytes == after->mem[d][s].floor_bytes;
+}
+
 static void publish(struct tr_keeper *keeper, unsigned d, int s, uint64_t nvml_bytes)
 {
-	uint64_t used = keeper->before->mem[d][s].used_bytes;
+	const struct tr_state_mem *mem = &keeper->before->mem[d][s];
 	uint64_t tag = keeper->before->slots[s].tag;
 	struct tr_policy *page = keeper->page.writable;
 
-	if (used != keeper->after->mem[d][s].used_bytes ||
-	    tag != keeper->after->slots[s].tag)
+	if (!is_steady(keeper, d, s))
 		return; /* it allocates right now: the difference would be of two moments */
 	if (page->overhead_tag[s] != tag) {
-		/* Another occupant: nothing published for the last one may count for this
-		 * one. */
+		/* Another occupant: nothing published for the last one may count for this one. */
 		atomic_store(&page->overhead_tag[s], 0);
-		for (unsigned i = 0; i < TR_DEVICES_MAX; i++)
+		for (unsigned i = 0; i < TR_DEVICES_MAX; i++) {
 			atomic_store(&page->overhead_bytes[i][s], 0);
+			atomic_store(&page->overhead_floor_bytes[i][s], 0);
+		}
 		atomic_store(&page->overhead_tag[s], tag);
 	}
-	atomic_store(&page->overhead_bytes[d][s], tr_sat_sub(nvml_bytes, used));
+	atomic_store(&page->overhead_bytes[d][s], tr_sat_sub(nvml_bytes, mem->used_bytes));
+	atomic_store(&page->overhead_floor_bytes[d][s], mem->floor_bytes);
 }
 
 static int sweep_device(struct tr_keeper *keeper, unsigned d, struct tr_err *err)

@@ -14,6 +14,7 @@
 #include "rt/cleanup.h"
 #include "rt/file.h"
 #include "rt/sat.h"
+#include "slice/ledger.h"
 #include "slice/seat.h"
 #include "tranche/paths.h"
 
@@ -39,18 +40,29 @@ static void name_root(char *out, size_t room)
 		(void)snprintf(out, room, TR_SLICES_USER, (unsigned)geteuid());
 }
 
+/* MODE whatever the umask says; one that exists is left as it is. */
+static int make_dir(const char *path, mode_t mode)
+{
+	if (mkdir(path, mode) < 0)
+		return errno == EEXIST ? 0 : -errno;
+	return chmod(path, mode) < 0 ? -errno : 0;
+}
+
 static int make_dirs(const char *path, mode_t mode)
 {
 	char at[256];
 
 	(void)snprintf(at, sizeof(at), "%s", path);
 	for (char *slash = strchr(at + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
+		int r;
+
 		*slash = '\0';
-		if (mkdir(at, 0755) < 0 && errno != EEXIST)
-			return -errno;
+		r = make_dir(at, 0755);
+		if (r < 0)
+			return r;
 		*slash = '/';
 	}
-	return mkdir(at, mode) < 0 && errno != EEXIST ? -errno : 0;
+	return make_dir(at, mode);
 }
 
 int tr_slices_root(char *out, size_t room, struct tr_err *err)
@@ -158,10 +170,11 @@ static void remove_files(const struct tr_slice_dir *dir)
 static int claim_dir(struct tr_slice_dir *dir, const char *name, struct tr_err *err)
 {
 	char path[256];
-	int fd;
+	int fd, r;
 
-	if (mkdir(dir->path, 0755) < 0 && errno != EEXIST)
-		return tr_fail_errno(err, "make %s", dir->path);
+	r = make_dir(dir->path, 0755);
+	if (r < 0)
+		return tr_fail(err, -r, "make %s: %s", dir->path, strerror(-r));
 	fd = open_alive(dir, true, true);
 	if (fd == -EAGAIN)
 		return tr_fail(err, EEXIST, "a slice named \"%s\" is running", name);
@@ -179,8 +192,9 @@ static int claim_dir(struct tr_slice_dir *dir, const char *name, struct tr_err *
 	(void)unlink(dir->state_path);
 	for (unsigned i = 0; i < 2; i++) {
 		(void)snprintf(path, sizeof(path), "%s/%s", dir->path, i ? "rw" : "ro");
-		if (mkdir(path, 0755) < 0 && errno != EEXIST)
-			return tr_fail_errno(err, "make %s", path);
+		r = make_dir(path, 0755);
+		if (r < 0)
+			return tr_fail(err, -r, "make %s: %s", path, strerror(-r));
 	}
 	return 0;
 }
@@ -234,6 +248,17 @@ static int sweep_one(const struct tr_slice_dir *dir, void *arg)
 	else
 		(void)close(own.alive_fd);
 	return 0;
+}
+
+bool tr_slice_end(struct tr_slice_dir *dir)
+{
+	bool is_occupied = has_occupants(dir);
+
+	if (!is_occupied)
+		tr_slice_remove(dir);
+	else
+		(void)close(tr_take_fd(&dir->alive_fd));
+	return !is_occupied;
 }
 
 void tr_slices_sweep(void)
@@ -312,24 +337,36 @@ int tr_slices_each(int (*visit)(const struct tr_slice_dir *dir, void *arg), void
 struct search {
 	const char *name;
 	struct tr_slice_dir found;
+	unsigned count;
 };
 
 static int match_name(const struct tr_slice_dir *dir, void *arg)
 {
 	struct search *search = arg;
 
-	if (strcmp(strrchr(dir->path, '/') + 1, search->name) != 0)
-		return 0;
-	search->found = *dir;
-	return 1;
+	if (strcmp(strrchr(dir->path, '/') + 1, search->name) == 0) {
+		search->found = *dir;
+		search->count++;
+	}
+	return 0;
 }
 
 int tr_slice_find(struct tr_slice_dir *out, const char *name, struct tr_err *err)
 {
 	struct search search = { .name = name };
+	char own[160];
 
-	if (tr_slices_each(match_name, &search) == 0)
+	/* One's own comes first: others may use the same name. */
+	name_root(own, sizeof(own));
+	if (tr_slice_name_check(name, NULL) == 0 && name_paths(out, own, name) == 0 &&
+	    access(out->policy_path, F_OK) == 0)
+		return 0;
+	(void)tr_slices_each(match_name, &search);
+	if (search.count == 0)
 		return tr_fail(err, ENOENT, "no slice is named \"%s\"", name);
+	if (search.count > 1)
+		return tr_fail(err, ENOENT, "slices of %u users are named \"%s\"",
+			       search.count, name);
 	*out = search.found;
 	return 0;
 }
@@ -382,12 +419,8 @@ void tr_slice_use(const struct tr_policy *page, const struct tr_state *copy, uns
 	};
 	for (unsigned s = 0; s < TR_SLOTS_MAX && s < copy->high_water; s++) {
 		const struct tr_state_mem *mem = &copy->mem[d][s];
-		uint64_t tag = copy->slots[s].tag, overhead = 0;
+		uint64_t overhead = tr_overhead(page, copy, d, s);
 
-		if (tag && page->overhead_tag[s] == tag)
-			overhead = page->overhead_bytes[d][s];
-		if (!overhead)
-			overhead = mem->floor_bytes;
 		out->used_bytes = tr_sat_add(out->used_bytes, mem->used_bytes);
 		out->overhead_bytes = tr_sat_add(out->overhead_bytes, overhead);
 		out->processes += mem->used_bytes || overhead;

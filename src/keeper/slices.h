@@ -41,7 +41,11 @@ int tr_slice_make(struct tr_slice_dir *out, const char *name, struct tr_page_spe
 /* Removes the directory and lets go of the lock. */
 void tr_slice_remove(struct tr_slice_dir *dir);
 
-/* The slice NAME among the roots this user may read. -ENOENT. alive_fd is -1. */
+/* The same when nobody sits in it; else the files stay for those who do, and tr_slices_sweep()
+ * takes them later. True when it was removed. */
+bool tr_slice_end(struct tr_slice_dir *dir);
+
+/* The slice NAME of this user, else the only one of that name among the roots this user may read. -ENOENT. alive_fd is -1. */
 int tr_slice_find(struct tr_slice_dir *out, const char *name, struct tr_err *err);
 
 /* Calls VISIT for each slice of each root readable by this user; stops when it returns

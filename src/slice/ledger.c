@@ -20,22 +20,21 @@ static _Atomic uint64_t *word_of(const struct tr_ledger *ledger, tr_dev dev,
 	return word == TR_USED ? &mem->used_bytes : &mem->floor_bytes;
 }
 
-/* What slot S counts beyond what it asked for: the host's measurement where it is of this
- * very occupant, else its own floor. */
-static uint64_t overhead_of(const struct tr_ledger *ledger, tr_dev dev, unsigned s)
+uint64_t tr_overhead(const struct tr_policy *policy, const struct tr_state *state,
+		     unsigned d, unsigned s)
 {
-	const struct tr_policy *policy = ledger->policy;
-	uint64_t tag, bytes;
+	uint64_t floor_bytes = atomic_load(&state->mem[d][s].floor_bytes);
+	uint64_t tag, covered, bytes;
 
-	if (policy) {
-		tag = atomic_load(&policy->overhead_tag[s]);
-		if (tag && tag == atomic_load(&ledger->state->slots[s].tag)) {
-			bytes = atomic_load(&policy->overhead_bytes[dev.at][s]);
-			if (bytes)
-				return bytes;
-		}
-	}
-	return atomic_load(&ledger->state->mem[dev.at][s].floor_bytes);
+	if (!policy)
+		return floor_bytes;
+	tag = atomic_load(&policy->overhead_tag[s]);
+	if (!tag || tag != atomic_load(&state->slots[s].tag))
+		return floor_bytes;
+	/* In this order: who sees what is covered sees the bytes that cover it. */
+	covered = atomic_load(&policy->overhead_floor_bytes[d][s]);
+	bytes = atomic_load(&policy->overhead_bytes[d][s]);
+	return bytes ? tr_sat_add(bytes, tr_sat_sub(floor_bytes, covered)) : floor_bytes;
 }
 
 uint64_t tr_ledger_sum(const struct tr_ledger *ledger, tr_dev dev)
@@ -48,7 +47,8 @@ uint64_t tr_ledger_sum(const struct tr_ledger *ledger, tr_dev dev)
 		slots = TR_SLOTS_MAX;
 	for (unsigned s = 0; s < slots; s++) {
 		sum = tr_sat_add(sum, atomic_load(&row[s].used_bytes));
-		sum = tr_sat_add(sum, overhead_of(ledger, dev, s));
+		sum = tr_sat_add(sum,
+				 tr_overhead(ledger->policy, ledger->state, dev.at, s));
 	}
 	return sum;
 }
@@ -87,6 +87,7 @@ void tr_ledger_add(const struct tr_ledger *ledger, tr_dev dev, enum tr_word word
 		   uint64_t bytes)
 {
 	atomic_fetch_add(word_of(ledger, dev, word), bytes);
+	raise_peak(ledger->state, dev, tr_ledger_sum(ledger, dev));
 }
 
 void tr_ledger_refund(const struct tr_ledger *ledger, tr_dev dev, enum tr_word word,

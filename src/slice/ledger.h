@@ -24,6 +24,11 @@ struct tr_ledger {
 	tr_slot slot;
 };
 
+/* What slot S counts on device D beyond what it asked for: its context floors, or the host's
+ * measurement of this very occupant and the floors since. POLICY NULL: no measurement. */
+uint64_t tr_overhead(const struct tr_policy *policy, const struct tr_state *state,
+		     unsigned d, unsigned s);
+
 /* Σ over the slots of used + (published overhead, else floor). Saturates at UINT64_MAX. */
 uint64_t tr_ledger_sum(const struct tr_ledger *ledger, tr_dev dev);
 

@@ -450,6 +450,109 @@ def killed_sim_leaves_nothing(machine):
     wait_gone(path)
 
 
+@case
+def what_outlives_run_stays_limited(machine):
+    """A daemon that first uses the GPU after `run` has ended finds its slice, or is refused: never more."""
+    out = f"{machine.dir}/late"
+    for words in ([], ["--sim"]):
+        done = machine.run("run", *words, "--mem", "1Gi", "--", "sh", "-c",
+                           f"(sleep 1; {machine.tenant} 3000) >{out} 2>&1 </dev/null &")
+        equal(done.returncode, 0, done.stderr)
+        time.sleep(2)
+        with open(out, encoding="utf-8") as late:
+            text = late.read()
+        expect("refused" in text and "ok 3000" not in text, text)
+
+
+@case
+def what_sits_in_it_keeps_the_slice(machine):
+    out = f"{machine.dir}/late"
+    done = machine.run("run", "--mem", "2Gi", "--name", name_of("a"), "--", "sh", "-c",
+                       f"(sleep 3 | {machine.tenant} - 512) >/dev/null 2>&1 & sleep 0.7; "
+                       f"(sleep 1; {machine.tenant} 900 100) >{out} 2>&1 </dev/null &")
+    expect("still run in slice" in done.stderr, done.stderr)
+    expect(name_of("a") in slices(machine), "the slice is there as long as somebody sits in it")
+    time.sleep(1.5)
+    with open(out, encoding="utf-8") as late:
+        equal(late.read().splitlines()[:2], ["refused 2 900", "ok 100"], "counted together")
+
+
+@case
+def no_slice_inside_a_slice(machine):
+    done = machine.run("run", "--sim", "--mem", "2Gi", "--", machine.tranche, "run", "--sim", "--mem", "1Gi", "--",
+                       "echo", "ran")
+    equal((done.returncode, done.stdout), (1, ""), done.stderr)
+    expect("inside a slice" in done.stderr, done.stderr)
+
+
+@case
+def umask_does_not_matter(machine):
+    need_root()
+    before, _ = as_user(machine)
+    done = machine.run("run", "--mem", "1Gi", "--", *before, machine.tenant, "3000", preexec_fn=lambda: os.umask(0o077))
+    equal(done.stdout.splitlines()[:1], ["refused 2 3000"], done.stderr)
+
+
+@case
+def library_that_cannot_be_loaded(machine):
+    blank = f"{machine.dir}/a b"
+    os.makedirs(blank)
+    shutil.copy(f"{machine.build}/lib/libvgpu.so", f"{blank}/libvgpu.so")
+    env = dict(machine.env, TRANCHE_LIBRARY=f"{blank}/libvgpu.so")
+    done = machine.run("run", "--mem", "1Gi", "--", machine.tenant, "3000", env=env)
+    expect("ok 3000" not in done.stdout, done.stdout)
+    before, more = as_user(machine)
+    done = subprocess.run([*before, machine.tranche, "run", "--mem", "1Gi", "--", machine.tenant, "3000"],
+                          env=dict(env, **more), capture_output=True, text=True, timeout=60, check=False)
+    equal((done.returncode, done.stdout), (1, ""), done.stderr)
+    expect("blank" in done.stderr, done.stderr)
+    done = machine.run("run", "--mem", "1Gi", "--", "echo", "ran", env=dict(machine.env, TRANCHE_LIBRARY="/etc/passwd"))
+    equal((done.returncode, done.stdout), (1, ""), done.stderr)
+
+
+@case
+def contexts_count_after_a_sweep(machine):
+    """What the keeper has measured covers the contexts of then, not those made since."""
+    script = """
+import ctypes, time
+cuda = ctypes.CDLL("libcuda.so.1")
+assert cuda.cuInit(0) == 0
+made, context = 0, ctypes.c_void_p()
+assert cuda.cuCtxCreate_v2(ctypes.byref(context), 0, 0) == 0
+time.sleep(2.5)
+while made < 100 and cuda.cuCtxCreate_v2(ctypes.byref(context), 0, 0) == 0:
+    made += 1
+print(made)
+"""
+    done = machine.run("run", "--mem", "2Gi", "--", sys.executable, "-c", script)
+    expect(done.stdout.strip() and int(done.stdout) < 5, done.stdout + done.stderr)
+
+
+@case
+def closed_streams(machine):
+    for closed in ("<&-", ">&-", "2>&-", "<&- >&- 2>&-"):
+        done = subprocess.run(["sh", "-c", f'exec "$0" "$@" {closed}', machine.tranche, "run", "--mem", "1Gi", "--", "sh",
+                               "-c", "exit 3"], env=machine.env, capture_output=True, text=True, timeout=60, check=False)
+        equal(done.returncode, 3, f"{closed}: {done.stderr}")
+
+
+@case
+def what_cannot_be_written_fails(machine):
+    with open("/dev/full", "w", encoding="ascii") as full:
+        for words in (["--help"], ["ps"], ["ps", "--json"], ["manual"]):
+            done = subprocess.run([machine.tranche, *words], env=machine.env, stdout=full, stderr=subprocess.PIPE,
+                                  text=True, timeout=60, check=False)
+            equal(done.returncode, 1, str(words))
+            expect("No space left" in done.stderr, done.stderr)
+
+
+@case
+def smaller_than_a_context_is_said(machine):
+    done = machine.run("run", "--mem", "4", "--", machine.tenant)
+    expect("4 B is less than one context takes" in done.stderr, done.stderr)
+    equal(done.stdout.strip(), "refused 2 start", done.stderr)
+
+
 # ---- wrong values ---------------------------------------------------------------------------------
 
 BAD = [

@@ -120,7 +120,15 @@ static void test_overhead_replaces_floor(void **state)
 	atomic_store(&policy->overhead_bytes[0][s], 300);
 	assert_int_equal(tr_ledger_sum(&ledger, dev0), 100); /* of another occupant */
 	atomic_store(&policy->overhead_tag[s], seat.state->slots[s].tag);
+	assert_int_equal(tr_ledger_sum(&ledger, dev0),
+			 400); /* measured before the context */
+	atomic_store(&policy->overhead_floor_bytes[0][s], 100);
 	assert_int_equal(tr_ledger_sum(&ledger, dev0), 300);
+	/* a context since the measurement counts at once */
+	assert_int_equal(tr_ledger_reserve(&ledger, dev0, TR_FLOOR, 50, 1000), 0);
+	assert_int_equal(tr_ledger_sum(&ledger, dev0), 350);
+	assert_int_equal(tr_ledger_reserve(&ledger, dev0, TR_FLOOR, 651, 1000), -ENOMEM);
+	tr_ledger_refund(&ledger, dev0, TR_FLOOR, 50);
 	atomic_store(&policy->overhead_bytes[0][s], 0); /* not measured on this device */
 	assert_int_equal(tr_ledger_sum(&ledger, dev0), 100);
 	tr_seat_leave(&seat);
