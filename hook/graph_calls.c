@@ -135,48 +135,133 @@ static struct demand look_at_graph(CUgraph graph)
 
 /* ---- charging ------------------------------------------------------------------------ */
 
-/* Reserves what the reserve of ORDINAL would grow by for BYTES. */
-static CUresult charge_graph(struct tr_charge *charge, CUdevice ordinal, uint64_t bytes)
+/* Launches on their way to the driver, per ordinal, and what they want; trims under way. A
+ * trim and a launch each say so before they look for the other: what the one counts on, the
+ * other does not give up. */
+static _Atomic uint64_t in_flight_bytes[TR_ORDINALS_MAX];
+static atomic_uint trims[TR_ORDINALS_MAX];
+
+/* The latest launch by ordinal, where that was of a graph whose memory is freed by its next
+ * launch. Only launches make more of it used: while it says USED and the next one is of the
+ * same graph, that has all its memory already. */
+static struct {
+	_Atomic uint64_t key; /* 0: another graph's, or under way */
+	_Atomic uint64_t used_bytes;
+} latest[TR_ORDINALS_MAX];
+
+struct launch {
+	struct tr_charge charge;
+	struct tr_reserve *reserve; /* NULL: nothing to count */
+	CUdevice ordinal;
+	uint64_t bytes;
+};
+
+void tr_graph_trim(CUdevice ordinal)
 {
-	struct tr_reserve *reserve = tr_graph_reserve(ordinal);
-	uint64_t growth;
+	if (!tr_real.cuDeviceGraphMemTrim)
+		return;
+	atomic_fetch_add(&trims[ordinal], 1);
+	if (!atomic_load(&in_flight_bytes[ordinal]))
+		(void)tr_real.cuDeviceGraphMemTrim(ordinal);
+	atomic_fetch_sub(&trims[ordinal], 1);
+}
+
+void tr_graphs_forget(void)
+{
+	for (unsigned i = 0; i < TR_ORDINALS_MAX; i++) {
+		atomic_store(&in_flight_bytes[i], 0);
+		atomic_store(&trims[i], 0);
+		atomic_store(&latest[i].key, 0);
+	}
+	atomic_store(&with_memory, 0);
+}
+
+static bool read_used(CUdevice ordinal, uint64_t *used_bytes)
+{
+	cuuint64_t used = 0;
+	CUresult res = CUDA_ERROR_NOT_SUPPORTED;
+
+	if (tr_real.cuDeviceGetGraphMemAttribute)
+		res = tr_real.cuDeviceGetGraphMemAttribute(
+			ordinal, CU_GRAPH_MEM_ATTR_USED_MEM_CURRENT, &used);
+	*used_bytes = used;
+	return res == CUDA_SUCCESS;
+}
+
+/* What a launch of BYTES makes the reserve grow by, at most. What the reserve has unused
+ * serves those first that are before it. */
+static uint64_t growth_of(const struct launch *l, uint64_t before_bytes)
+{
+	uint64_t first = before_bytes ? tr_reserve_growth(l->reserve, before_bytes) : 0;
+
+	if (atomic_load(&trims[l->ordinal]))
+		return l->bytes;
+	return tr_sat_sub(tr_reserve_growth(l->reserve, tr_sat_add(before_bytes, l->bytes)),
+			  first);
+}
+
+static void end_flight(struct launch *l)
+{
+	if (l->reserve)
+		atomic_fetch_sub(&in_flight_bytes[l->ordinal], l->bytes);
+}
+
+/* Reserves what the reserve of ORDINAL would grow by for BYTES. land() must follow where
+ * that was possible. */
+static CUresult take_off(struct launch *l, CUdevice ordinal, uint64_t bytes)
+{
+	uint64_t before_bytes;
 	CUresult res;
 
-	*charge = (struct tr_charge){ 0 };
-	if (!reserve || !bytes)
+	*l = (struct launch){ .reserve = tr_graph_reserve(ordinal),
+			      .ordinal = ordinal,
+			      .bytes = bytes };
+	if (!l->reserve)
 		return CUDA_SUCCESS;
-	growth = tr_reserve_growth(reserve, bytes);
-	if (!growth)
-		return CUDA_SUCCESS;
-	res = tr_charge_on(charge, tr_reserve_dev(reserve), NULL, growth);
+	before_bytes = atomic_fetch_add(&in_flight_bytes[ordinal], bytes);
+	res = tr_charge_on(&l->charge, tr_reserve_dev(l->reserve), NULL,
+			   growth_of(l, before_bytes));
 	if (res != CUDA_SUCCESS)
-		return res;
-	/* To make room, what the reserve had may have been given up: then it grows by more.
-	 */
-	growth = tr_reserve_growth(reserve, bytes);
-	if (growth > charge->bytes)
-		res = tr_charge_settle(charge, growth);
-	if (res != CUDA_SUCCESS)
-		tr_charge_refund(charge);
+		end_flight(l);
 	return res;
 }
 
-static void settle_graph(struct tr_charge *charge, CUdevice ordinal)
+/* OUT_OF_MEMORY: the driver took more than was reserved, and that is past the limit. */
+static CUresult land(struct launch *l)
+{
+	CUresult res = CUDA_SUCCESS;
+
+	if (l->reserve)
+		res = tr_reserve_settle(l->reserve, &l->charge, UINT64_MAX);
+	tr_charge_refund(&l->charge);
+	end_flight(l);
+	if (res == CUDA_ERROR_OUT_OF_MEMORY)
+		tr_reserves_refresh(tr_reserve_dev(l->reserve), true);
+	return res == CUDA_ERROR_OUT_OF_MEMORY ? res : CUDA_SUCCESS;
+}
+
+static void settle_graph(CUdevice ordinal)
 {
 	struct tr_reserve *reserve = tr_graph_reserve(ordinal);
 
 	if (reserve)
-		(void)tr_reserve_settle(reserve, charge, UINT64_MAX);
-	tr_charge_refund(charge);
+		(void)tr_reserve_settle(reserve, NULL, UINT64_MAX);
 }
 
+/* In the owner of an entry, beside the ordinal. */
+#define FREES_ON_LAUNCH 0x100u
+_Static_assert(TR_ORDINALS_MAX <= FREES_ON_LAUNCH, "both fit");
+
 /* An executable graph of DEMAND exists: remember it while it lives. */
-static CUresult keep_exec(CUgraphExec exec, const struct demand *demand)
+static CUresult keep_exec(CUgraphExec exec, const struct demand *demand,
+			  unsigned long long flags)
 {
+	bool frees = flags & CUDA_GRAPH_INSTANTIATE_FLAG_AUTO_FREE_ON_LAUNCH;
 	struct tr_object old, object = {
 		.kind = TR_KIND_EXEC,
 		.bytes = tr_sat_round_up(demand->peak_bytes, TR_UNIT_BYTES),
-		.owner = (uint16_t)demand->ordinal,
+		.owner = (uint16_t)((unsigned)demand->ordinal % TR_ORDINALS_MAX |
+				    (frees ? FREES_ON_LAUNCH : 0)),
 	};
 	int r = tr_objects_put((uint64_t)(uintptr_t)exec, &object, &old);
 
@@ -185,14 +270,37 @@ static CUresult keep_exec(CUgraphExec exec, const struct demand *demand)
 	return r < 0 ? CUDA_ERROR_OUT_OF_MEMORY : CUDA_SUCCESS;
 }
 
+/* Every other launch ends what was known of the latest. */
+static bool has_its_memory(uint64_t key, const struct tr_object *object, CUdevice ordinal)
+{
+	uint64_t was = atomic_exchange(&latest[ordinal].key, 0), used_bytes;
+
+	return object->owner & FREES_ON_LAUNCH && was == key &&
+	       read_used(ordinal, &used_bytes) &&
+	       used_bytes == atomic_load(&latest[ordinal].used_bytes);
+}
+
+static void note_launch(uint64_t key, const struct tr_object *object, CUdevice ordinal)
+{
+	uint64_t used_bytes;
+
+	if (!(object->owner & FREES_ON_LAUNCH) || !read_used(ordinal, &used_bytes))
+		return;
+	atomic_store(&latest[ordinal].used_bytes, used_bytes);
+	atomic_store(&latest[ordinal].key, key);
+}
+
 typedef CUresult (*run_fn)(CUgraphExec, CUstream);
 
-static CUresult run(run_fn real, CUgraphExec exec, CUstream stream)
+/* What a launch has queued runs: that the driver took too much is counted, not an error of
+ * the launch. An upload has done nothing yet that the program could not do again. */
+static CUresult run(run_fn real, CUgraphExec exec, CUstream stream, bool is_upload)
 {
 	uint64_t key = (uint64_t)(uintptr_t)exec;
-	struct tr_object object, old;
-	struct tr_charge charge;
-	CUresult res;
+	struct tr_object object;
+	struct launch launch;
+	CUdevice ordinal;
+	CUresult res, landed;
 
 	if (!atomic_load_explicit(&with_memory, memory_order_relaxed) || !tr_enter())
 		return real(exec, stream);
@@ -201,15 +309,17 @@ static CUresult run(run_fn real, CUgraphExec exec, CUstream stream)
 		tr_leave();
 		return res;
 	}
-	res = charge_graph(&charge, object.owner, object.bytes);
+	ordinal = object.owner % FREES_ON_LAUNCH;
+	/* Asked again at each launch: what the last one left may have been trimmed. */
+	res = take_off(&launch, ordinal,
+		       has_its_memory(key, &object, ordinal) ? 0 : object.bytes);
 	if (res == CUDA_SUCCESS) {
 		res = real(exec, stream);
-		settle_graph(&charge, object.owner);
-		/* Its memory is there now and stays: the next launch asks for none. */
-		if (res == CUDA_SUCCESS && object.bytes) {
-			object.bytes = 0;
-			(void)tr_objects_put(key, &object, &old);
-		}
+		landed = land(&launch);
+		if (res == CUDA_SUCCESS && is_upload)
+			res = landed;
+		else if (res == CUDA_SUCCESS)
+			note_launch(key, &object, ordinal);
 	}
 	tr_leave();
 	return res;
@@ -217,22 +327,22 @@ static CUresult run(run_fn real, CUgraphExec exec, CUstream stream)
 
 CUresult cuGraphLaunch(CUgraphExec hGraphExec, CUstream hStream)
 {
-	return run(tr_real.cuGraphLaunch, hGraphExec, hStream);
+	return run(tr_real.cuGraphLaunch, hGraphExec, hStream, false);
 }
 
 CUresult cuGraphLaunch_ptsz(CUgraphExec hGraphExec, CUstream hStream)
 {
-	return run(tr_real.cuGraphLaunch_ptsz, hGraphExec, hStream);
+	return run(tr_real.cuGraphLaunch_ptsz, hGraphExec, hStream, false);
 }
 
 CUresult cuGraphUpload(CUgraphExec hGraphExec, CUstream hStream)
 {
-	return run(tr_real.cuGraphUpload, hGraphExec, hStream);
+	return run(tr_real.cuGraphUpload, hGraphExec, hStream, true);
 }
 
 CUresult cuGraphUpload_ptsz(CUgraphExec hGraphExec, CUstream hStream)
 {
-	return run(tr_real.cuGraphUpload_ptsz, hGraphExec, hStream);
+	return run(tr_real.cuGraphUpload_ptsz, hGraphExec, hStream, true);
 }
 
 CUresult cuGraphExecDestroy(CUgraphExec hGraphExec)
@@ -246,10 +356,8 @@ CUresult cuGraphExecDestroy(CUgraphExec hGraphExec)
 	res = tr_real.cuGraphExecDestroy(hGraphExec);
 	tr_release_end(&release, res);
 	if (release.is_known && res == CUDA_SUCCESS) {
-		struct tr_charge none = { 0 };
-
 		atomic_fetch_sub(&with_memory, 1);
-		settle_graph(&none, release.object.owner);
+		settle_graph(release.object.owner % FREES_ON_LAUNCH);
 	}
 	tr_leave();
 	return res;
@@ -257,14 +365,18 @@ CUresult cuGraphExecDestroy(CUgraphExec hGraphExec)
 
 CUresult cuDeviceGraphMemTrim(CUdevice device)
 {
-	struct tr_charge none = { 0 };
+	bool is_counted = (unsigned)device < TR_ORDINALS_MAX;
 	CUresult res;
 
 	if (!tr_enter())
 		return tr_real.cuDeviceGraphMemTrim(device);
+	if (is_counted)
+		atomic_fetch_add(&trims[device], 1);
 	res = tr_real.cuDeviceGraphMemTrim(device);
+	if (is_counted)
+		atomic_fetch_sub(&trims[device], 1);
 	if (res == CUDA_SUCCESS)
-		settle_graph(&none, device);
+		settle_graph(device);
 	tr_leave();
 	return res;
 }
@@ -294,17 +406,13 @@ static CUresult instantiate_real(const struct instantiation *i, CUgraphExec *out
 			      : CUDA_ERROR_NOT_FOUND;
 }
 
-static bool is_upload(const struct instantiation *i)
-{
-	return i->params && i->params->flags & CUDA_GRAPH_INSTANTIATE_FLAG_UPLOAD;
-}
-
 static CUresult instantiate(const struct instantiation *i, CUgraphExec *out, CUgraph graph)
 {
-	struct tr_charge charge = { 0 };
+	unsigned long long flags = i->params ? i->params->flags : i->flags;
+	struct launch launch = { 0 };
 	struct demand demand;
 	CUgraphExec got = NULL;
-	CUresult res = CUDA_SUCCESS;
+	CUresult res, landed;
 
 	if (!out || !graph || !tr_enter())
 		return instantiate_real(i, out, graph);
@@ -314,17 +422,22 @@ static CUresult instantiate(const struct instantiation *i, CUgraphExec *out, CUg
 		tr_leave();
 		return res;
 	}
-	if (is_upload(i))
-		res = charge_graph(&charge, demand.ordinal, demand.peak_bytes);
-	if (res == CUDA_SUCCESS)
+	res = take_off(&launch, demand.ordinal,
+		       flags & CUDA_GRAPH_INSTANTIATE_FLAG_UPLOAD ? demand.peak_bytes : 0);
+	if (res == CUDA_SUCCESS) {
 		res = instantiate_real(i, &got, graph);
-	settle_graph(&charge, demand.ordinal);
+		landed = land(&launch);
+		if (res == CUDA_SUCCESS)
+			res = landed;
+	}
 	if (res == CUDA_SUCCESS)
-		res = keep_exec(got, &demand);
-	if (res == CUDA_SUCCESS)
+		res = keep_exec(got, &demand, flags);
+	if (res == CUDA_SUCCESS) {
 		*out = got;
-	else if (got)
+	} else if (got) {
 		(void)tr_real.cuGraphExecDestroy(got);
+		settle_graph(demand.ordinal);
+	}
 	tr_leave();
 	return res;
 }

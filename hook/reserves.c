@@ -427,8 +427,8 @@ static void refresh(struct tr_reserve *reserve, bool trim)
 	unsigned life = atomic_load(&reserve->life);
 
 	if (life == LIFE_GRAPHS) {
-		if (trim && tr_real.cuDeviceGraphMemTrim)
-			(void)tr_real.cuDeviceGraphMemTrim(reserve->ordinal);
+		if (trim)
+			tr_graph_trim(reserve->ordinal);
 	} else if (life == LIFE_POOL) {
 		if (trim && tr_real.cuMemPoolTrimTo)
 			(void)tr_real.cuMemPoolTrimTo(atomic_load(&reserve->pool), 0);
@@ -579,8 +579,9 @@ void tr_reserves_context_gone(const tr_dev *primary_of)
 
 void tr_reserves_forget(void)
 {
-	memset(pools, 0, sizeof(pools));
+	memset(pools, 0, atomic_load(&pools_used) * sizeof(*pools));
 	memset(graphs, 0, sizeof(graphs));
+	tr_graphs_forget();
 	tr_pool_current_changed();
 	for (unsigned i = 0; i < TR_ORDINALS_MAX; i++)
 		atomic_store(&has_default[i], false);

@@ -50,6 +50,11 @@ struct tr_reserve *tr_graph_reserve(CUdevice ordinal);
 /* What the reserve must at least grow by for BYTES more; asks the driver. */
 uint64_t tr_reserve_growth(struct tr_reserve *reserve, uint64_t bytes);
 
+/* graph_calls.c: gives up what the graph memory of ORDINAL does not use, unless a launch is
+ * counting on it. */
+void tr_graph_trim(CUdevice ordinal);
+void tr_graphs_forget(void);
+
 /* Reads again what is reserved on DEV, after giving up what is not used when TRIM. */
 void tr_reserves_refresh(tr_dev dev, bool trim);
 /* The same without trimming and at most every 100 ms: for those who tell what is used. */

@@ -362,6 +362,10 @@ static void graphs(void)
 	AGREE();
 	OK(cuMemAlloc(&p, LIMIT)); /* trims what the graphs keep */
 	AGREE();
+	/* ... so that the next launch needs it once more */
+	CHECK_RESULT(cuGraphLaunch(exec, 0), CUDA_ERROR_OUT_OF_MEMORY);
+	CHECK_RESULT(cuGraphUpload(exec, 0), CUDA_ERROR_OUT_OF_MEMORY);
+	AGREE();
 	OK(cuMemFree(p));
 	OK(cuGraphLaunch(exec, 0));
 	OK(cuCtxSynchronize());
