@@ -30,7 +30,7 @@ void tr_contexts_forget(void)
 {
 	memset(contexts, 0, sizeof(contexts));
 	atomic_store(&is_overfull, false);
-	atomic_store(&contexts_lock.is_held, 0);
+	tr_unlock(&contexts_lock);
 	tr_primaries_forget();
 }
 

@@ -2,6 +2,7 @@
 #include "guard.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -10,6 +11,7 @@
 #include <unistd.h>
 
 #include "hook.h"
+#include "lock.h"
 #include "rt/file.h"
 
 #ifndef MADV_WIPEONFORK
@@ -25,8 +27,13 @@
 static _Atomic uint32_t nobody[TR_ALIVE_COUNT];
 static _Atomic(_Atomic uint32_t *) alive = nobody;
 
+/* A frame's words: the caller's frame, and where the call returns to. */
+#define FRAME_RETURN   1
+#define KERNEL_SIGSETS 8u /* bytes of one */
+
 static _Thread_local struct {
-	unsigned depth;
+	const uintptr_t *frame; /* of the outermost call; NULL: none */
+	uintptr_t returns_to;
 	int saved_errno;
 } here;
 
@@ -64,11 +71,61 @@ int tr_set_alive(enum tr_alive what)
 	return 0;
 }
 
-bool tr_enter(void)
+static bool is_within(const void *at, const stack_t *stack)
 {
-	if (here.depth || !tr_is_alive(TR_ALIVE_SEATED))
+	uintptr_t from = (uintptr_t)stack->ss_sp;
+
+	return !(stack->ss_flags & SS_DISABLE) && (uintptr_t)at >= from &&
+	       (uintptr_t)at - from < stack->ss_size;
+}
+
+/* The kernel looks at the set before it looks at what to do with it, which is nothing. */
+static bool is_readable(const void *at)
+{
+	return syscall(SYS_rt_sigprocmask, ~0, at, NULL, KERNEL_SIGSETS) == -1 &&
+	       errno == EINVAL;
+}
+
+/* A call of this thread was entered and not left. Its body waits for the driver, in which
+ * we are now, or a signal handler runs on top of it: then we are deeper on its stack, and
+ * where it will return to still stands there. Else a jump has ended it. What it had
+ * reserved stays charged, because what the driver did is not known. */
+static bool was_left(const void *frame)
+{
+	const uintptr_t *outer = here.frame;
+	stack_t other = { .ss_flags = SS_DISABLE };
+
+	if (sigaltstack(NULL, &other) == 0 &&
+	    is_within(frame, &other) != is_within(outer, &other))
+		return is_within(outer, &other); /* that handler's stack is left */
+	if ((uintptr_t)frame >= (uintptr_t)outer)
+		return true;
+	return !is_readable(outer) || !is_readable(outer + FRAME_RETURN) ||
+	       *(const volatile uintptr_t *)(outer + FRAME_RETURN) != here.returns_to;
+}
+
+static bool is_nested(const void *frame)
+{
+	int saved_errno = errno;
+	bool left = was_left(frame);
+
+	errno = saved_errno;
+	if (left)
+		tr_unlock_left();
+	return !left;
+}
+
+bool tr_enter_at(const void *frame)
+{
+	if (!tr_is_alive(TR_ALIVE_SEATED) || (here.frame && is_nested(frame)))
 		return false;
-	here.depth = 1;
+	/* Twice, because a handler's own call may come in between, and that has to be over
+	 * when ours is known. */
+	here.returns_to = ((const uintptr_t *)frame)[FRAME_RETURN];
+	atomic_signal_fence(memory_order_seq_cst);
+	here.frame = frame;
+	atomic_signal_fence(memory_order_seq_cst);
+	here.returns_to = ((const uintptr_t *)frame)[FRAME_RETURN];
 	here.saved_errno = errno;
 	return true;
 }
@@ -76,7 +133,7 @@ bool tr_enter(void)
 void tr_leave(void)
 {
 	errno = here.saved_errno;
-	here.depth = 0;
+	here.frame = NULL;
 }
 
 /* ---- steps --------------------------------------------------------------------------- */

@@ -57,8 +57,11 @@ void *tr_driver_symbol(const char *name);
  * with a seat (or env limits) and not a fork child: then errno is saved and tr_leave() must
  * follow. False: step aside, call the driver's function with the caller's own arguments and
  * touch nothing. */
-bool tr_enter(void);
+#define tr_enter() tr_enter_at(__builtin_frame_address(0))
 void tr_leave(void);
+/* FRAME: of the body itself, which returns only after tr_leave(). A body that was left by a
+ * jump (a signal handler's siglongjmp, an exception) is told by it at the next call. */
+bool tr_enter_at(const void *frame);
 
 /* ---- this process -------------------------------------------------------------------- */
 

@@ -32,6 +32,8 @@ struct shard {
 };
 _Static_assert(sizeof(struct shard) == 64, "one cache line each");
 
+_Thread_local struct tr_lock *tr_lock_held;
+
 static struct shard shards[SHARDS] __attribute__((aligned(64)));
 static struct entry first[SHARDS][FIRST_ENTRIES];
 
@@ -158,7 +160,12 @@ static int resize(struct shard *shard, uint32_t size)
 
 	if (map == MAP_FAILED)
 		return -ENOMEM;
+	/* In this order: a jump in between leaves no place outside the mapping. */
+	if (size < old_size)
+		shard->size = size;
+	atomic_signal_fence(memory_order_seq_cst);
 	shard->entries = map;
+	atomic_signal_fence(memory_order_seq_cst);
 	shard->size = size;
 	for (uint32_t i = 0; i < old_size; i++) {
 		enum tr_kind kind = kind_of(old[i].word);
