@@ -170,6 +170,7 @@ void tr_object_discharge(const struct tr_object *object)
 	case TR_KIND_NONE:
 	case TR_KIND_HANDLE:
 	case TR_KIND_EXEC:
+	case TR_KIND_POOL:
 		break;
 	}
 }

@@ -20,7 +20,8 @@
 #include "rt/sat.h"
 #include "trace.h"
 
-#define CONTEXTS_MAX 512u
+#define CONTEXTS_MAX    512u
+#define STACK_MAX_BYTES (UINT64_C(512) << 10) /* local memory of a thread, at most */
 
 static struct tr_lock contexts_lock;
 static struct tr_context contexts[CONTEXTS_MAX];
@@ -355,30 +356,54 @@ static uint64_t limit_factor(CUlimit limit)
 	return sms > 0 && threads > 0 ? (uint64_t)sms * (uint64_t)threads : 0;
 }
 
+/* What the row of CTX is charged for KIND goes from BEFORE to AFTER; says how much of that
+ * is to be given back. In one step: another thread may set a limit of the same context. */
+static bool change_row(CUcontext ctx, unsigned kind, uint64_t before_bytes,
+		       uint64_t after_bytes, uint64_t *back_bytes)
+{
+	struct tr_context *row;
+
+	tr_lock(&contexts_lock);
+	row = row_of(ctx);
+	if (row && after_bytes >= before_bytes) {
+		row->limit_bytes[kind] = tr_sat_add(row->limit_bytes[kind],
+						    after_bytes - before_bytes);
+	} else if (row) {
+		*back_bytes = before_bytes - after_bytes;
+		if (*back_bytes > row->limit_bytes[kind])
+			*back_bytes = row->limit_bytes[kind];
+		row->limit_bytes[kind] -= *back_bytes;
+	}
+	tr_unlock(&contexts_lock);
+	return row != NULL;
+}
+
 /* What the context of CTX is charged for KIND from now on. */
 static void book_limit(CUcontext ctx, tr_dev dev, unsigned kind, uint64_t before_bytes,
 		       uint64_t after_bytes)
 {
-	struct tr_context c;
-	uint64_t back;
+	/* Without a row yet: nobody made it by hand. */
+	struct tr_context c = { .ctx = ctx, .dev = dev, .is_primary = true };
+	uint64_t back_bytes = 0;
 
-	if (!tr_context_take(ctx, &c)) {
-		memset(&c, 0, sizeof(c));
-		c.ctx = ctx;
-		c.dev = dev;
-		c.is_primary = true; /* nobody made it by hand */
+	if (change_row(ctx, kind, before_bytes, after_bytes, &back_bytes)) {
+		tr_context_refund(dev, TR_USED, back_bytes);
+	} else if (after_bytes > before_bytes) {
+		c.limit_bytes[kind] = after_bytes - before_bytes;
+		(void)tr_context_put(&c);
 	}
-	if (after_bytes >= before_bytes) {
-		c.limit_bytes[kind] = tr_sat_add(c.limit_bytes[kind],
-						 after_bytes - before_bytes);
-	} else {
-		back = before_bytes - after_bytes;
-		if (back > c.limit_bytes[kind])
-			back = c.limit_bytes[kind];
-		c.limit_bytes[kind] -= back;
-		tr_context_refund(dev, TR_USED, back);
-	}
-	(void)tr_context_put(&c);
+}
+
+/* True: the driver does not take VALUE, and RES is why. More than it documents is asked of
+ * it before the ledger, for its own error; should it take it, that is undone. */
+static bool is_refused(CUlimit limit, size_t value, size_t now, CUresult *res)
+{
+	if (limit != CU_LIMIT_STACK_SIZE || value <= STACK_MAX_BYTES)
+		return false;
+	*res = tr_real.cuCtxSetLimit(limit, value);
+	if (*res == CUDA_SUCCESS)
+		*res = tr_real.cuCtxSetLimit(limit, now);
+	return *res != CUDA_SUCCESS;
 }
 
 static CUresult set_limit(CUlimit limit, size_t value)
@@ -394,6 +419,8 @@ static CUresult set_limit(CUlimit limit, size_t value)
 	if (res != CUDA_SUCCESS || !tr_real.cuCtxGetLimit ||
 	    tr_real.cuCtxGetLimit(&now, limit) != CUDA_SUCCESS)
 		return tr_real.cuCtxSetLimit(limit, value); /* its own error */
+	if (is_refused(limit, value, now, &res))
+		return res;
 	before_bytes = tr_sat_mul(now, factor);
 	want_bytes = tr_sat_mul(value, factor);
 	more = tr_sat_sub(want_bytes, before_bytes);

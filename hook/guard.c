@@ -44,7 +44,7 @@ bool tr_is_alive(enum tr_alive what)
 	return atomic_load_explicit(&words[what], memory_order_acquire) != 0;
 }
 
-int tr_set_alive(enum tr_alive what)
+TR_COLD int tr_set_alive(enum tr_alive what)
 {
 	_Atomic uint32_t *words = atomic_load_explicit(&alive, memory_order_acquire);
 	_Atomic uint32_t *none = nobody;
@@ -90,7 +90,7 @@ static bool is_readable(const void *at)
  * we are now, or a signal handler runs on top of it: then we are deeper on its stack, and
  * where it will return to still stands there. Else a jump has ended it. What it had
  * reserved stays charged, because what the driver did is not known. */
-static bool was_left(const void *frame)
+TR_COLD static bool was_left(const void *frame)
 {
 	const uintptr_t *outer = here.frame;
 	stack_t other = { .ss_flags = SS_DISABLE };
@@ -104,7 +104,7 @@ static bool was_left(const void *frame)
 	       *(const volatile uintptr_t *)(outer + FRAME_RETURN) != here.returns_to;
 }
 
-static bool is_nested(const void *frame)
+TR_COLD static bool is_nested(const void *frame)
 {
 	int saved_errno = errno;
 	bool left = was_left(frame);
@@ -145,7 +145,7 @@ static int own_pid(void)
 	return (int)syscall(SYS_getpid);
 }
 
-enum tr_turn tr_step_begin(struct tr_step *step, bool (*is_done)(void))
+TR_COLD enum tr_turn tr_step_begin(struct tr_step *step, bool (*is_done)(void))
 {
 	uint64_t until = 0;
 	int pid = 0;

@@ -2,6 +2,7 @@
 /* cuMemAlloc and its relatives: one pointer, one charge. */
 
 #include "charge.h"
+#include "lock.h"
 #include "rt/sat.h"
 
 /* After the driver said RES for what was reserved under CHARGE: keep it as KEY, or give it
@@ -39,7 +40,7 @@ CUresult cuMemAlloc_v2(CUdeviceptr *dptr, size_t bytesize)
 	return res;
 }
 
-CUresult cuMemAlloc(CUdeviceptr_v1 *dptr, unsigned int bytesize)
+TR_COLD CUresult cuMemAlloc(CUdeviceptr_v1 *dptr, unsigned int bytesize)
 {
 	struct tr_charge charge;
 	CUdeviceptr_v1 got = 0;
@@ -70,8 +71,8 @@ static bool is_element(unsigned int bytes)
 	return bytes == 4 || bytes == 8 || bytes == 16;
 }
 
-CUresult cuMemAllocPitch_v2(CUdeviceptr *dptr, size_t *pPitch, size_t WidthInBytes,
-			    size_t Height, unsigned int ElementSizeBytes)
+TR_COLD CUresult cuMemAllocPitch_v2(CUdeviceptr *dptr, size_t *pPitch, size_t WidthInBytes,
+				    size_t Height, unsigned int ElementSizeBytes)
 {
 	struct tr_charge charge;
 	CUdeviceptr got = 0;
@@ -105,9 +106,9 @@ CUresult cuMemAllocPitch_v2(CUdeviceptr *dptr, size_t *pPitch, size_t WidthInByt
 	return res;
 }
 
-CUresult cuMemAllocPitch(CUdeviceptr_v1 *dptr, unsigned int *pPitch,
-			 unsigned int WidthInBytes, unsigned int Height,
-			 unsigned int ElementSizeBytes)
+TR_COLD CUresult cuMemAllocPitch(CUdeviceptr_v1 *dptr, unsigned int *pPitch,
+				 unsigned int WidthInBytes, unsigned int Height,
+				 unsigned int ElementSizeBytes)
 {
 	struct tr_charge charge;
 	CUdeviceptr_v1 got = 0;
@@ -140,7 +141,7 @@ CUresult cuMemAllocPitch(CUdeviceptr_v1 *dptr, unsigned int *pPitch,
 
 /* In full, as if all of it were on the device: how much is there is not known in the
  * process. */
-CUresult cuMemAllocManaged(CUdeviceptr *dptr, size_t bytesize, unsigned int flags)
+TR_COLD CUresult cuMemAllocManaged(CUdeviceptr *dptr, size_t bytesize, unsigned int flags)
 {
 	struct tr_charge charge;
 	CUdeviceptr got = 0;
@@ -179,7 +180,7 @@ CUresult cuMemFree_v2(CUdeviceptr dptr)
 	return res;
 }
 
-CUresult cuMemFree(CUdeviceptr_v1 dptr)
+TR_COLD CUresult cuMemFree(CUdeviceptr_v1 dptr)
 {
 	struct tr_release release;
 	CUresult res;

@@ -2,16 +2,65 @@
 #include "objects.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <time.h>
 
 #include "lock.h"
+#include "rt/file.h"
 
 #define SHARDS        32u
 #define SHARD_BITS    5u
 #define HOME_SHIFT    16u  /* which bits of a hash are the place in the shard */
 #define FIRST_ENTRIES 32u  /* in the library's own data: most processes need no mapping */
 #define NEXT_ENTRIES  256u /* the first mapping: one page */
+
+/* ---- locks --------------------------------------------------------------------------- */
+
+#define LOCK_SPINS   100u
+#define LOCK_YIELDS  1000u
+#define LOCK_WAIT_NS UINT64_C(2000000000)
+
+_Thread_local struct tr_lock *tr_lock_held;
+
+/* After many tries: true when WORD, that is held, has been the same for too long. */
+static bool is_lost(unsigned word, unsigned *waited_for, uint64_t *since_ns)
+{
+	/* a real-time waiter must let a lesser holder run */
+	const struct timespec pause = { .tv_nsec = 50000 };
+	uint64_t now_ns = tr_clock_ns();
+
+	if (!*since_ns || *waited_for != word) {
+		*waited_for = word;
+		*since_ns = now_ns;
+	}
+	(void)nanosleep(&pause, NULL);
+	return now_ns - *since_ns >= LOCK_WAIT_NS;
+}
+
+TR_COLD void tr_lock_slowly(struct tr_lock *lock)
+{
+	unsigned waited_for = 0;
+	uint64_t since_ns = 0;
+
+	for (unsigned tries = 0;; tries++) {
+		unsigned word = atomic_load_explicit(&lock->word, memory_order_relaxed);
+
+		if (!(word & 1) &&
+		    atomic_compare_exchange_strong(&lock->word, &word, word + 1))
+			return;
+		if (tries < LOCK_SPINS)
+			continue;
+		if (tries < LOCK_YIELDS)
+			(void)sched_yield();
+		else if (word & 1 && is_lost(word, &waited_for, &since_ns) &&
+			 atomic_compare_exchange_strong(&lock->word, &word, word + 2))
+			return;
+	}
+}
+
+/* ---- the table ----------------------------------------------------------------------- */
 
 /*
  * word: bytes/512 : 39 | device : 4 | kind : 4 | owner : 16 | 0. A kind is never 0, so an
@@ -31,8 +80,6 @@ struct shard {
 	uint8_t pad[40];
 };
 _Static_assert(sizeof(struct shard) == 64, "one cache line each");
-
-_Thread_local struct tr_lock *tr_lock_held;
 
 static struct shard shards[SHARDS] __attribute__((aligned(64)));
 static struct entry first[SHARDS][FIRST_ENTRIES];
@@ -151,7 +198,7 @@ static void unmap_entries(const struct shard *shard, struct entry *entries, uint
 }
 
 /* Moves the shard to SIZE places, a power of two that holds what it has. */
-static int resize(struct shard *shard, uint32_t size)
+TR_COLD static int resize(struct shard *shard, uint32_t size)
 {
 	struct entry *old = shard->entries;
 	uint32_t old_size = shard->size;
@@ -246,7 +293,7 @@ int tr_objects_put(uint64_t key, const struct tr_object *object, struct tr_objec
 	return r;
 }
 
-bool tr_objects_find(uint64_t key, enum tr_kind kind, struct tr_object *out)
+TR_COLD bool tr_objects_find(uint64_t key, enum tr_kind kind, struct tr_object *out)
 {
 	uint64_t hash = hash_of(key, kind);
 	struct shard *shard = lock_shard(hash);
@@ -274,7 +321,7 @@ bool tr_objects_take(uint64_t key, enum tr_kind kind, struct tr_object *out)
 	return found;
 }
 
-void tr_objects_put_back(uint64_t key, const struct tr_object *object)
+TR_COLD void tr_objects_put_back(uint64_t key, const struct tr_object *object)
 {
 	uint64_t hash = hash_of(key, object->kind);
 	struct shard *shard = lock_shard(hash);
@@ -294,9 +341,9 @@ void tr_objects_drop(uint64_t key, enum tr_kind kind)
 				  memory_order_relaxed);
 }
 
-void tr_objects_sweep(bool (*doomed)(uint64_t key, const struct tr_object *object,
-				     void *arg),
-		      void *arg)
+TR_COLD void tr_objects_sweep(bool (*doomed)(uint64_t key, const struct tr_object *object,
+					     void *arg),
+			      void *arg)
 {
 	for (uint64_t s = 0; s < SHARDS; s++) {
 		struct shard *shard = lock_shard(s << (64 - SHARD_BITS));
@@ -330,7 +377,7 @@ uint16_t tr_context_find(CUcontext ctx)
 
 /* Two threads at once may each make a number for the same context: whoever ends it looks
  * for all of them. */
-uint16_t tr_context_number(CUcontext ctx, tr_dev dev, bool is_own)
+TR_COLD uint16_t tr_context_number(CUcontext ctx, tr_dev dev, bool is_own)
 {
 	uint16_t known = tr_context_find(ctx);
 	unsigned used;
@@ -362,7 +409,8 @@ static bool is_of(unsigned i, CUcontext seen, CUcontext ctx, const tr_dev *prima
 			  : seen == ctx;
 }
 
-void tr_leaving_begin(struct tr_leaving *leaving, CUcontext ctx, const tr_dev *primary_of)
+TR_COLD void tr_leaving_begin(struct tr_leaving *leaving, CUcontext ctx,
+			      const tr_dev *primary_of)
 {
 	unsigned used = atomic_load(&contexts_used);
 
@@ -381,7 +429,7 @@ void tr_leaving_begin(struct tr_leaving *leaving, CUcontext ctx, const tr_dev *p
 }
 
 /* What bears the number FROM bears TO from now on. */
-static void renumber(uint16_t from, uint16_t to)
+TR_COLD static void renumber(uint16_t from, uint16_t to)
 {
 	for (uint64_t s = 0; s < SHARDS; s++) {
 		struct shard *shard = lock_shard(s << (64 - SHARD_BITS));
@@ -399,7 +447,7 @@ static void renumber(uint16_t from, uint16_t to)
 	}
 }
 
-void tr_leaving_stays(const struct tr_leaving *leaving)
+TR_COLD void tr_leaving_stays(const struct tr_leaving *leaving)
 {
 	for (unsigned i = 0; i < leaving->count; i++) {
 		uint16_t number = leaving->rows[i].number, other = 0;
@@ -415,7 +463,7 @@ void tr_leaving_stays(const struct tr_leaving *leaving)
 }
 
 /* Another context of the same device that is not the program's own. */
-static uint16_t relative_of(uint16_t number)
+TR_COLD static uint16_t relative_of(uint16_t number)
 {
 	unsigned used = atomic_load(&contexts_used);
 
@@ -426,7 +474,7 @@ static uint16_t relative_of(uint16_t number)
 	return 0;
 }
 
-void tr_leaving_orphans(const struct tr_leaving *leaving)
+TR_COLD void tr_leaving_orphans(const struct tr_leaving *leaving)
 {
 	for (unsigned i = 0; i < leaving->count; i++) {
 		uint16_t number = leaving->rows[i].number, other = relative_of(number);
@@ -437,13 +485,13 @@ void tr_leaving_orphans(const struct tr_leaving *leaving)
 	}
 }
 
-void tr_leaving_gone(const struct tr_leaving *leaving)
+TR_COLD void tr_leaving_gone(const struct tr_leaving *leaving)
 {
 	for (unsigned i = 0; i < leaving->count; i++)
 		atomic_store(&contexts[leaving->rows[i].number - 1].ctx, NULL);
 }
 
-void tr_table_forget(void)
+TR_COLD void tr_table_forget(void)
 {
 	for (unsigned s = 0; s < SHARDS; s++) {
 		if (shards[s].size)

@@ -23,6 +23,7 @@ enum tr_kind {
 	TR_KIND_REGISTERED, /* host memory of the caller: a metric */
 	TR_KIND_HANDLE, /* of a VMM object; bytes: its number; owner: handle references */
 	TR_KIND_EXEC,   /* an executable graph with memory nodes; owner: CUDA ordinal */
+	TR_KIND_POOL,   /* a pool whose allocations count one by one; owner: dev is set */
 };
 
 struct tr_object {

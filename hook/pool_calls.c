@@ -111,6 +111,81 @@ static CUresult allocate_alone(const struct order *o, tr_dev dev)
 	return res;
 }
 
+/* ---- pools whose allocations count one by one: managed memory, and those beyond the table */
+
+static CUresult keep_single(CUmemoryPool handle, const tr_dev *dev)
+{
+	struct tr_object old, object = { .kind = TR_KIND_POOL, .owner = dev != NULL };
+
+	if (dev)
+		object.dev = *dev;
+	return tr_objects_put((uint64_t)(uintptr_t)handle, &object, &old) < 0
+		       ? CUDA_ERROR_OUT_OF_MEMORY
+		       : CUDA_SUCCESS;
+}
+
+/* Nobody creates the default managed pool of a location: it is met by its handle. */
+static bool is_default_managed(CUmemoryPool handle, CUmemLocation location)
+{
+	CUmemoryPool pool = NULL;
+
+	return tr_real.cuMemGetDefaultMemPool &&
+	       tr_real.cuMemGetDefaultMemPool(
+		       &pool, &location, CU_MEM_ALLOCATION_TYPE_MANAGED) == CUDA_SUCCESS &&
+	       pool == handle;
+}
+
+static bool find_default_managed(CUmemoryPool handle)
+{
+	static const CUmemLocationType others[] = { CU_MEM_LOCATION_TYPE_NONE,
+						    CU_MEM_LOCATION_TYPE_HOST };
+	int count = 0;
+
+	if (!handle || !tr_real.cuDeviceGetCount ||
+	    tr_real.cuDeviceGetCount(&count) != CUDA_SUCCESS)
+		return false;
+	for (int i = 0; i < count; i++) {
+		tr_dev dev;
+
+		if (is_default_managed(handle,
+				       (CUmemLocation){ .type = CU_MEM_LOCATION_TYPE_DEVICE,
+							.id = i }))
+			return tr_device_of(i, &dev) == CUDA_SUCCESS &&
+			       keep_single(handle, &dev) == CUDA_SUCCESS;
+	}
+	for (unsigned i = 0; i < sizeof(others) / sizeof(*others); i++)
+		if (is_default_managed(handle, (CUmemLocation){ .type = others[i] }))
+			return keep_single(handle, NULL) == CUDA_SUCCESS;
+	return false;
+}
+
+/* SUCCESS: it is one, and DEV is charged. */
+static CUresult find_single(CUmemoryPool handle, tr_dev *dev)
+{
+	uint64_t key = (uint64_t)(uintptr_t)handle;
+	struct tr_object object;
+	CUcontext ctx;
+
+	if (!tr_objects_find(key, TR_KIND_POOL, &object) &&
+	    (!find_default_managed(handle) || !tr_objects_find(key, TR_KIND_POOL, &object)))
+		return CUDA_ERROR_NOT_FOUND;
+	if (!object.owner)
+		return tr_device_current(dev, &ctx);
+	*dev = object.dev;
+	return CUDA_SUCCESS;
+}
+
+static CUresult allocate_unknown(const struct order *o, CUmemoryPool handle)
+{
+	tr_dev dev;
+	CUresult res = find_single(handle, &dev);
+
+	if (res == CUDA_ERROR_NOT_PERMITTED)
+		return res;
+	return res == CUDA_SUCCESS && !is_captured(o) ? allocate_alone(o, dev)
+						      : ask_driver(o, o->out);
+}
+
 /* The reserve may grow by this one: read it before and correct it after. */
 static CUresult allocate_growing(const struct order *o, struct tr_reserve *pool,
 				 uint64_t bytes, uint64_t growth)
@@ -204,13 +279,14 @@ static CUresult ordinal_of(CUstream stream, CUdevice *ordinal)
 static CUresult allocate_entered(struct order *o)
 {
 	struct tr_reserve *pool = NULL;
+	CUmemoryPool handle = NULL;
 	CUdevice ordinal = 0;
 	CUresult res;
 	tr_dev dev;
 
 	if (o->alloc_from) {
 		pool = tr_pool_find(o->handle);
-		return pool ? allocate(o, pool) : ask_driver(o, o->out);
+		return pool ? allocate(o, pool) : allocate_unknown(o, o->handle);
 	}
 	res = ordinal_of(o->stream, &ordinal);
 	if (res == CUDA_SUCCESS)
@@ -220,6 +296,9 @@ static CUresult allocate_entered(struct order *o)
 	/* A device that the slice does not name has no pool of ours. */
 	if (res == CUDA_SUCCESS && tr_device_of(ordinal, &dev) == CUDA_ERROR_NOT_PERMITTED)
 		return CUDA_ERROR_NOT_PERMITTED;
+	if (res == CUDA_SUCCESS && tr_real.cuDeviceGetMemPool &&
+	    tr_real.cuDeviceGetMemPool(&handle, ordinal) == CUDA_SUCCESS)
+		return allocate_unknown(o, handle);
 	return ask_driver(o, o->out);
 }
 
@@ -315,11 +394,9 @@ CUresult cuMemFreeAsync_ptsz(CUdeviceptr dptr, CUstream hStream)
 
 /* ---- the pools themselves ------------------------------------------------------------ */
 
-/* The CUDA ordinal where the pool is device memory that cannot migrate. */
-static bool is_device_pool(const CUmemPoolProps *props, CUdevice *ordinal)
+/* The CUDA ordinal where the pool's memory is that device's. */
+static bool is_on_device(const CUmemPoolProps *props, CUdevice *ordinal)
 {
-	if (props->allocType == CU_MEM_ALLOCATION_TYPE_MANAGED)
-		return false;
 	if (props->location.type == CU_MEM_LOCATION_TYPE_DEVICE)
 		*ordinal = props->location.id;
 	else if (props->location.type == CU_MEM_LOCATION_TYPE_DEVICE_LOCALITY_DOMAIN)
@@ -330,27 +407,43 @@ static bool is_device_pool(const CUmemPoolProps *props, CUdevice *ordinal)
 }
 
 /* As the program wants it: a maxSize of ours would stay where it is when the limit moves. */
-CUresult cuMemPoolCreate(CUmemoryPool *pool, const CUmemPoolProps *poolProps)
+static CUresult create(CUmemoryPool *pool, const CUmemPoolProps *props)
 {
+	bool is_managed = props->allocType == CU_MEM_ALLOCATION_TYPE_MANAGED, is_ours;
 	CUmemoryPool got = NULL;
 	CUdevice ordinal = 0;
 	CUresult res;
 	tr_dev dev;
 
-	if (!pool || !poolProps || !is_device_pool(poolProps, &ordinal) || !tr_enter())
-		return tr_real.cuMemPoolCreate(pool, poolProps);
-	res = tr_device_of(ordinal, &dev);
-	if (res == CUDA_SUCCESS) {
-		res = tr_real.cuMemPoolCreate(&got, poolProps);
-		if (res == CUDA_SUCCESS && tr_pool_add(got, ordinal, dev) < 0) {
-			(void)tr_real.cuMemPoolDestroy(got);
-			res = CUDA_ERROR_OUT_OF_MEMORY;
-		}
-		if (res == CUDA_SUCCESS)
-			*pool = got;
-	} else if (res != CUDA_ERROR_NOT_PERMITTED) {
-		res = tr_real.cuMemPoolCreate(pool, poolProps);
+	if (is_on_device(props, &ordinal)) {
+		res = tr_device_of(ordinal, &dev);
+		if (res == CUDA_ERROR_NOT_PERMITTED)
+			return res;
+		is_ours = res == CUDA_SUCCESS;
+		if (!is_ours)
+			return tr_real.cuMemPoolCreate(pool, props); /* its own error */
+	} else {
+		is_ours = false;
+		if (!is_managed)
+			return tr_real.cuMemPoolCreate(pool, props);
 	}
+	res = tr_real.cuMemPoolCreate(&got, props);
+	if (res == CUDA_SUCCESS && (is_managed || tr_pool_add(got, ordinal, dev) < 0))
+		res = keep_single(got, is_ours ? &dev : NULL);
+	if (res == CUDA_SUCCESS)
+		*pool = got;
+	else if (got)
+		(void)tr_real.cuMemPoolDestroy(got);
+	return res;
+}
+
+CUresult cuMemPoolCreate(CUmemoryPool *pool, const CUmemPoolProps *poolProps)
+{
+	CUresult res;
+
+	if (!pool || !poolProps || !tr_enter())
+		return tr_real.cuMemPoolCreate(pool, poolProps);
+	res = create(pool, poolProps);
 	tr_leave();
 	return res;
 }
@@ -358,12 +451,15 @@ CUresult cuMemPoolCreate(CUmemoryPool *pool, const CUmemPoolProps *poolProps)
 CUresult cuMemPoolDestroy(CUmemoryPool pool)
 {
 	struct tr_reserve *known;
+	struct tr_release single;
 	CUresult res;
 
 	if (!tr_enter())
 		return tr_real.cuMemPoolDestroy(pool);
 	known = tr_pool_destroy_begin(pool);
+	tr_release_begin(&single, (uint64_t)(uintptr_t)pool, TR_KIND_POOL);
 	res = tr_real.cuMemPoolDestroy(pool);
+	tr_release_end(&single, res);
 	tr_pool_destroy_end(known, res == CUDA_SUCCESS);
 	tr_leave();
 	return res;

@@ -10,7 +10,7 @@
  * what the application has of it is counted here, so that an allocation that the reserve
  * can serve costs neither a reservation nor a question.
  */
-#define TR_POOLS_MAX    256u
+#define TR_POOLS_MAX    1024u
 #define TR_ORDINALS_MAX 64u
 
 struct tr_reserve;

@@ -284,6 +284,52 @@ static void host_pool(void)
 	OK(cuMemPoolDestroy(pool));
 }
 
+/* Managed memory counts as from cuMemAllocManaged, whosever pool it is from. */
+static void managed_pool(void)
+{
+	CUmemPoolProps props = { .allocType = CU_MEM_ALLOCATION_TYPE_MANAGED,
+				 .location = { .type = CU_MEM_LOCATION_TYPE_DEVICE } };
+	CUmemoryPool pools[2];
+	CUdeviceptr p, none = 77;
+
+	OK(cuMemPoolCreate(&pools[0], &props));
+	OK(cuMemGetDefaultMemPool(&pools[1], &props.location, props.allocType));
+	for (unsigned i = 0; i < 2; i++) {
+		OK(cuMemAllocFromPoolAsync(&p, 100 * MIB, pools[i], 0));
+		LEDGER(100 * MIB);
+		REFUSED(cuMemAllocFromPoolAsync(&none, LIMIT, pools[i], 0), none, 77);
+		OK(cuMemFreeAsync(p, 0));
+		LEDGER(0);
+	}
+	OK(cuMemAllocFromPoolAsync(&p, MIB, pools[0], 0));
+	OK(cuMemPoolDestroy(pools[0]));
+	LEDGER(MIB); /* its allocations live on */
+	OK(cuMemFreeAsync(p, 0));
+	OK(cuCtxSynchronize());
+}
+
+/* More pools than have a place: theirs count one by one. */
+static void many_pools(void)
+{
+	enum { POOLS = 1100 };
+	CUmemPoolProps props = { .allocType = CU_MEM_ALLOCATION_TYPE_PINNED,
+				 .location = { .type = CU_MEM_LOCATION_TYPE_DEVICE } };
+	static CUmemoryPool pools[POOLS];
+	CUdeviceptr p, none = 77;
+
+	for (unsigned i = 0; i < POOLS; i++)
+		OK(cuMemPoolCreate(&pools[i], &props));
+	OK(cuMemAllocFromPoolAsync(&p, 100 * MIB, pools[POOLS - 1], 0));
+	LEDGER(100 * MIB);
+	CHECK_RESULT(cuMemAllocFromPoolAsync(&none, LIMIT, pools[POOLS - 1], 0),
+		     CUDA_ERROR_OUT_OF_MEMORY);
+	CHECK(none == 77);
+	OK(cuMemFreeAsync(p, 0));
+	LEDGER(0);
+	for (unsigned i = 0; i < POOLS; i++)
+		OK(cuMemPoolDestroy(pools[i]));
+}
+
 static void arrays(void)
 {
 	CUDA_ARRAY_DESCRIPTOR flat = {
@@ -457,6 +503,8 @@ static const struct {
 	{ "default_pool", default_pool },
 	{ "explicit_pool", explicit_pool },
 	{ "host_pool", host_pool },
+	{ "managed_pool", managed_pool },
+	{ "many_pools", many_pools },
 	{ "arrays", arrays },
 	{ "graphs", graphs },
 	{ "captured", captured },

@@ -5,6 +5,7 @@
  */
 #include <cuda.h>
 #include <dlfcn.h>
+#include <pthread.h>
 #include <string.h>
 
 #include "../check.h"
@@ -246,6 +247,41 @@ static void attached(void)
 	LEDGER(0);
 }
 
+#define ROUNDS 3000u
+
+static void *set_limits(void *arg)
+{
+	CUcontext ctx = ((void **)arg)[0];
+	CUlimit limit = *(CUlimit *)((void **)arg)[1];
+
+	OK(cuCtxSetCurrent(ctx));
+	for (unsigned i = 0; i < ROUNDS; i++)
+		OK(cuCtxSetLimit(limit, (i % 7 + 9) * MIB));
+	OK(cuCtxSetLimit(limit, 20 * MIB));
+	return NULL;
+}
+
+/* Two threads at the limits of one context, and what the driver does not take at all. */
+static void limits(void)
+{
+	CUlimit heap = CU_LIMIT_MALLOC_HEAP_SIZE, printf_limit = CU_LIMIT_PRINTF_FIFO_SIZE;
+	uint64_t before = judge_ledger_bytes();
+	pthread_t thread;
+	CUcontext ctx;
+
+	OK(cuCtxCreate(&ctx, NULL, 0, 0));
+	CHECK_RESULT(cuCtxSetLimit(CU_LIMIT_STACK_SIZE, (size_t)1 << 20),
+		     CUDA_ERROR_INVALID_VALUE);
+	CHECK_RESULT(cuCtxSetLimit(CU_LIMIT_STACK_SIZE, (size_t)1 << 50),
+		     CUDA_ERROR_INVALID_VALUE);
+	OK(pthread_create(&thread, NULL, set_limits, (void *[]){ ctx, &heap }));
+	(void)set_limits((void *[]){ ctx, &printf_limit });
+	OK(pthread_join(thread, NULL));
+	CHECK(judge_ledger_bytes() > before);
+	OK(cuCtxDestroy(ctx));
+	LEDGER(before);
+}
+
 static const struct {
 	const char *name;
 	void (*run)(void);
@@ -257,6 +293,7 @@ static const struct {
 	{ "destroyed_pool", destroyed_pool },
 	{ "green", green },
 	{ "attached", attached },
+	{ "limits", limits },
 };
 
 int main(int argc, char **argv)
