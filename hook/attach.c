@@ -137,8 +137,13 @@ static int take_env_seat(struct tr_seat *seat, struct tr_err *err)
 {
 	const char *path = env_state_path();
 	char other[64];
-	int r = make_and_take(seat, path, err);
+	int r = -EINVAL;
 
+	/* A relative one would be another file in every directory. */
+	if (path[0] == '/')
+		r = make_and_take(seat, path, err);
+	else
+		(void)tr_fail(err, r, "not an absolute path");
 	if (r == 0 || r == -EUSERS)
 		return r;
 	tr_trace("state %s: %s", path, err->msg);
@@ -150,9 +155,8 @@ static int watch_env(struct tr_seat *seat)
 {
 	const char *path = env_state_path();
 	char other[64];
-	int r = tr_seat_watch(seat, path, 0, NULL);
 
-	if (r == 0)
+	if (path[0] == '/' && tr_seat_watch(seat, path, 0, NULL) == 0)
 		return 0;
 	other_path(other, sizeof(other), path);
 	return tr_seat_watch(seat, other, 0, NULL);

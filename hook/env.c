@@ -34,7 +34,11 @@ static void read_limit(struct tr_env *env, const char *value, uint64_t *limit_by
 		env->is_bad = true;
 		*limit_bytes = 0;
 	} else if (*limit_bytes == 0) {
-		*limit_bytes = TR_UNLIMITED;
+		/* A zero as it is written, not what is less than a byte. */
+		if (strpbrk(value, "123456789"))
+			env->is_bad = true;
+		else
+			*limit_bytes = TR_UNLIMITED;
 	}
 }
 

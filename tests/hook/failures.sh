@@ -64,6 +64,7 @@ environment)
 		run "$limit=$bad" CUDA_DISABLE_CONTROL=true -- 0
 	done
 	run "${limit}_x=1g" -- 800
+	run "$limit=0.0001k" -- 800 # less than a byte is not everything
 	run "$limit=4g" "${limit}_0=1g" -- 0 1024
 	run "$limit=4g" "${limit}_1=1g" -- 0 4096
 	run "$limit=4g" "${limit}_1=1g" CUDA_VISIBLE_DEVICES="$uuid" -- 0 1024 # which one is unknown
@@ -86,6 +87,15 @@ meeting)
 	run "$limit=2g" -- 0 2048
 	[ "$(other)" != "$first" ]
 	rm -f "$(other)"
+	# A relative name is no place: not another file in every directory.
+	state=relative.cache
+	mkdir "$TEST_DIR/a" "$TEST_DIR/b"
+	(cd "$TEST_DIR/a" && run "$limit=2g" -- 0 2048)
+	first=$(other)
+	(cd "$TEST_DIR/b" && run "$limit=2g" -- 0 2048)
+	[ -s "$first" ] && [ "$(other)" = "$first" ]
+	[ ! -e "$TEST_DIR/a/$state" ] && [ ! -e "$TEST_DIR/b/$state" ]
+	rm -f "$first"
 	state=$TEST_DIR/fresh.cache
 	for _ in 1 2 3 4 5 6 7 8; do run "$limit=2g" -- 0 2048 & done
 	wait

@@ -43,6 +43,9 @@ static const struct {
 	{ "2T", 2048 * GIB },
 	{ "0", TR_UNLIMITED }, /* as in HAMi */
 	{ "0m", TR_UNLIMITED },
+	{ "0.000k", TR_UNLIMITED },
+	{ "0.0001k", BAD }, /* less than a byte is not everything */
+	{ "0.9", BAD },
 	{ "-1", BAD },
 	{ "+1g", BAD },
 	{ "", BAD },
