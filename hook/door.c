@@ -145,10 +145,62 @@ static struct tr_answer look_up(int row, void *handle, const char *name,
 	return answer(only_if_natural(row, name, version, NULL));
 }
 
+enum own { NOT_OWN, OWN_DLSYM, OWN_DLVSYM };
+
+static enum own own_of(const char *name)
+{
+	if (!name || name[0] != 'd' || name[1] != 'l')
+		return NOT_OWN;
+	if (strcmp(name, "dlsym") == 0)
+		return OWN_DLSYM;
+	return strcmp(name, "dlvsym") == 0 ? OWN_DLVSYM : NOT_OWN;
+}
+
+static void *own_pointer(enum own which)
+{
+	void *(*by_name)(void *, const char *) = tr_own_dlsym;
+	void *(*by_version)(void *, const char *, const char *) = tr_own_dlvsym;
+	void *own;
+
+	if (which == OWN_DLSYM)
+		memcpy(&own, &by_name, sizeof(own));
+	else
+		memcpy(&own, &by_version, sizeof(own));
+	return own;
+}
+
+/* libc's own look-up, taken by name from a handle of libc (ctypes does it), would hand out
+ * the driver's functions: it is ours. Anybody else's stays. */
+static bool is_real_look_up(const void *found)
+{
+	struct tr_elf object;
+	void *handle;
+
+	return found && tr_elf_of(found, &object, &handle) &&
+	       (strcmp(object.soname, "libc.so.6") == 0 ||
+		strcmp(object.soname, "libdl.so.2") == 0);
+}
+
+static struct tr_answer look_up_own(enum own which, void *handle, const char *name,
+				    const char *version)
+{
+	void *found = ask_handle(handle, name, version);
+
+	return answer(is_real_look_up(found) ? own_pointer(which) : found);
+}
+
+static bool is_handle(const void *handle)
+{
+	return handle != RTLD_NEXT && handle != RTLD_DEFAULT;
+}
+
 struct tr_answer tr_door_dlsym(void *handle, const char *name, const void *caller)
 {
+	enum own which = is_handle(handle) ? own_of(name) : NOT_OWN;
 	int row = row_of(name);
 
+	if (which != NOT_OWN)
+		return look_up_own(which, handle, name, NULL);
 	if (row < 0)
 		return (struct tr_answer){ 0, tr_libc()->next_dlsym };
 	return look_up(row, handle, name, NULL, caller, tr_libc()->next_dlsym);
@@ -156,35 +208,29 @@ struct tr_answer tr_door_dlsym(void *handle, const char *name, const void *calle
 
 /* A library before us that asks for the next dlsym in a version, as interposers do: ours
  * has none, so the loader would pass us over, and with us the slice. */
-static void *own_door(void *handle, const char *name, const char *version,
+static void *own_next(enum own which, const char *name, const char *version,
 		      const void *caller)
 {
-	void *(*by_name)(void *, const char *) = tr_own_dlsym;
-	void *(*by_version)(void *, const char *, const char *) = tr_own_dlvsym;
-	bool is_dlsym;
 	struct tr_elf object;
-	void *symbol, *own;
+	void *symbol;
 
-	if (handle != RTLD_NEXT || !name || !version || name[0] != 'd' || name[1] != 'l')
-		return NULL;
-	is_dlsym = strcmp(name, "dlsym") == 0;
-	if ((!is_dlsym && strcmp(name, "dlvsym") != 0) ||
-	    tr_elf_next(caller, name, &object, &symbol) != TR_NEXT_US ||
+	if (tr_elf_next(caller, name, &object, &symbol) != TR_NEXT_US ||
 	    !ask(RTLD_NEXT, name, version))
 		return NULL;
-	if (is_dlsym)
-		memcpy(&own, &by_name, sizeof(own));
-	else
-		memcpy(&own, &by_version, sizeof(own));
-	return own;
+	return own_pointer(which);
 }
 
 struct tr_answer tr_door_dlvsym(void *handle, const char *name, const char *version,
 				const void *caller)
 {
+	enum own which = version ? own_of(name) : NOT_OWN;
 	int row = row_of(name);
-	void *own = row < 0 ? own_door(handle, name, version, caller) : NULL;
+	void *own = NULL;
 
+	if (which != NOT_OWN && is_handle(handle))
+		return look_up_own(which, handle, name, version);
+	if (which != NOT_OWN && handle == RTLD_NEXT)
+		own = own_next(which, name, version, caller);
 	if (own)
 		return answer(own);
 	if (row < 0 || !version)

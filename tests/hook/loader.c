@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * loader local|global|deepbind|reopen|ctypes|dlmopen: ways to open a driver. Each ends in a
- * slice of 1 GiB, but dlmopen: a namespace of its own is beyond a preloaded library, and
- * must only work.
+ * loader local|global|deepbind|reopen|ctypes|dlmopen|libc|libc_version: ways to open a driver,
+ * and to look it up: the last two take dlsym itself from libc. Each ends in a slice of 1
+ * GiB, but dlmopen: a namespace of its own is beyond a preloaded library, and must only
+ * work.
  */
 #include <dlfcn.h>
 #include <string.h>
@@ -16,9 +17,11 @@ typedef CUresult current_fn(CUcontext);
 typedef CUresult info_fn(size_t *, size_t *);
 typedef CUresult proc_fn(const char *, void **, int, cuuint64_t);
 
+static void *(*look_up)(void *, const char *) = dlsym;
+
 static void *find(void *handle, const char *name)
 {
-	void *found = dlsym(handle, name);
+	void *found = look_up(handle, name);
 
 	CHECK(found);
 	return found;
@@ -42,6 +45,17 @@ static size_t use(void *driver)
 	return total_bytes;
 }
 
+static void take_from_libc(const char *version)
+{
+	void *libc = dlopen("libc.so.6", RTLD_NOW | RTLD_NOLOAD), *found;
+
+	CHECK(libc);
+	found = version ? dlvsym(libc, "dlsym", version) : dlsym(libc, "dlsym");
+	if (!found)
+		SKIP("dlsym is in a library of its own here");
+	*(void **)&look_up = found;
+}
+
 int main(int argc, char **argv)
 {
 	const char *how = argc == 2 ? argv[1] : "";
@@ -54,6 +68,10 @@ int main(int argc, char **argv)
 		flags = RTLD_NOW | RTLD_DEEPBIND;
 	else if (strcmp(how, "ctypes") == 0)
 		flags = RTLD_LAZY;
+	if (strcmp(how, "libc") == 0)
+		take_from_libc(NULL);
+	else if (strcmp(how, "libc_version") == 0)
+		take_from_libc("GLIBC_2.34");
 	if (strcmp(how, "dlmopen") == 0) {
 		driver = dlmopen(LM_ID_NEWLM, "libcuda.so.1", RTLD_NOW);
 		if (!driver)
