@@ -9,12 +9,16 @@
 #include "attach.h"
 #include "contexts.h"
 #include "reserves.h"
+#include "rt/file.h"
 
 #define PRIMARIES_MAX 64u
+#define AWAIT_STEP_NS UINT64_C(200000)
+#define AWAIT_TIMES   5000u
 
 static struct primary {
 	_Atomic uint64_t floor_bytes; /* reserved + 1; 0: not active, as far as we know */
 	_Atomic(CUcontext) ctx;
+	atomic_uint coming; /* threads that have reserved a floor and call the driver */
 } primaries[PRIMARIES_MAX];
 
 void tr_primaries_forget(void)
@@ -22,6 +26,7 @@ void tr_primaries_forget(void)
 	for (unsigned i = 0; i < PRIMARIES_MAX; i++) {
 		atomic_store(&primaries[i].floor_bytes, 0);
 		atomic_store(&primaries[i].ctx, NULL);
+		atomic_store(&primaries[i].coming, 0);
 	}
 }
 
@@ -37,15 +42,43 @@ static bool is_active(CUdevice ordinal)
 	       active;
 }
 
+/* Threads that start together each reserve a floor, and only one is kept: what the others
+ * hold for a moment refuses nobody. False: there are none. */
+static bool await_others(CUdevice ordinal)
+{
+	const struct primary *p = &primaries[ordinal];
+	unsigned waits = 0;
+
+	while (atomic_load(&p->coming) && !atomic_load(&p->floor_bytes) &&
+	       waits < AWAIT_TIMES) {
+		tr_sleep_ns(AWAIT_STEP_NS);
+		waits++;
+	}
+	return waits || atomic_load(&p->floor_bytes);
+}
+
 /* Before a call that may bring the primary context of ORDINAL to life. */
 static CUresult before_primary(CUdevice ordinal, struct tr_context *c, bool *is_ours)
 {
+	CUresult res;
+
 	*is_ours = false;
 	memset(c, 0, sizeof(*c));
 	if ((unsigned)ordinal < PRIMARIES_MAX &&
 	    atomic_load(&primaries[ordinal].floor_bytes))
 		return CUDA_SUCCESS;
-	return tr_context_before(ordinal, c, is_ours);
+	res = tr_context_before(ordinal, c, is_ours);
+	if (res == CUDA_ERROR_OUT_OF_MEMORY && (unsigned)ordinal < PRIMARIES_MAX &&
+	    await_others(ordinal)) {
+		if (atomic_load(&primaries[ordinal].floor_bytes)) {
+			*is_ours = false;
+			return CUDA_SUCCESS;
+		}
+		res = tr_context_before(ordinal, c, is_ours);
+	}
+	if (res == CUDA_SUCCESS && *is_ours && (unsigned)ordinal < PRIMARIES_MAX)
+		atomic_fetch_add(&primaries[ordinal].coming, 1);
+	return res;
 }
 
 /* The context lives: FLOOR_BYTES are reserved for it. Another thread's may be already. */
@@ -79,6 +112,8 @@ static void after_primary(CUdevice ordinal, CUresult res, const struct tr_contex
 		tr_ledger_add(&tr_self.ledger, dev, TR_FLOOR, floor_bytes);
 		hold_floor(ordinal, dev, floor_bytes);
 	}
+	if (is_ours && (unsigned)ordinal < PRIMARIES_MAX)
+		atomic_fetch_sub(&primaries[ordinal].coming, 1);
 }
 
 /* After a call that may have been the end of the primary context: true when it was. Two
