@@ -413,7 +413,7 @@ static CUresult create(CUmemoryPool *pool, const CUmemPoolProps *props)
 	CUmemoryPool got = NULL;
 	CUdevice ordinal = 0;
 	CUresult res;
-	tr_dev dev;
+	tr_dev dev = { 0 };
 
 	if (is_on_device(props, &ordinal)) {
 		res = tr_device_of(ordinal, &dev);
