@@ -36,7 +36,7 @@ sh_files() { git ls-files '*.sh' .ci/run; }
 
 format() { c_files | xargs clang-format --dry-run --Werror; }
 layers() { c_files | xargs awk -f tests/lint/layers.awk; }
-sizes() { c_files | xargs tests/lint/sizes.py; }
+sizes() { { c_files; git ls-files "*.py"; } | xargs tests/lint/sizes.py; }
 shell() { sh_files | xargs shellcheck; }
 licence() { tests/lint/spdx.sh; }
 headers_alone() { tests/lint/headers.sh; }
