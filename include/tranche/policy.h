@@ -27,20 +27,33 @@
 
 #define TR_POLICY_ARMED 1u /* the slice is counted and paced in time; fixed at creation */
 
+#define TR_RATE_ALL    (UINT64_C(1) << 32)
+#define TR_WINDOW_NS   UINT64_C(50000000)
+#define TR_DEBT_MAX_NS UINT64_C(10000000000)
+#define TR_AHEAD_NS \
+	UINT64_C(20000000) /* work queued ahead while borrowing: it cannot be recalled */
+
+enum tr_priority { /* HAMi: 0 is high, 1 is normal */
+		   TR_PRIORITY_NORMAL,
+		   TR_PRIORITY_HIGH,
+		   TR_PRIORITY_LOW,
+};
+
 struct tr_policy_device {
 	char uuid[48];                /* "GPU-8-4-4-4-12", padded with NUL; fixed */
 	_Atomic uint64_t limit_bytes; /* TR_UNLIMITED: none; 0: nothing */
 	_Atomic uint64_t
 		context_floor_bytes;   /* counts per context until overhead is published */
-	_Atomic uint64_t rate_q32;     /* guaranteed share of time; 2^32 = all */
-	_Atomic uint64_t rate_max_q32; /* share while others are idle */
-	_Atomic uint64_t window_ns;
-	_Atomic uint64_t debt_max_ns;
-	_Atomic uint64_t gamma_q16;      /* NVML truth / charged time */
-	_Atomic uint64_t lease_until_ns; /* borrowing */
-	_Atomic uint64_t block_until_ns; /* a higher priority is active */
-	_Atomic uint32_t mode;
-	_Atomic uint32_t priority;
+	_Atomic uint64_t rate_q32;     /* guaranteed share of time; 2^32, 0: all of it */
+	_Atomic uint64_t rate_max_q32; /* share while others are idle; 0: as rate_q32 */
+	_Atomic uint64_t window_ns;    /* how far a launch may run ahead; 0: TR_WINDOW_NS */
+	_Atomic uint64_t debt_max_ns;  /* what is owed at most; 0: TR_DEBT_MAX_NS */
+	_Atomic uint64_t gamma_q16;    /* NVML truth / charged time; 0: 1.0 */
+	_Atomic uint64_t lease_until_ns; /* till then rate_max holds: borrowing */
+	_Atomic uint64_t
+		block_until_ns; /* till then launches wait: a higher priority is active */
+	_Atomic uint32_t mode;  /* reserved */
+	_Atomic uint32_t priority; /* enum tr_priority */
 	uint64_t total_bytes; /* memory of the card, for percentages; 0: unknown; fixed */
 	uint8_t reserved[120];
 };

@@ -13,30 +13,68 @@
  * pread() by the host. No totals are stored: the sum of a device's row is the truth, so there is
  * nothing a crash could unbalance. Limits are not here (tranche/policy.h).
  *
- * Shape:   header 4 KiB with 16 device lines | mem[16][1024] | vtime[16][1024] | 1024 slots | refusals
+ * Shape:   header 4 KiB with 16 device lines and 16 pacing lines | mem[16][1024] | 3584 usage rows |
+ *          1024 slots | refusals
  * Locks:   kernel-owned OFD write locks on bytes of the file, beyond any content meaning:
  *            byte s          slot s belongs to the process whose mapping's description holds it
  *            byte 1024 + d   slow path of device d
  *          The lock on a slot lives with the mapping (the descriptor is closed at once), so it ends
  *          with munmap, exec, exit or SIGKILL, and nothing else.
- * Writers: mem, vtime and the slot by the owner of the slot's lock only (its threads, atomically);
- *          a slot whose lock is free may be zeroed by whoever takes that lock. Device lines and
- *          refusals by all.
+ * Writers: mem, the slot and its usage rows by the owner of the slot's lock only (its threads,
+ *          atomically); a slot whose lock is free may be zeroed by whoever takes that lock. Device
+ *          lines, pacing lines and refusals by all.
  * Trust:   a process of the slice may scribble over all of it; it harms its own slice only. No bit
  *          pattern crashes or hangs a reader; sums saturate.
  */
 #define TR_STATE_MAGIC 0x31535254u /* "TRS1", little endian */
-#define TR_STATE_ABI   1u
+#define TR_STATE_ABI   2u
 
 #define TR_REFUSALS 64u
+
+#define TR_USAGE_ROWS   3584u
+#define TR_USAGE_WINDOW 64u
+static inline uint32_t tr_usage_first(uint32_t slot)
+{
+	return slot * 7u / 2u % TR_USAGE_ROWS;
+}
 
 struct tr_state_device {
 	/* Of the UUID (tr_uuid_key); 0: row unused. Set once, before the first reservation there. */
 	_Atomic uint64_t key;
-	_Atomic uint64_t tat_ns, charged_ns, gate_waits; /* pacing */
 	_Atomic uint64_t peak_bytes; /* highest sum any reservation saw; a metric */
 	_Atomic uint64_t refused;    /* reservations refused; a metric */
-	uint8_t reserved[16];
+	uint8_t reserved[40];
+};
+
+/* The pacer's words of one device (slice/rate.h); times are CLOCK_MONOTONIC. Two cache lines:
+ * the first is written by every flush, the second by every reconcile. */
+struct tr_state_pace {
+	_Atomic uint64_t
+		tat_ns; /* the slice is on its guaranteed rate when it waits till then */
+	_Atomic uint64_t
+		tat_max_ns; /* the same for rate_max: about when its queued work ends */
+	_Atomic uint64_t longest_ns; /* longest submission measured; bounds the debt */
+	uint8_t reserved[40];
+	_Atomic uint64_t covered_ns; /* GPU time up to here has been charged to somebody */
+	_Atomic uint64_t charged_ns; /* measured GPU time, before gamma */
+	_Atomic uint64_t gate_waits; /* launches that had to wait; a metric */
+	/* since the slice began, also of processes that are gone; metrics */
+	_Atomic uint64_t gpu_ns, launches, throttled_ns;
+	uint8_t reserved2[16];
+};
+
+/*
+ * What one process used of one device. A process has a row per device it launches on, in the window
+ * of TR_USAGE_WINDOW rows that begins at tr_usage_first(slot); it claims a free one by a
+ * compare-and-swap of OWNER. Single writer: the owner's process.
+ */
+struct tr_state_usage {
+	_Atomic uint64_t owner;        /* 0: free; else (slot + 1) << 8 | device */
+	_Atomic uint64_t gpu_ns;       /* GPU time, gamma applied */
+	_Atomic uint64_t launches;     /* submissions: kernels and graphs */
+	_Atomic uint64_t throttled_ns; /* time its threads spent in the gate */
+	_Atomic uint64_t vtime_ns;     /* fairness among the processes of the slice */
+	_Atomic uint64_t seen_ns;      /* last submission or wait: who is active */
 };
 
 struct tr_state_mem {
@@ -70,21 +108,25 @@ struct tr_state {
 	_Atomic uint64_t reaped_ns; /* when a dead slot that held memory was last zeroed */
 	uint8_t reserved[88];
 	struct tr_state_device devices[TR_DEVICES_MAX]; /* row d of the page, or by key */
-	uint8_t reserved2[2944];
+	struct tr_state_pace pace[TR_DEVICES_MAX];
+	uint8_t reserved2[896];
 	struct tr_state_mem mem[TR_DEVICES_MAX][TR_SLOTS_MAX];
-	_Atomic uint64_t vtime_ns[TR_DEVICES_MAX][TR_SLOTS_MAX]; /* pacing */
+	struct tr_state_usage usage[TR_USAGE_ROWS];
 	struct tr_state_slot slots[TR_SLOTS_MAX];
 	struct tr_state_refusal
 		refusals[TR_REFUSALS]; /* a ring; the host makes events of it */
 };
 
 _Static_assert(sizeof(struct tr_state_device) == 64, "state ABI");
+_Static_assert(sizeof(struct tr_state_pace) == 128, "state ABI");
+_Static_assert(sizeof(struct tr_state_usage) == 48, "state ABI");
 _Static_assert(sizeof(struct tr_state_slot) == 64, "state ABI");
 _Static_assert(offsetof(struct tr_state, devices) == 128, "state ABI");
+_Static_assert(offsetof(struct tr_state, pace) == 1152, "state ABI");
 _Static_assert(offsetof(struct tr_state, mem) == 4096, "state ABI");
-_Static_assert(offsetof(struct tr_state, vtime_ns) == 266240, "state ABI");
-_Static_assert(offsetof(struct tr_state, slots) == 397312, "state ABI");
-_Static_assert(offsetof(struct tr_state, refusals) == 462848, "state ABI");
-_Static_assert(sizeof(struct tr_state) == 464896, "state ABI");
+_Static_assert(offsetof(struct tr_state, usage) == 266240, "state ABI");
+_Static_assert(offsetof(struct tr_state, slots) == 438272, "state ABI");
+_Static_assert(offsetof(struct tr_state, refusals) == 503808, "state ABI");
+_Static_assert(sizeof(struct tr_state) == 505856, "state ABI");
 
 #endif /* TR_STATE_H */

@@ -74,6 +74,24 @@ static int map_state(struct tr_seat *seat, const char *path, uint64_t serial, in
 	return 0;
 }
 
+/* Under the slot's lock. The totals of the device keep what its process used. */
+static void free_usage(struct tr_state *state, unsigned s)
+{
+	for (unsigned i = 0; i < TR_USAGE_WINDOW; i++) {
+		struct tr_state_usage *row =
+			&state->usage[(tr_usage_first(s) + i) % TR_USAGE_ROWS];
+
+		if (atomic_load(&row->owner) >> 8 != s + 1)
+			continue;
+		atomic_store(&row->gpu_ns, 0);
+		atomic_store(&row->launches, 0);
+		atomic_store(&row->throttled_ns, 0);
+		atomic_store(&row->vtime_ns, 0);
+		atomic_store(&row->seen_ns, 0);
+		atomic_store(&row->owner, 0);
+	}
+}
+
 static void zero_slot(struct tr_state *state, unsigned s)
 {
 	uint64_t used_bytes = 0;
@@ -83,8 +101,8 @@ static void zero_slot(struct tr_state *state, unsigned s)
 			continue; /* nobody has reserved there: its pages stay untouched */
 		used_bytes |= atomic_exchange(&state->mem[d][s].used_bytes, 0);
 		atomic_store(&state->mem[d][s].floor_bytes, 0);
-		atomic_store(&state->vtime_ns[d][s], 0);
 	}
+	free_usage(state, s);
 	atomic_store(&state->slots[s].contexts, 0);
 	atomic_store(&state->slots[s].pinned_bytes, 0);
 	atomic_store(&state->slots[s].tag, 0);

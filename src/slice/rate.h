@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef TR_SLICE_RATE_H
+#define TR_SLICE_RATE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "tranche/policy.h"
+#include "tranche/state.h"
+
+/*
+ * A share of a GPU's time, as arithmetic on three shared words of a device (tr_state_pace): the
+ * generic cell rate algorithm with measured GPU time as its cells. Pure: the caller brings the
+ * clock, nothing here sleeps, allocates or calls a driver, and any value of any word is safe.
+ * Lock-free; all functions from any thread of any process of the slice.
+ *
+ * tat - now is how long the slice must stay idle to be back on its rate. A launch may go while
+ * that is at most the window; it then charges what it is predicted to cost, and when it has been
+ * measured the difference is settled. Two such words: tat for the guaranteed rate, tat_max for the
+ * rate while borrowing (it is charged always, so a lease begins and ends without rescaling).
+ *
+ * Rate (I6): in any interval L the charged time is <= rate * (L + window) + one submission.
+ * Liveness (I4): a gate reads only the clock and these words, and what it waits for is never more
+ * than tr_rate_debt_max_ns() away.
+ */
+
+/* What the policy says about one device, read once per gate. */
+struct tr_rate {
+	uint64_t rate_q32, rate_max_q32; /* 1..2^32 */
+	uint64_t window_ns, debt_max_ns;
+	uint64_t gamma_q16;      /* 1/64..4 in 2^-16 */
+	uint64_t lease_until_ns; /* borrowing till then */
+	uint64_t block_until_ns; /* no launch till then */
+};
+
+/* Any bit pattern of the row gives values in range; PAGE_ROW NULL: no limit. CORES: percent that
+ * the environment allows (0: no such limit); the lower holds. */
+void tr_rate_read(struct tr_rate *out, const struct tr_policy_device *page_row,
+		  unsigned cores_percent);
+/* Neither a limit nor a block is in force: nothing ever waits. */
+bool tr_rate_is_free(const struct tr_rate *rate, uint64_t now_ns);
+
+/* What may be owed at most: debt_max, or twice the longest submission measured / rate, at most an
+ * hour. A tat further ahead is garbage (or of another boot) and counts as this. */
+uint64_t tr_rate_debt_max_ns(const struct tr_rate *rate, const struct tr_state_pace *pace);
+
+/* How long a launch has to wait now; 0: it may go. Never more than the debt bound. */
+uint64_t tr_rate_wait_ns(const struct tr_rate *rate, const struct tr_state_pace *pace,
+			 uint64_t now_ns);
+
+/* Asks and charges in one step, so that of many waiting launches one passes: 0 and charged, or
+ * the wait and nothing charged. */
+uint64_t tr_rate_pass(const struct tr_rate *rate, struct tr_state_pace *pace,
+		      uint64_t now_ns, uint64_t predicted_ns);
+/* Charges without asking (collectives, launches that are let through). */
+void tr_rate_charge(const struct tr_rate *rate, struct tr_state_pace *pace, uint64_t now_ns,
+		    uint64_t predicted_ns);
+/* What was charged as PREDICTED turned out to be MEASURED (gamma not applied yet). */
+void tr_rate_settle(const struct tr_rate *rate, struct tr_state_pace *pace, uint64_t now_ns,
+		    uint64_t predicted_ns, uint64_t measured_ns);
+
+/*
+ * GPU time [BEGIN, END] was busy: how much of it nobody has been charged for yet. Streams that
+ * overlap, and processes that take turns, hold the GPU once. What is answered is charged: the
+ * covered mark moves. A mark in the future (garbage) is taken for NOW.
+ */
+uint64_t tr_rate_cover(struct tr_state_pace *pace, uint64_t begin_ns, uint64_t end_ns,
+		       uint64_t now_ns);
+
+/* ---- fairness among the processes of the slice --------------------------------------- */
+
+#define TR_USAGE_QUANTUM_NS UINT64_C(20000000)
+#define TR_USAGE_ACTIVE_NS  UINT64_C(50000000) /* seen within: active */
+
+/* The row of SLOT on DEV, claimed if need be; NULL when its window is full: then nothing is
+ * counted by process. Rows are freed by whoever
+ * takes or reaps the slot (seat.c). */
+struct tr_state_usage *tr_usage_row(struct tr_state *state, uint32_t slot, uint32_t dev);
+/* Whether the process of ROW is more than a quantum ahead of the slice's slowest active one. A
+ * process that comes or comes back starts at the slowest's time. */
+bool tr_usage_must_yield(struct tr_state *state, struct tr_state_usage *row,
+			 uint64_t now_ns);
+
+#endif /* TR_SLICE_RATE_H */
