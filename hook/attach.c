@@ -30,7 +30,9 @@ static struct tr_step policy_step, seat_step, watch_step;
 static struct tr_seat watch_seat;
 static struct tr_ledger watch_ledger;
 static _Atomic uint64_t
-	env_limit_bytes[TR_DEVICES_MAX]; /* of rows met so far; 0: not met */
+	env_limit_bytes[TR_DEVICES_MAX];           /* of rows met so far; 0: not met */
+static _Atomic uint32_t env_cores[TR_DEVICES_MAX]; /* the same; percent, 0: no limit */
+static _Atomic bool is_unarmed;                    /* found so in stage 1 */
 
 /* ---- stage 1 ------------------------------------------------------------------------- */
 
@@ -70,10 +72,18 @@ static void find_policy(void)
 	}
 	if (!tr_self.has_page && env.is_disabled)
 		return;
-	tr_self.has_env = env.has_limit || env.is_bad;
+	tr_self.has_env = env.has_limit || env.has_cores || env.is_bad;
 	tr_self.is_refused = env.is_bad;
 	if (env.is_bad)
 		tr_trace("a limit in the environment cannot be read: refusing");
+}
+
+static void find_armed(void)
+{
+	bool by_page = tr_self.has_page && (tr_self.page.flags & TR_POLICY_ARMED),
+	     by_env = (tr_self.has_page || tr_self.has_env) && env.has_cores;
+
+	atomic_store(&is_unarmed, !by_page && !by_env);
 }
 
 static bool is_always(void)
@@ -88,6 +98,7 @@ bool tr_attach_is_active(void)
 	switch (tr_step_begin(&policy_step, is_always)) {
 	case TR_TURN_MINE:
 		find_policy();
+		find_armed();
 		tr_step_end(&policy_step, true);
 		break;
 	case TR_TURN_DONE:
@@ -99,6 +110,13 @@ bool tr_attach_is_active(void)
 	}
 	errno = saved_errno;
 	return tr_self.has_page || tr_self.has_env || tr_self.is_refused;
+}
+
+bool tr_attach_is_armed(void)
+{
+	/* A signal handler on top of find_policy() may come before it is known: armed. */
+	return tr_attach_is_active() &&
+	       !atomic_load_explicit(&is_unarmed, memory_order_acquire);
 }
 
 /* ---- the state file of environment limits -------------------------------------------- */
@@ -322,6 +340,15 @@ static void lower_limit(tr_dev dev, uint64_t limit_bytes)
 		;
 }
 
+static void lower_cores(tr_dev dev, unsigned percent)
+{
+	uint32_t seen = atomic_load(&env_cores[dev.at]);
+
+	while (percent && (!seen || percent < seen) &&
+	       !atomic_compare_exchange_weak(&env_cores[dev.at], &seen, percent))
+		;
+}
+
 int tr_attach_device(const char *uuid, int index, tr_dev *dev)
 {
 	const struct tr_ledger *ledger = tr_attach_reader();
@@ -337,12 +364,19 @@ int tr_attach_device(const char *uuid, int index, tr_dev *dev)
 	}
 	if (r == 0 && env.has_limit)
 		lower_limit(*dev, tr_env_limit(&env, index));
+	if (r == 0 && env.has_cores)
+		lower_cores(*dev, tr_env_cores(&env, index));
 	return r;
 }
 
 uint64_t tr_attach_env_limit(int index)
 {
 	return tr_env_limit(&env, index);
+}
+
+unsigned tr_attach_env_cores(tr_dev dev)
+{
+	return atomic_load_explicit(&env_cores[dev.at], memory_order_relaxed);
 }
 
 int tr_attach_index(int ordinal)

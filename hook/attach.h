@@ -37,4 +37,10 @@ int tr_attach_index(int ordinal);
  */
 uint64_t tr_attach_env_limit(int index);
 
+/* Whether this process is counted and paced in time: its page says so, or the environment
+ * limits the time of some device. Fixed in stage 1. */
+bool tr_attach_is_armed(void);
+/* Percent of DEV's time that the environment allows; 0: it sets no limit. */
+unsigned tr_attach_env_cores(tr_dev dev);
+
 #endif /* TR_HOOK_ATTACH_H */

@@ -92,9 +92,12 @@ static void read_entry(struct tr_env *env, const char *entry)
 		read_limit(env, value, &env->limit_bytes_of[index]);
 	}
 	value = match(entry, TR_ENV_SM_LIMIT, &index, &env->is_bad);
-	if (value)
-		read_percent(env, value,
-			     index < 0 ? &env->sm_percent : &env->sm_percent_of[index]);
+	if (value && index < 0) {
+		read_percent(env, value, &env->sm_percent);
+	} else if (value) {
+		env->has_sm_percent_of[index] = true;
+		read_percent(env, value, &env->sm_percent_of[index]);
+	}
 }
 
 static uint8_t small_number(const char *name, int max, uint8_t fallback)
@@ -122,6 +125,7 @@ void tr_env_read(struct tr_env *out)
 	else if (policy && strcasecmp(policy, "disable") == 0)
 		out->core = TR_CORE_DISABLE;
 	out->is_disabled = disable && strcmp(disable, "true") == 0;
+	out->has_cores = tr_env_cores(out, -1) != 0;
 }
 
 uint64_t tr_env_limit(const struct tr_env *env, int index)
@@ -135,6 +139,24 @@ uint64_t tr_env_limit(const struct tr_env *env, int index)
 	for (i = 0; i < TR_ENV_INDICES; i++)
 		if (env->has_limit_of[i] && env->limit_bytes_of[i] < lowest)
 			lowest = env->limit_bytes_of[i];
+	return lowest;
+}
+
+unsigned tr_env_cores(const struct tr_env *env, int index)
+{
+	unsigned lowest = env->sm_percent;
+
+	if (env->core == TR_CORE_DISABLE)
+		return 0;
+	if (index >= 0 && (unsigned)index < TR_ENV_INDICES)
+		return env->has_sm_percent_of[index] ? env->sm_percent_of[index]
+						     : env->sm_percent;
+	for (unsigned i = 0; i < TR_ENV_INDICES; i++) {
+		unsigned own = env->sm_percent_of[i];
+
+		if (own && (!lowest || own < lowest))
+			lowest = own;
+	}
 	return lowest;
 }
 

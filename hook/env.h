@@ -23,7 +23,9 @@ struct tr_env {
 	bool has_limit_of[TR_ENV_INDICES];
 	uint64_t limit_bytes; /* of every device without its own; TR_UNLIMITED: none */
 	uint64_t limit_bytes_of[TR_ENV_INDICES];
-	uint8_t sm_percent; /* 1..99; 0: none */
+	bool has_cores; /* a limit of time, any device; its policy is not to disable it */
+	uint8_t sm_percent; /* of every device without its own: 1..99; 0: none */
+	bool has_sm_percent_of[TR_ENV_INDICES];
 	uint8_t sm_percent_of[TR_ENV_INDICES];
 	uint8_t priority, log_level;
 	enum tr_env_core core;
@@ -34,6 +36,8 @@ void tr_env_read(struct tr_env *out);
 /* The limit of the device with that number in the container. -1: the number cannot be
  * known, and the lowest of all holds. */
 uint64_t tr_env_limit(const struct tr_env *env, int index);
+/* The same for time: percent of the device, 0: no limit. */
+unsigned tr_env_cores(const struct tr_env *env, int index);
 
 /* CUDA_VISIBLE_DEVICES: which container number each ordinal is. */
 struct tr_visible {

@@ -157,6 +157,37 @@ static void test_cores(void **state)
 	}
 }
 
+/* As with memory: its own value wins, also where that is more or none. */
+static void test_cores_of_devices(void **state)
+{
+	char all[] = "CUDA_DEVICE_SM_LIMIT=60", three[] = "CUDA_DEVICE_SM_LIMIT_3=20",
+	     none[] = "CUDA_DEVICE_SM_LIMIT_3=0", whole[] = "CUDA_DEVICE_SM_LIMIT=100",
+	     off[] = "GPU_CORE_UTILIZATION_POLICY=disable",
+	     force[] = "GPU_CORE_UTILIZATION_POLICY=force",
+	     nobody[] = "CUDA_DEVICE_SM_LIMIT_64=20";
+	struct tr_env env = read_only(all, three, NULL);
+
+	(void)state;
+	assert_true(env.has_cores);
+	assert_int_equal(tr_env_cores(&env, 0), 60);
+	assert_int_equal(tr_env_cores(&env, 3), 20);
+	assert_int_equal(tr_env_cores(&env, 64), 20);
+	assert_int_equal(tr_env_cores(&env, -1), 20);
+	env = read_only(all, none, force);
+	assert_int_equal(tr_env_cores(&env, 3), 0);
+	assert_int_equal(tr_env_cores(&env, 2), 60);
+	assert_int_equal(tr_env_cores(&env, -1), 60);
+	env = read_only(three, NULL, NULL);
+	assert_int_equal(tr_env_cores(&env, 0), 0);
+	assert_int_equal(tr_env_cores(&env, -1), 20);
+	/* No limit arms nothing. */
+	assert_false(read_only(whole, none, NULL).has_cores);
+	env = read_only(all, three, off);
+	assert_false(env.has_cores);
+	assert_int_equal(tr_env_cores(&env, 3), 0);
+	assert_true(read_only(nobody, off, NULL).is_bad);
+}
+
 static void test_others(void **state)
 {
 	char disable[] = "CUDA_DISABLE_CONTROL=true", one[] = "CUDA_DISABLE_CONTROL=1",
@@ -212,9 +243,10 @@ static void test_visible(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_amounts),     cmocka_unit_test(test_indices),
-		cmocka_unit_test(test_bad_indices), cmocka_unit_test(test_cores),
-		cmocka_unit_test(test_others),      cmocka_unit_test(test_visible),
+		cmocka_unit_test(test_amounts),          cmocka_unit_test(test_indices),
+		cmocka_unit_test(test_bad_indices),      cmocka_unit_test(test_cores),
+		cmocka_unit_test(test_cores_of_devices), cmocka_unit_test(test_others),
+		cmocka_unit_test(test_visible),
 	};
 
 	return cmocka_run_group_tests_name("hook environment", tests, NULL, NULL);
