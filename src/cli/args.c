@@ -20,7 +20,8 @@ int tr_cli_usage(const struct tr_err *err, int r)
 
 /* Takes one option at argv[0]; returns how many words it used. */
 static int take_option(const char *command, int argc, char **argv,
-		       const struct tr_option *options, size_t count, struct tr_err *err)
+		       const struct tr_option *options, size_t count, uint64_t *given,
+		       struct tr_err *err)
 {
 	const char *word = argv[0] + 2, *equals = strchr(word, '=');
 	size_t n = equals ? (size_t)(equals - word) : strlen(word);
@@ -38,6 +39,9 @@ static int take_option(const char *command, int argc, char **argv,
 		}
 		if (!equals && argc < 2)
 			return tr_fail(err, EINVAL, "--%s needs a value", o->name);
+		if (*given & UINT64_C(1) << i)
+			return tr_fail(err, EINVAL, "--%s is given twice", o->name);
+		*given |= UINT64_C(1) << i;
 		*o->text = equals ? equals + 1 : argv[1];
 		return equals ? 1 : 2;
 	}
@@ -50,6 +54,7 @@ int tr_args_parse(struct tr_args *out, int argc, char **argv,
 		  const struct tr_option *options, size_t count, bool plain,
 		  struct tr_err *err)
 {
+	uint64_t given = 0; /* a bit per option */
 	int at = 1, kept = 0;
 
 	*out = (struct tr_args){ .command = argv[0], .rest = argv + 1 };
@@ -67,7 +72,7 @@ int tr_args_parse(struct tr_args *out, int argc, char **argv,
 		}
 		if (strncmp(argv[at], "--", 2) == 0)
 			used = take_option(argv[0], argc - at, argv + at, options, count,
-					   err);
+					   &given, err);
 		else if (argv[at][0] == '-')
 			used = tr_fail(
 				err, EINVAL,

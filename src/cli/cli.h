@@ -9,6 +9,7 @@
 #include "gpu/gpu.h"
 #include "tranche/err.h"
 #include "tranche/limits.h"
+#include "tranche/policy.h"
 
 /* `tranche`: one file per command; each takes its arguments after its own name and returns
  * the exit status. 2: a wrong value on the command line, nothing was created. */
@@ -60,6 +61,21 @@ int tr_find_part(const char *name, char *out, size_t room, struct tr_err *err);
 /* --mem's value against a card of TOTAL bytes: a size, or a percentage with '%'. */
 int tr_size_parse(const char *text, uint64_t total_bytes, uint64_t *bytes_out,
 		  struct tr_err *err);
+
+/* A share of a GPU's time as it is written, in tenths of a percent: "30", "30%", "12.5" are
+ * 1 to 100 percent. OPTION is for the sentence. */
+#define TR_CORES_ALL 1000u
+int tr_cores_parse(const char *option, const char *text, unsigned *tenths,
+		   struct tr_err *err);
+uint64_t tr_cores_rate(unsigned tenths); /* in 2^-32, as the page has it */
+unsigned tr_cores_tenths(uint64_t rate_q32);
+/* "30", "12.5", or with MAX above it "30-100". */
+#define TR_CORES_TEXT 16
+void tr_cores_print(char out[TR_CORES_TEXT], uint64_t rate_q32, uint64_t rate_max_q32);
+
+/* --priority's value: a word, or HAMi's 0 (high) and 1 (normal). */
+int tr_priority_parse(const char *text, enum tr_priority *out, struct tr_err *err);
+const char *tr_priority_name(uint32_t priority);
 
 /* --device's value: indices into GPUS, in order, each once. */
 int tr_devices_parse(const char *text, const struct tr_gpus *gpus, unsigned *out,

@@ -17,14 +17,22 @@
 #include "tranche/paths.h"
 
 struct run_options {
-	const char *mem, *device, *name;
+	const char *mem, *device, *name, *cores, *cores_max, *priority;
 	bool is_sim, is_quiet;
+};
+
+/* What it gets of the time of each of its devices. */
+struct share {
+	bool armed; /* counted, and limited when less than all */
+	uint64_t rate_q32, rate_max_q32;
+	enum tr_priority priority;
 };
 
 /* The devices and limits of the new slice. */
 struct plan {
 	struct tr_page_device rows[TR_DEVICES_MAX];
 	unsigned devices[TR_DEVICES_MAX], count;
+	struct share share;
 	struct tr_gpus gpus;
 	char name[64];
 };
@@ -41,6 +49,31 @@ static void print_too_small(const struct tr_page_device *row)
 		limit, floor);
 }
 
+/* One ceiling and no guarantee is as much guaranteed as the ceiling. */
+static int read_share(struct share *share, const struct run_options *o, struct tr_err *err)
+{
+	const char *cores = o->cores ? o->cores : o->cores_max;
+	unsigned tenths = TR_CORES_ALL, max;
+	int r = 0;
+
+	if (cores)
+		r = tr_cores_parse(o->cores ? "cores" : "cores-max", cores, &tenths, err);
+	max = tenths;
+	if (r == 0 && o->cores_max)
+		r = tr_cores_parse("cores-max", o->cores_max, &max, err);
+	if (r == 0 && max < tenths)
+		r = tr_fail(err, EINVAL,
+			    "--cores-max \"%s\" is less than --cores \"%s\": what may be "
+			    "borrowed comes on top of what is guaranteed",
+			    o->cores_max, o->cores);
+	if (r == 0 && o->priority)
+		r = tr_priority_parse(o->priority, &share->priority, err);
+	share->armed = cores || o->priority;
+	share->rate_q32 = tr_cores_rate(tenths);
+	share->rate_max_q32 = tr_cores_rate(max);
+	return r;
+}
+
 static int make_plan(struct plan *plan, const struct run_options *options,
 		     struct tr_err *err)
 {
@@ -55,6 +88,9 @@ static int make_plan(struct plan *plan, const struct run_options *options,
 			.limit_bytes = gpu->total_bytes,
 			.total_bytes = gpu->total_bytes,
 			.context_floor_bytes = tr_context_floor_bytes(gpu->compute_major),
+			.rate_q32 = plan->share.rate_q32,
+			.rate_max_q32 = plan->share.rate_max_q32,
+			.priority = plan->share.priority,
 		};
 		if (options->mem)
 			r = tr_size_parse(options->mem, gpu->total_bytes,
@@ -74,12 +110,21 @@ static int make_plan(struct plan *plan, const struct run_options *options,
 
 static int make_slice(struct tr_slice_dir *dir, const struct plan *plan, struct tr_err *err)
 {
-	struct tr_page_spec spec = { .device_count = plan->count, .devices = plan->rows };
+	struct tr_page_spec spec = { .armed = plan->share.armed,
+				     .device_count = plan->count,
+				     .devices = plan->rows };
 
 	if (getrandom(&spec.serial, sizeof(spec.serial), 0) != sizeof(spec.serial))
 		return tr_fail_errno(err, "getrandom");
 	spec.serial |= 1;
 	return tr_slice_make(dir, plan->name, &spec, tr_enter_state_path(), err);
+}
+
+static void print_time(const char *name, unsigned device, const struct tr_state_pace *pace)
+{
+	(void)fprintf(stderr, "tranche: slice %s on device %u: GPU %.1f s, waited %.1f s\n",
+		      name, device, (double)pace->gpu_ns / 1e9,
+		      (double)pace->throttled_ns / 1e9);
 }
 
 /* One line per device that was used; the first one always. */
@@ -96,7 +141,7 @@ static void print_end(const struct tr_slice_dir *dir, const struct plan *plan)
 			struct tr_slice_use use;
 
 			tr_slice_use(page.map, &copy, d, &use);
-			if (d && !use.peak_bytes && !use.refused)
+			if (d && !use.peak_bytes && !use.refused && !copy.pace[d].launches)
 				continue;
 			tr_bytes_print(peak, use.peak_bytes);
 			tr_bytes_print(limit, page.map->devices[d].limit_bytes);
@@ -106,6 +151,8 @@ static void print_end(const struct tr_slice_dir *dir, const struct plan *plan)
 				      page.name, plan->devices[d], peak, limit,
 				      (unsigned long long)use.refused,
 				      use.refused == 1 ? "" : "s");
+			if (plan->share.armed)
+				print_time(page.name, plan->devices[d], &copy.pace[d]);
 		}
 	tr_page_close(&page);
 }
@@ -153,9 +200,14 @@ int tr_cli_run(int argc, char **argv)
 	static struct plan plan;
 	struct run_options o = { 0 };
 	struct tr_option options[] = {
-		{ "mem", &o.mem, NULL },        { "device", &o.device, NULL },
-		{ "name", &o.name, NULL },      { "sim", NULL, &o.is_sim },
+		{ "mem", &o.mem, NULL },
+		{ "device", &o.device, NULL },
+		{ "name", &o.name, NULL },
+		{ "sim", NULL, &o.is_sim },
 		{ "quiet", NULL, &o.is_quiet },
+		{ "cores", &o.cores, NULL },
+		{ "cores-max", &o.cores_max, NULL },
+		{ "priority", &o.priority, NULL },
 	};
 	struct tr_slice_dir dir = { .alive_fd = -1 };
 	struct tr_keep keep;
@@ -172,6 +224,8 @@ int tr_cli_run(int argc, char **argv)
 		r = tr_slice_name_check(o.name, &err);
 	if (r == 0 && o.mem) /* before anything is started: against no device yet */
 		r = tr_size_parse(o.mem, 0, &(uint64_t){ 0 }, &err);
+	if (r == 0)
+		r = read_share(&plan.share, &o, &err);
 	if (r < 0)
 		return tr_cli_usage(&err, r);
 	if (o.is_sim)

@@ -29,7 +29,41 @@ static int find_row(const struct tr_page *page, const char *text, struct tr_err 
 	return found;
 }
 
-static void print_change(const struct tr_page *page, const struct tr_state *copy,
+/* What was asked for; NULL and 0: that stays as it is. */
+struct change {
+	const char *mem, *cores, *cores_max, *priority, *device;
+	unsigned tenths, max_tenths;
+	enum tr_priority to;
+	int only; /* the row, or -1: all */
+};
+
+/* The words of one row, before and after. */
+struct words {
+	uint64_t limit_bytes, rate_q32, rate_max_q32;
+	uint32_t priority;
+};
+
+static struct words read_row(const struct tr_page *page, unsigned d)
+{
+	const struct tr_policy_device *row = &page->map->devices[d];
+	uint64_t rate = row->rate_q32 ? row->rate_q32 : TR_RATE_ALL;
+
+	return (struct words){ row->limit_bytes, rate,
+			       row->rate_max_q32 ? row->rate_max_q32 : rate,
+			       row->priority };
+}
+
+static void write_row(struct tr_page *page, unsigned d, const struct words *words)
+{
+	struct tr_policy_device *row = &page->writable->devices[d];
+
+	atomic_store(&row->limit_bytes, words->limit_bytes);
+	atomic_store(&row->rate_q32, words->rate_q32);
+	atomic_store(&row->rate_max_q32, words->rate_max_q32);
+	atomic_store(&row->priority, words->priority);
+}
+
+static void print_memory(const struct tr_page *page, const struct tr_state *copy,
 			 unsigned d, uint64_t old_bytes)
 {
 	char old[TR_BYTES_TEXT], new[TR_BYTES_TEXT], used[TR_BYTES_TEXT];
@@ -47,48 +81,143 @@ static void print_change(const struct tr_page *page, const struct tr_state *copy
 		     now > limit ? ": new allocations wait until it has fallen" : "");
 }
 
-/* Checks every device first, so that a bad value changes none. */
-static int resize(struct tr_page *page, const char *mem, int only,
-		  const struct tr_state *copy, struct tr_err *err)
+static void print_change(const struct tr_page *page, const struct change *change,
+			 unsigned d, const struct words *old, const struct tr_state *copy)
 {
-	uint64_t bytes[TR_DEVICES_MAX] = { 0 }, old[TR_DEVICES_MAX] = { 0 };
-	int r;
+	const struct words now = read_row(page, d);
+	char before[TR_CORES_TEXT], after[TR_CORES_TEXT];
+
+	if (change->mem)
+		print_memory(page, copy, d, old->limit_bytes);
+	tr_cores_print(before, old->rate_q32, old->rate_max_q32);
+	tr_cores_print(after, now.rate_q32, now.rate_max_q32);
+	if (change->cores || change->cores_max)
+		(void)printf("%s: cores %s -> %s on %s\n", page->name, before, after,
+			     page->map->devices[d].uuid);
+	if (change->priority)
+		(void)printf("%s: priority %s -> %s on %s\n", page->name,
+			     tr_priority_name(old->priority),
+			     tr_priority_name(now.priority), page->map->devices[d].uuid);
+}
+
+/* The share of time after CHANGE. A ceiling that was no more than the guarantee goes with it. */
+static int change_share(struct words *words, const struct change *change,
+			struct tr_err *err)
+{
+	bool is_flat = words->rate_max_q32 <= words->rate_q32;
+
+	if (change->cores) {
+		words->rate_q32 = tr_cores_rate(change->tenths);
+		if (is_flat)
+			words->rate_max_q32 = words->rate_q32;
+	}
+	if (change->cores_max)
+		words->rate_max_q32 = tr_cores_rate(change->max_tenths);
+	if (words->rate_max_q32 >= words->rate_q32)
+		return 0;
+	if (change->cores_max)
+		return tr_fail(
+			err, EINVAL,
+			"--cores-max \"%s\" is less than the %g%% that are guaranteed",
+			change->cores_max, tr_cores_tenths(words->rate_q32) / 10.0);
+	if (words->rate_q32 < TR_RATE_ALL)
+		return tr_fail(err, EINVAL,
+			       "--cores \"%s\" is more than the slice's ceiling of %g%%: "
+			       "--cores-max raises it",
+			       change->cores, tr_cores_tenths(words->rate_max_q32) / 10.0);
+	words->rate_max_q32 = TR_RATE_ALL; /* all of it is no limit */
+	return 0;
+}
+
+/* Checks every device first, so that a bad value changes none. */
+static int apply(struct tr_page *page, const struct change *change,
+		 const struct tr_state *copy, struct tr_err *err)
+{
+	struct words old[TR_DEVICES_MAX], new[TR_DEVICES_MAX];
+	int r = 0;
 
 	for (unsigned d = 0; d < page->device_count; d++) {
-		r = tr_size_parse(mem, page->map->devices[d].total_bytes, &bytes[d], err);
+		old[d] = new[d] = read_row(page, d);
+		if (change->only >= 0 && (unsigned)change->only != d)
+			continue;
+		if (change->mem)
+			r = tr_size_parse(change->mem, page->map->devices[d].total_bytes,
+					  &new[d].limit_bytes, err);
+		if (r == 0)
+			r = change_share(&new[d], change, err);
 		if (r < 0)
 			return r;
+		if (change->priority)
+			new[d].priority = (uint32_t)change->to;
 	}
 	tr_page_begin(page);
 	for (unsigned d = 0; d < page->device_count; d++)
-		if (only < 0 || (unsigned)only == d)
-			old[d] = atomic_exchange(&page->writable->devices[d].limit_bytes,
-						 bytes[d]);
+		if (change->only < 0 || (unsigned)change->only == d)
+			write_row(page, d, &new[d]);
 	tr_page_end(page);
 	for (unsigned d = 0; d < page->device_count; d++)
-		if (only < 0 || (unsigned)only == d)
-			print_change(page, copy, d, old[d]);
+		if (change->only < 0 || (unsigned)change->only == d)
+			print_change(page, change, d, &old[d], copy);
 	return 0;
+}
+
+static int check_values(struct change *c, struct tr_err *err)
+{
+	int r = 0;
+
+	if (!c->mem && !c->cores && !c->cores_max && !c->priority)
+		return tr_fail(err, EINVAL,
+			       "set: nothing to change; --mem SIZE, --cores PERCENT, "
+			       "--cores-max PERCENT or --priority LEVEL");
+	if (c->mem)
+		r = tr_size_parse(c->mem, 0, &(uint64_t){ 0 }, err);
+	if (r == 0 && c->cores)
+		r = tr_cores_parse("cores", c->cores, &c->tenths, err);
+	if (r == 0 && c->cores_max)
+		r = tr_cores_parse("cores-max", c->cores_max, &c->max_tenths, err);
+	if (r == 0 && c->priority)
+		r = tr_priority_parse(c->priority, &c->to, err);
+	return r;
+}
+
+/* Programs of a slice that is not armed hold the driver's own launches: nothing would count. */
+static int check_armed(const struct tr_page *page, const struct change *c,
+		       struct tr_err *err)
+{
+	const char *option = c->cores       ? "--cores"
+			     : c->cores_max ? "--cores-max"
+					    : "--priority";
+
+	if ((page->flags & TR_POLICY_ARMED) || (!c->cores && !c->cores_max && !c->priority))
+		return 0;
+	return tr_fail(
+		err, EINVAL,
+		"%s: slice %s was started without a share of time, and its programs run "
+		"unpaced; start it with `tranche run --cores 100` to change it later",
+		option, page->name);
 }
 
 int tr_cli_set(int argc, char **argv)
 {
 	static struct tr_state copy;
-	const char *mem = NULL, *device = NULL;
-	struct tr_option options[] = { { "mem", &mem, NULL }, { "device", &device, NULL } };
+	struct change c = { .only = -1 };
+	struct tr_option options[] = {
+		{ "mem", &c.mem, NULL },
+		{ "cores", &c.cores, NULL },
+		{ "cores-max", &c.cores_max, NULL },
+		{ "priority", &c.priority, NULL },
+		{ "device", &c.device, NULL },
+	};
 	struct tr_slice_dir dir;
 	struct tr_page page = { .lock_fd = -1 };
 	struct tr_args args;
 	struct tr_err err = { 0 };
-	int only = -1,
-	    r = tr_args_parse(&args, argc, argv, options, TR_COUNT(options), true, &err);
+	int r = tr_args_parse(&args, argc, argv, options, TR_COUNT(options), true, &err);
 
 	if (r == 0 && args.rest_count != 1)
 		r = tr_fail(&err, EINVAL, "set: which slice? tranche set NAME --mem 6Gi");
-	if (r == 0 && !mem)
-		r = tr_fail(&err, EINVAL, "set: nothing to change; --mem SIZE");
 	if (r == 0)
-		r = tr_size_parse(mem, 0, &(uint64_t){ 0 }, &err);
+		r = check_values(&c, &err);
 	if (r < 0)
 		return tr_cli_usage(&err, r);
 	r = tr_slice_find(&dir, args.rest[0], &err);
@@ -96,12 +225,13 @@ int tr_cli_set(int argc, char **argv)
 		r = tr_page_open_writer(&page, dir.policy_path, &err);
 	if (r < 0)
 		return tr_cli_fail(&err, r == -ENOENT ? TR_EXIT_USAGE : 1);
-	if (device)
-		r = only = find_row(&page, device, &err);
+	r = check_armed(&page, &c, &err);
+	if (r == 0 && c.device)
+		r = c.only = find_row(&page, c.device, &err);
 	if (r >= 0)
 		r = tr_state_read(dir.state_path, &copy, &err);
 	if (r >= 0)
-		r = resize(&page, mem, only, &copy, &err);
+		r = apply(&page, &c, &copy, &err);
 	tr_page_close(&page);
 	return r < 0 ? tr_cli_fail(&err, r == -EINVAL ? TR_EXIT_USAGE : 1) : 0;
 }

@@ -24,10 +24,18 @@ static int check_spec(const struct tr_page_spec *spec, struct tr_err *err)
 	if (spec->device_count == 0 || spec->device_count > TR_DEVICES_MAX)
 		return tr_fail(err, EINVAL, "%u devices: a slice has 1 to %u",
 			       spec->device_count, TR_DEVICES_MAX);
-	for (unsigned d = 0; d < spec->device_count; d++)
-		if (strlen(spec->devices[d].uuid) >= sizeof(layout->devices[d].uuid))
+	for (unsigned d = 0; d < spec->device_count; d++) {
+		const struct tr_page_device *device = &spec->devices[d];
+
+		if (strlen(device->uuid) >= sizeof(layout->devices[d].uuid))
 			return tr_fail(err, EINVAL, "device \"%s\": not a UUID",
-				       spec->devices[d].uuid);
+				       device->uuid);
+		if (device->rate_q32 > TR_RATE_ALL || device->rate_max_q32 > TR_RATE_ALL ||
+		    (device->rate_max_q32 && device->rate_max_q32 < device->rate_q32))
+			return tr_fail(err, EINVAL,
+				       "device \"%s\": shares of time out of order",
+				       device->uuid);
+	}
 	if (spec->serial == 0)
 		return tr_fail(err, EINVAL, "serial 0");
 	return 0;
@@ -49,13 +57,16 @@ static void fill_page(void *addr, void *arg)
 	for (unsigned d = 0; d < spec->device_count; d++) {
 		struct tr_policy_device *row = &page->devices[d];
 		const struct tr_page_device *from = &spec->devices[d];
+		uint64_t rate = from->rate_q32 ? from->rate_q32 : TR_RATE_ALL;
 
 		memcpy(row->uuid, from->uuid, strlen(from->uuid));
 		row->total_bytes = from->total_bytes;
 		atomic_store(&row->limit_bytes, from->limit_bytes);
 		atomic_store(&row->context_floor_bytes, from->context_floor_bytes);
-		atomic_store(&row->rate_q32, UINT64_C(1) << 32);
-		atomic_store(&row->rate_max_q32, UINT64_C(1) << 32);
+		atomic_store(&row->rate_q32, rate);
+		atomic_store(&row->rate_max_q32,
+			     from->rate_max_q32 ? from->rate_max_q32 : rate);
+		atomic_store(&row->priority, (uint32_t)from->priority);
 		atomic_store(&row->gamma_q16, UINT64_C(1) << 16);
 	}
 }

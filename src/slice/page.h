@@ -14,6 +14,9 @@
 struct tr_page_device {
 	const char *uuid; /* "GPU-..." */
 	uint64_t limit_bytes, context_floor_bytes, total_bytes;
+	/* For armed slices. 0: all of it; rate_max 0: as much as rate */
+	uint64_t rate_q32, rate_max_q32;
+	enum tr_priority priority;
 };
 
 struct tr_page_spec {

@@ -68,6 +68,39 @@ static void test_round_trip(void **state)
 	tr_page_close(&page);
 }
 
+/* Shares of time: what is not given is all of it, and no ceiling is the guarantee. */
+static void test_shares(void **state)
+{
+	struct tr_page_device devices[3] = { two_devices[0], two_devices[1],
+					     two_devices[1] };
+	struct tr_page_spec spec = { "train", "/x/state", 7, true, 3, devices };
+	struct tr_page page;
+	struct tr_err err = { 0 };
+
+	(void)state;
+	devices[1].rate_q32 = TR_RATE_ALL / 4;
+	devices[2].rate_q32 = TR_RATE_ALL / 4;
+	devices[2].rate_max_q32 = TR_RATE_ALL / 2;
+	devices[2].priority = TR_PRIORITY_LOW;
+	assert_int_equal(tr_page_create(path, &spec, &err), 0);
+	assert_int_equal(tr_page_open(&page, path, &err), 0);
+	assert_int_equal(page.map->devices[0].rate_q32, TR_RATE_ALL);
+	assert_int_equal(page.map->devices[0].rate_max_q32, TR_RATE_ALL);
+	assert_int_equal(page.map->devices[0].priority, TR_PRIORITY_NORMAL);
+	assert_int_equal(page.map->devices[1].rate_q32, TR_RATE_ALL / 4);
+	assert_int_equal(page.map->devices[1].rate_max_q32, TR_RATE_ALL / 4);
+	assert_int_equal(page.map->devices[2].rate_max_q32, TR_RATE_ALL / 2);
+	assert_int_equal(page.map->devices[2].priority, TR_PRIORITY_LOW);
+	tr_page_close(&page);
+	assert_int_equal(unlink(path), 0);
+	devices[2].rate_max_q32 = TR_RATE_ALL / 8;
+	assert_int_equal(tr_page_create(path, &spec, &err), -EINVAL);
+	assert_non_null(strstr(err.msg, "out of order"));
+	devices[2].rate_max_q32 = TR_RATE_ALL + 1;
+	assert_int_equal(tr_page_create(path, &spec, &err), -EINVAL);
+	assert_int_equal(access(path, F_OK), -1);
+}
+
 static void test_never_replaces(void **state)
 {
 	struct tr_page_spec spec = good_spec();
@@ -196,14 +229,15 @@ static void test_uuid_key(void **state)
 
 int main(void)
 {
-	struct CMUnitTest tests[5 + TR_COUNT(bad_specs) + TR_COUNT(bad_pages)] = {
+	struct CMUnitTest tests[6 + TR_COUNT(bad_specs) + TR_COUNT(bad_pages)] = {
 		FRESH("page: what is made is read", test_round_trip, NULL),
+		FRESH("page: shares of time", test_shares, NULL),
 		FRESH("page: never replaces a file", test_never_replaces, NULL),
 		FRESH("page: not a regular file", test_not_a_file, NULL),
 		FRESH("page: one writer at a time", test_one_writer, NULL),
 		FRESH("page: keys of UUIDs", test_uuid_key, NULL),
 	};
-	size_t n = 5;
+	size_t n = 6;
 
 	for (size_t i = 0; i < TR_COUNT(bad_specs); i++)
 		tests[n++] = (struct CMUnitTest)FRESH(bad_specs[i].name, test_bad_spec,
