@@ -12,6 +12,7 @@
 #include "cli/cli.h"
 #include "cli/view.h"
 #include "rt/bytes.h"
+#include "rt/file.h"
 #include "rt/sat.h"
 
 #define BAR_WIDTH 24
@@ -22,6 +23,67 @@ static void note_end(int signal)
 {
 	(void)signal;
 	must_end = 1;
+}
+
+/* What happened on one device between two pictures, in parts of that time. */
+struct rates {
+	double gpu, waited;
+};
+
+static double part(uint64_t now, uint64_t before, uint64_t ns)
+{
+	/* Counters are the tenants': they may go backwards. */
+	return ns ? (double)tr_sat_sub(now, before) / (double)ns : 0;
+}
+
+static struct rates rates_between(const struct tr_view_slice *old,
+				  const struct tr_view_slice *new, unsigned d)
+{
+	const struct tr_view_time *now = &new->devices[d].time;
+	const struct tr_view_time *before = &old->devices[d].time;
+	uint64_t ns = tr_sat_sub(new->at_ns, old->at_ns);
+
+	return (struct rates){ part(now->gpu_ns, before->gpu_ns, ns),
+			       part(now->throttled_ns, before->throttled_ns, ns) };
+}
+
+/* The whole width is the whole device. # guaranteed, + borrowed, | where the guarantee ends. */
+static void print_share_bar(double gpu, double rate)
+{
+	for (unsigned i = 0; i < BAR_WIDTH; i++) {
+		double at = (i + 0.5) / BAR_WIDTH;
+		bool is_end = rate < 1 && (unsigned)(rate * BAR_WIDTH) == i;
+
+		(void)putchar(at < gpu ? is_end      ? '|'
+					 : at < rate ? '#'
+						     : '+'
+			      : is_end ? '|'
+				       : '.');
+	}
+}
+
+static void print_time(const struct tr_view_device *device, const struct rates *rates)
+{
+	double rate = tr_cores_tenths(device->share.rate_q32) / 1000.0;
+	char cores[TR_CORES_TEXT];
+
+	tr_cores_print(cores, device->share.rate_q32, device->share.rate_max_q32);
+	(void)printf("  %-12s [", "GPU time");
+	print_share_bar(rates ? rates->gpu : 0, rate);
+	if (rates)
+		(void)printf("] %5.1f%% of %s%%", rates->gpu * 100, cores);
+	else
+		(void)printf("]     -  of %s%%", cores);
+	if (rates && rates->gpu > rate)
+		(void)printf(", %.1f%% borrowed", (rates->gpu - rate) * 100);
+	if (rates)
+		(void)printf(", waited %.1f%%", rates->waited * 100);
+	(void)printf(", %.1f GPU-s", (double)device->time.gpu_ns / 1e9);
+	if (device->share.priority)
+		(void)printf(", %s priority", tr_priority_name(device->share.priority));
+	if (device->share.is_blocked)
+		(void)printf(", held back");
+	(void)putchar('\n');
 }
 
 static void print_bar(uint64_t used, uint64_t limit)
@@ -49,36 +111,79 @@ static void print_device(const struct tr_view_device *device)
 		     (unsigned long long)device->use.refused);
 }
 
-static void print_picture(void)
+static void print_process(const struct tr_view_slice *slice,
+			  const struct tr_view_process *process)
 {
-	struct tr_view view;
+	struct tr_view_time sum = { 0 };
+	char bytes[TR_BYTES_TEXT];
+
+	tr_bytes_print(bytes, process->bytes);
+	(void)printf("  %8d %-15s %12s", (int)process->pid, process->comm, bytes);
+	for (unsigned d = 0; d < slice->device_count; d++)
+		tr_view_add_time(&sum, &process->time[d]);
+	if (slice->is_armed)
+		(void)printf(" %10.1f GPU-s %8.1f s waited", (double)sum.gpu_ns / 1e9,
+			     (double)sum.throttled_ns / 1e9);
+	(void)putchar('\n');
+}
+
+static void print_slice(const struct tr_view_slice *slice, const struct tr_view_slice *old)
+{
+	(void)printf("%s%s\n", slice->name, slice->is_alive ? "" : "  (its `run` is gone)");
+	for (unsigned d = 0; d < slice->device_count; d++) {
+		struct rates rates;
+
+		print_device(&slice->devices[d]);
+		if (!slice->is_armed)
+			continue;
+		if (old)
+			rates = rates_between(old, slice, d);
+		print_time(&slice->devices[d], old ? &rates : NULL);
+	}
+	for (unsigned p = 0; p < slice->process_count; p++)
+		print_process(slice, &slice->processes[p]);
+}
+
+/* VIEW, with what changed since OLD. */
+static void print_picture(const struct tr_view *view, const struct tr_view *old)
+{
 	time_t now = time(NULL);
 	struct tm local;
 	char clock[32];
 
-	if (tr_view_take(&view) < 0)
-		return;
 	(void)localtime_r(&now, &local);
 	(void)strftime(clock, sizeof(clock), "%H:%M:%S", &local);
-	(void)printf("tranche top  %s  %zu slice%s\n\n", clock, view.count,
-		     view.count == 1 ? "" : "s");
-	for (size_t i = 0; i < view.count; i++) {
-		const struct tr_view_slice *slice = &view.slices[i];
-
-		(void)printf("%s%s\n", slice->name,
-			     slice->is_alive ? "" : "  (its `run` is gone)");
-		for (unsigned d = 0; d < slice->device_count; d++)
-			print_device(&slice->devices[d]);
-		for (unsigned p = 0; p < slice->process_count; p++) {
-			char bytes[TR_BYTES_TEXT];
-
-			tr_bytes_print(bytes, slice->processes[p].bytes);
-			(void)printf("  %8d %-15s %12s\n", (int)slice->processes[p].pid,
-				     slice->processes[p].comm, bytes);
-		}
-	}
-	tr_view_free(&view);
+	(void)printf("tranche top  %s  %zu slice%s\n\n", clock, view->count,
+		     view->count == 1 ? "" : "s");
+	for (size_t i = 0; i < view->count; i++)
+		print_slice(&view->slices[i], tr_view_find(old, &view->slices[i]));
 	(void)fflush(stdout);
+}
+
+static bool has_armed(const struct tr_view *view)
+{
+	for (size_t i = 0; i < view->count; i++)
+		if (view->slices[i].is_armed)
+			return true;
+	return false;
+}
+
+/* One picture; shares of time need an interval to be of. */
+static void print_once(double seconds)
+{
+	struct tr_view view, old = { 0 };
+
+	if (tr_view_take(&view) < 0)
+		return;
+	if (has_armed(&view)) {
+		old = view;
+		tr_sleep_ns((uint64_t)(seconds * 1e9));
+		if (tr_view_take(&view) < 0)
+			view = (struct tr_view){ 0 };
+	}
+	print_picture(&view, &old);
+	tr_view_free(&view);
+	tr_view_free(&old);
 }
 
 /* Waits for the next picture; true when the user pressed q. */
@@ -96,6 +201,7 @@ static bool wait_key(double seconds)
 
 static void watch(double seconds)
 {
+	struct tr_view last = { 0 }, view;
 	struct sigaction end = { .sa_handler = note_end };
 	struct termios old, raw;
 
@@ -110,10 +216,15 @@ static void watch(double seconds)
 	(void)printf("\033[?1049h\033[?25l"); /* the other screen, no cursor */
 	while (!must_end) {
 		(void)printf("\033[H\033[2J");
-		print_picture();
+		if (tr_view_take(&view) == 0) {
+			print_picture(&view, &last);
+			tr_view_free(&last);
+			last = view;
+		}
 		if (wait_key(seconds))
 			break;
 	}
+	tr_view_free(&last);
 	(void)printf("\033[?25h\033[?1049l");
 	(void)fflush(stdout);
 	(void)tcsetattr(STDIN_FILENO, TCSANOW, &old);
@@ -135,14 +246,15 @@ int tr_cli_top(int argc, char **argv)
 		r = tr_fail(&err, EINVAL, "top takes no \"%s\"", args.rest[0]);
 	if (r == 0) {
 		seconds = strtod(interval, &end);
-		if (end == interval || *end || !(seconds >= 0.1 && seconds <= 3600))
+		if (end == interval || (*end && strcmp(end, "s") != 0) ||
+		    !(seconds >= 0.1 && seconds <= 3600))
 			r = tr_fail(&err, EINVAL, "--interval \"%s\": 0.1 to 3600 seconds",
 				    interval);
 	}
 	if (r < 0)
 		return tr_cli_usage(&err, r);
 	if (is_once || !isatty(STDIN_FILENO) || !isatty(STDOUT_FILENO))
-		print_picture();
+		print_once(seconds);
 	else
 		watch(seconds);
 	return 0;

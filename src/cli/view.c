@@ -6,8 +6,51 @@
 #include <string.h>
 
 #include "cli/cli.h"
+#include "rt/file.h"
 #include "rt/sat.h"
 #include "slice/ledger.h"
+
+void tr_view_add_time(struct tr_view_time *sum, const struct tr_view_time *more)
+{
+	sum->gpu_ns = tr_sat_add(sum->gpu_ns, more->gpu_ns);
+	sum->launches = tr_sat_add(sum->launches, more->launches);
+	sum->throttled_ns = tr_sat_add(sum->throttled_ns, more->throttled_ns);
+}
+
+/* The rows that the process in slot S has in its window: one per device at most. */
+static void add_usage(struct tr_view_process *p, const struct tr_state *copy, unsigned s,
+		      unsigned devices)
+{
+	for (unsigned i = 0; i < TR_USAGE_WINDOW; i++) {
+		const struct tr_state_usage *row =
+			&copy->usage[(tr_usage_first(s) + i) % TR_USAGE_ROWS];
+		uint64_t owner = row->owner, d = owner & 0xff;
+
+		if (owner >> 8 != (uint64_t)s + 1 || d >= devices)
+			continue;
+		p->time[d] = (struct tr_view_time){ row->gpu_ns, row->launches,
+						    row->throttled_ns };
+	}
+}
+
+static void fill_time(struct tr_view_device *device, const struct tr_policy_device *row,
+		      const struct tr_state_pace *pace, uint64_t now_ns)
+{
+	uint64_t rate = row->rate_q32 ? row->rate_q32 : TR_RATE_ALL,
+		 gamma = row->gamma_q16 ? row->gamma_q16 : UINT64_C(1) << 16;
+
+	device->share = (struct tr_view_share){
+		.rate_q32 = rate,
+		.rate_max_q32 = row->rate_max_q32 ? row->rate_max_q32 : rate,
+		.gamma = (double)gamma / 65536,
+		.priority = row->priority,
+		.is_borrowing = row->lease_until_ns > now_ns,
+		.is_blocked = row->block_until_ns > now_ns,
+	};
+	device->time = (struct tr_view_time){ pace->gpu_ns, pace->launches,
+					      pace->throttled_ns };
+	device->gate_waits = pace->gate_waits;
+}
 
 /* Adds the process in slot S, if the slot holds one. */
 static void add_process(struct tr_view_slice *slice, const struct tr_policy *page,
@@ -27,6 +70,8 @@ static void add_process(struct tr_view_slice *slice, const struct tr_policy *pag
 		p->bytes = tr_sat_add(p->bytes,
 				      tr_sat_add(copy->mem[d][s].used_bytes, overhead));
 	}
+	if (slice->is_armed)
+		add_usage(p, copy, s, slice->device_count);
 	slice->process_count++;
 }
 
@@ -35,6 +80,9 @@ static int fill_slice(struct tr_view_slice *slice, const struct tr_page *page,
 {
 	memcpy(slice->name, page->name, sizeof(slice->name));
 	slice->device_count = page->device_count;
+	slice->is_armed = page->flags & TR_POLICY_ARMED;
+	slice->serial = page->serial;
+	slice->at_ns = tr_clock_ns();
 	for (unsigned d = 0; d < page->device_count; d++) {
 		const struct tr_policy_device *row = &page->map->devices[d];
 
@@ -42,6 +90,8 @@ static int fill_slice(struct tr_view_slice *slice, const struct tr_page *page,
 		slice->devices[d].limit_bytes = row->limit_bytes;
 		slice->devices[d].total_bytes = row->total_bytes;
 		tr_slice_use(page->map, copy, d, &slice->devices[d].use);
+		if (slice->is_armed)
+			fill_time(&slice->devices[d], row, &copy->pace[d], slice->at_ns);
 	}
 	slice->processes = calloc(TR_SLOTS_MAX, sizeof(*slice->processes));
 	if (!slice->processes)
@@ -100,6 +150,16 @@ int tr_view_take(struct tr_view *out)
 	if (out->count)
 		qsort(out->slices, out->count, sizeof(*out->slices), by_name);
 	return 0;
+}
+
+const struct tr_view_slice *tr_view_find(const struct tr_view *view,
+					 const struct tr_view_slice *slice)
+{
+	for (size_t i = 0; i < view->count; i++)
+		if (view->slices[i].serial == slice->serial &&
+		    strcmp(view->slices[i].name, slice->name) == 0)
+			return &view->slices[i];
+	return NULL;
 }
 
 void tr_view_free(struct tr_view *view)
