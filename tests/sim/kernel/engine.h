@@ -32,7 +32,7 @@ struct engine_setup {
 	bool is_mps;
 };
 
-/* Called from engine_advance(), in order of time. */
+/* Called from engine_advance(), in order of time; must not call the engine. */
 struct engine_hears {
 	/* TICKET of CHANNEL is done. */
 	void (*done)(void *arg, uint64_t client, uint64_t channel, uint64_t ticket,
@@ -46,16 +46,22 @@ struct engine *engine_new(const struct engine_setup *setup,
 			  const struct engine_hears *hears);
 void engine_free(struct engine *e);
 
-/* CLIENT: a key of the caller's. Gone: its work ends at once, unfinished; those who wait for it
+/* CLIENT: a key of the caller's, not 0. 0, -EINVAL, -EEXIST, -ENOMEM. Gone: its work ends at once, unfinished; those who wait for it
  * (no one can: stamps and channels are the client's own) hear nothing. */
 int engine_client_add(struct engine *e, uint64_t client);
 void engine_client_gone(struct engine *e, uint64_t client);
+/* 0, -ENOENT (no such client), -EINVAL (no such device), -EEXIST, -ENOMEM. */
 int engine_channel_open(struct engine *e, uint64_t client, uint64_t channel,
 			uint32_t device, int priority);
 void engine_channel_close(struct engine *e, uint64_t client, uint64_t channel);
-/* At the time of the last engine_advance(). Channels number their tickets themselves: 1, 2, ... */
+/* At the time of the last engine_advance(); takes effect in the next one, which is due at once.
+ * Channels number their tickets themselves: 1, 2, ... 0, -ENOENT (no such channel, or closed), -EINVAL,
+ * -ENOMEM. */
 int engine_submit(struct engine *e, uint64_t client, uint64_t channel,
 		  const struct rm_work *work);
+
+/* The id may begin anew at generation 0. False: work that is pending names it; ask again later. */
+bool engine_stamp_close(struct engine *e, uint64_t client, uint32_t stamp);
 
 /* When something happens next by itself; UINT64_MAX: never. */
 uint64_t engine_next_ns(const struct engine *e);
@@ -68,7 +74,9 @@ uint64_t engine_busy_ns(const struct engine *e, uint32_t device, uint64_t client
 uint64_t engine_kernels(const struct engine *e, uint32_t device, uint64_t client);
 
 /* Utilisation over the sixths of a second that ended after AFTER, oldest first; *n: room in, rows
- * out. CLIENT 0: the device. Kept for the last 120 of each. */
+ * out. CLIENT 0: the device, which has a row for every sixth. A client has rows while it has channels
+ * there, and for every sixth it used; none any more when it is gone. The last 120 sixths. SM: a kernel
+ * ran; MEM: a copy. */
 struct engine_sample {
 	uint64_t end_ns, client;
 	uint32_t sm_percent, mem_percent; /* rounded to the nearest */
