@@ -4,6 +4,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "bench/worker.h"
 #include "cli/cli.h"
 #include "cli/keep.h"
 
@@ -22,9 +23,12 @@ static const struct {
 #undef TR_COMMAND
 #undef TR_OPTION
 #undef TR_EXAMPLE
-	{ TR_KEEP_COMMAND,
-	  tr_cli_keep }, /* what `run` starts beside the program; not for people */
+	/* Not for people: what `run` starts beside the program, and what `bench` runs in slices. */
+	{ TR_KEEP_COMMAND, tr_cli_keep },
+	{ TR_TENANT_COMMAND, tr_bench_tenant },
 };
+
+#define HIDDEN 2 /* commands at the end of the table */
 
 static int show_help(int argc, char **argv)
 {
@@ -34,7 +38,7 @@ static int show_help(int argc, char **argv)
 		tr_help_print(NULL);
 		return 0;
 	}
-	for (size_t i = 0; i + 1 < sizeof(commands) / sizeof(*commands); i++)
+	for (size_t i = 0; i + HIDDEN < sizeof(commands) / sizeof(*commands); i++)
 		if (strcmp(argv[1], commands[i].name) == 0) {
 			tr_help_print(argv[1]);
 			return 0;

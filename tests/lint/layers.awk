@@ -6,7 +6,8 @@ BEGIN {
 	may["src/slice"] = "tranche rt slice"
 	may["src/gpu"] = "tranche rt gpu"
 	may["src/keeper"] = "tranche rt slice gpu keeper"
-	may["src/cli"] = "tranche rt slice gpu keeper cli"
+	may["src/bench"] = "tranche rt bench"
+	may["src/cli"] = "tranche rt slice gpu keeper bench cli"
 	may["hook"] = "tranche rt slice"
 	# The simulator must not share a misunderstanding with what it judges.
 	may["tests/sim"] = ""

@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "bench/cell.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "rt/cleanup.h"
+#include "rt/file.h"
+
+#define SECOND_NS UINT64_C(1000000000)
+#define MS_NS     UINT64_C(1000000)
+#define SHORT_KERNEL_NS \
+	(20 * MS_NS) /* windows of 1 s and stalls are judged up to here (F13) */
+#define QUICK_NS   (60 * SECOND_NS)
+#define STEPS_LONG 500 /* samples of a window that is not judged second by second */
+
+static uint64_t longest(uint64_t a, uint64_t b)
+{
+	return a > b ? a : b;
+}
+
+static bool is_short(const struct tr_workload *w)
+{
+	return w->kernel_ns <= SHORT_KERNEL_NS;
+}
+
+/* Times of one scene; a share of 0 (no limiter) is all of the device. */
+static void set_times(struct tr_scene *scene, const struct tr_cell *cell)
+{
+	uint64_t share = cell->asked ? cell->asked : 100;
+	uint64_t kernel_ns = cell->workload->submission_ns;
+
+	scene->warm_ns = longest(3 * SECOND_NS, 20 * kernel_ns * 100 / share);
+	scene->window_ns = longest(10 * SECOND_NS, 200 * kernel_ns * 100 / share);
+	if (cell->is_quick && scene->window_ns > QUICK_NS)
+		scene->window_ns = QUICK_NS;
+	if (cell->is_quick && scene->warm_ns > QUICK_NS)
+		scene->warm_ns = QUICK_NS;
+	if (cell->window_s)
+		scene->window_ns = cell->window_s * SECOND_NS;
+	scene->step_ns = is_short(cell->workload)
+				 ? 10 * MS_NS
+				 : longest(10 * MS_NS, scene->window_ns / STEPS_LONG);
+}
+
+/* Quotas of the neighbours: what the first one leaves, in whole percents. */
+static void set_parties(struct tr_scene *scene, const struct tr_stage *stage,
+			const struct tr_cell *cell)
+{
+	enum tr_limiter limiter = !cell->asked  ? TR_LIMITER_NONE
+				  : stage->peer ? TR_LIMITER_PEER
+						: TR_LIMITER_OURS;
+	unsigned left = 100 - cell->asked;
+
+	scene->party_count = 1 + cell->neighbours;
+	for (unsigned i = 0; i < scene->party_count; i++) {
+		struct tr_party *p = &scene->parties[i];
+		unsigned share = i ? left / (scene->party_count - i) : cell->asked;
+
+		*p = (struct tr_party){ .workload = cell->workload,
+					.limiter = limiter,
+					.processes = cell->processes,
+					.cores = share };
+		left -= i ? share : 0;
+	}
+}
+
+static bool is_judged_by_second(const struct tr_cell *cell)
+{
+	return cell->workload->is_full && is_short(cell->workload);
+}
+
+static void judge(const struct tr_cell *cell, const struct tr_series *series,
+		  struct tr_result *out)
+{
+	double window_ns = out->window_s * 1e9;
+	unsigned last = series->count - 1;
+	uint64_t stall_ns = 0;
+
+	out->error = 0;
+	out->window_off = -1;
+	for (unsigned d = 0; d < cell->gpus; d++) {
+		double got = tr_series_share(series, 0, d, series->first, last);
+		uint64_t stall = tr_series_stall_ns(series, 0, d);
+
+		out->got_device[d] = got;
+		out->got += got / cell->gpus;
+		out->error = fmax(out->error, fabs(got - out->target));
+		stall_ns = longest(stall_ns, stall);
+		if (is_judged_by_second(cell))
+			out->window_off = fmax(out->window_off,
+					       tr_series_worst_window(series, 0, d,
+								      SECOND_NS,
+								      out->target));
+	}
+	for (unsigned i = 0; i < cell->neighbours; i++)
+		out->neighbours_got[i] = tr_series_share(series, i + 1, 0, series->first,
+							 last);
+	out->allowed = fmax(2, 100.0 * (double)cell->workload->submission_ns / window_ns);
+	out->stall_ms = (double)stall_ns / 1e6;
+	out->stall_allowed_ms = fmax(50, 2 * (double)cell->workload->submission_ns / 1e6 *
+						 100 / (cell->asked ? cell->asked : 100));
+}
+
+void tr_cell_run(const struct tr_stage *stage, const struct tr_cell *cell, double reach,
+		 struct tr_result *out)
+{
+	struct tr_scene scene = { .gpus = cell->gpus, .seed = cell->seed };
+	tr_cleanup(tr_series_free) struct tr_series series = { 0 };
+	uint64_t began_ns = tr_clock_ns();
+	struct tr_err err = { 0 };
+
+	*out = (struct tr_result){ .reach = reach };
+	out->target = cell->asked ? fmin(cell->asked, reach) : 100;
+	set_times(&scene, cell);
+	set_parties(&scene, stage, cell);
+	if (tr_scene_run(stage, &scene, &series, &err) < 0) {
+		(void)snprintf(out->why, sizeof(out->why), "%.*s",
+			       (int)sizeof(out->why) - 1, err.msg);
+	} else {
+		out->is_measured = true;
+		out->window_s = (double)(series.samples[series.count - 1].at_ns -
+					 series.samples[series.first].at_ns) /
+				1e9;
+		judge(cell, &series, out);
+	}
+	out->real_s = (double)(tr_clock_ns() - began_ns) / 1e9;
+}

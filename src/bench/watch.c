@@ -1,0 +1,189 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "bench/watch.h"
+
+#include <errno.h>
+#include <jansson.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "rt/cleanup.h"
+#include "rt/file.h"
+
+#define LINE_BYTES    (1u << 20)
+#define SILENCE_MS    120000 /* of real time, without a line: the machine stands still */
+#define START_WAIT_NS UINT64_C(60000000000)
+
+static int add_sample(struct tr_series *series, const struct tr_sample *sample,
+		      struct tr_err *err)
+{
+	if ((series->count & (series->count + 1)) == 0) { /* full at 0, 1, 3, 7, ... */
+		size_t room = 2 * (size_t)series->count + 1;
+		void *grown = realloc(series->samples, room * sizeof(*series->samples));
+
+		if (!grown)
+			return tr_fail(err, ENOMEM, "no memory for %zu samples", room);
+		series->samples = grown;
+	}
+	series->samples[series->count++] = *sample;
+	return 0;
+}
+
+/* The window begins warm_ns after the first sample. */
+static int find_window(const struct tr_scene *scene, struct tr_series *series,
+		       struct tr_err *err)
+{
+	while (series->first < series->count &&
+	       series->samples[series->first].at_ns <
+		       series->samples[0].at_ns + scene->warm_ns)
+		series->first++;
+	if (series->count < series->first + 2)
+		return tr_fail(err, EIO, "the machine was watched %u times, too few",
+			       series->count);
+	return 0;
+}
+
+/* Whose worker PID is; -1: nobody's. */
+static int party_of(const struct tr_scene *scene, const struct tr_series *series, int pid)
+{
+	for (unsigned i = 0; i < scene->party_count; i++)
+		for (unsigned w = 0; w < scene->parties[i].processes; w++)
+			if (atomic_load(&series->pages[i]->workers[w].pid) == pid)
+				return (int)i;
+	return -1;
+}
+
+static int take_line(const char *line, const struct tr_scene *scene,
+		     struct tr_series *series, struct tr_err *err)
+{
+	struct tr_sample sample = { 0 };
+	json_error_t why;
+	json_t *object = json_loads(line, 0, &why), *row;
+	size_t i;
+
+	if (!object)
+		return tr_fail(err, EBADMSG, "sim-ctl watch: %s in \"%.60s\"", why.text,
+			       line);
+	sample.at_ns = (uint64_t)json_integer_value(json_object_get(object, "now_ns"));
+	json_array_foreach (json_object_get(object, "processes"), i, row) {
+		int pid = (int)json_integer_value(json_object_get(row, "pid"));
+		json_int_t device = json_integer_value(json_object_get(row, "device"));
+		int party = party_of(scene, series, pid);
+
+		if (party >= 0 && device >= 0 && device < (json_int_t)TR_BENCH_DEVICES)
+			sample.busy_ns[party][device] += (uint64_t)json_integer_value(
+				json_object_get(row, "busy_ns"));
+	}
+	json_decref(object);
+	return add_sample(series, &sample, err);
+}
+
+/* Takes the whole lines of TEXT; returns how many bytes are left, moved to the front. */
+static int take_lines(char *text, size_t *used, const struct tr_scene *scene,
+		      struct tr_series *series, struct tr_err *err)
+{
+	char *line = text, *end;
+	int r = 0;
+
+	text[*used] = '\0';
+	while (r == 0 && (end = strchr(line, '\n'))) {
+		*end = '\0';
+		r = take_line(line, scene, series, err);
+		line = end + 1;
+	}
+	*used -= (size_t)(line - text);
+	memmove(text, line, *used);
+	return r;
+}
+
+int tr_watch_simulator(int fd, const struct tr_scene *scene, struct tr_series *series,
+		       struct tr_err *err)
+{
+	static char text[LINE_BYTES + 1];
+	size_t used = 0;
+	int r = 0;
+
+	while (r == 0) {
+		struct pollfd ready = { fd, POLLIN, 0 };
+		ssize_t n;
+
+		if (used == LINE_BYTES)
+			return tr_fail(err, EBADMSG, "sim-ctl watch: a line without end");
+		if (poll(&ready, 1, SILENCE_MS) == 0)
+			return tr_fail(
+				err, ETIMEDOUT,
+				"the simulated machine stands still after %u samples",
+				series->count);
+		n = read(fd, text + used, LINE_BYTES - used);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return tr_fail_errno(err, "sim-ctl watch");
+		if (n == 0)
+			break;
+		used += (size_t)n;
+		r = take_lines(text, &used, scene, series, err);
+	}
+	return r < 0 ? r : find_window(scene, series, err);
+}
+
+/* ---- a real GPU -------------------------------------------------------------------------- */
+
+static bool all_ready(const struct tr_scene *scene, const struct tr_series *series)
+{
+	for (unsigned i = 0; i < scene->party_count; i++)
+		for (unsigned w = 0; w < scene->parties[i].processes; w++)
+			if (atomic_load(&series->pages[i]->workers[w].state) !=
+			    TR_BENCH_READY)
+				return false;
+	return true;
+}
+
+static bool any_failed(const struct tr_scene *scene, const struct tr_series *series)
+{
+	for (unsigned i = 0; i < scene->party_count; i++)
+		for (unsigned w = 0; w < scene->parties[i].processes; w++)
+			if (atomic_load(&series->pages[i]->workers[w].state) ==
+			    TR_BENCH_FAILED)
+				return true;
+	return false;
+}
+
+static void read_party(struct tr_sample *out, unsigned party,
+		       const struct tr_bench_page *page, unsigned processes)
+{
+	for (unsigned w = 0; w < processes; w++)
+		for (unsigned d = 0; d < TR_BENCH_DEVICES; d++)
+			for (unsigned lane = 0; lane < TR_BENCH_LANES; lane++)
+				out->busy_ns[party][d] +=
+					1000 * (uint64_t)atomic_load(
+						       &page->workers[w].done_us[d][lane]);
+}
+
+int tr_watch_pages(const struct tr_scene *scene, struct tr_series *series,
+		   struct tr_err *err)
+{
+	uint64_t start_ns = tr_clock_ns(), at_ns;
+	int r = 0;
+
+	while (!all_ready(scene, series) && !any_failed(scene, series) &&
+	       tr_clock_ns() < start_ns + START_WAIT_NS)
+		tr_sleep_ns(5000000);
+	start_ns = at_ns = tr_clock_ns();
+	while (r == 0 && !any_failed(scene, series) &&
+	       at_ns < start_ns + scene->warm_ns + scene->window_ns) {
+		struct tr_sample sample = { 0 };
+
+		tr_sleep_ns(scene->step_ns);
+		for (unsigned i = 0; i < scene->party_count; i++)
+			read_party(&sample, i, series->pages[i],
+				   scene->parties[i].processes);
+		at_ns = sample.at_ns = tr_clock_ns();
+		r = add_sample(series, &sample, err);
+	}
+	if (r == 0 && !any_failed(scene, series))
+		r = find_window(scene, series, err);
+	return r;
+}
