@@ -114,6 +114,7 @@ static void start(struct engine *e, struct engine_channel *c)
 	if (piece->ns == 0) {
 		p->works--;
 		count_kernel(c);
+		unsettle(e, c->device);
 		engine_piece_done(e, c);
 		return;
 	}
