@@ -14,7 +14,7 @@
  * nothing a crash could unbalance. Limits are not here (tranche/policy.h).
  *
  * Shape:   header 4 KiB with 16 device lines and 16 pacing lines | mem[16][1024] | 3584 usage rows |
- *          1024 slots | refusals
+ *          1024 slots | refusals | covered GPU time [16][512]
  * Locks:   kernel-owned OFD write locks on bytes of the file, beyond any content meaning:
  *            byte s          slot s belongs to the process whose mapping's description holds it
  *            byte 1024 + d   slow path of device d
@@ -22,14 +22,18 @@
  *          with munmap, exec, exit or SIGKILL, and nothing else.
  * Writers: mem, the slot and its usage rows by the owner of the slot's lock only (its threads,
  *          atomically); a slot whose lock is free may be zeroed by whoever takes that lock. Device
- *          lines, pacing lines and refusals by all.
+ *          lines, pacing lines, refusals and covered time by all.
  * Trust:   a process of the slice may scribble over all of it; it harms its own slice only. No bit
  *          pattern crashes or hangs a reader; sums saturate.
  */
 #define TR_STATE_MAGIC 0x31535254u /* "TRS1", little endian */
-#define TR_STATE_ABI   2u
+#define TR_STATE_ABI   3u
 
 #define TR_REFUSALS 64u
+
+/* GPU time that has been charged, a bit for every 2^17 ns: a ring of words, each the low half of
+ * time >> 22 above its 32 bits. Some two seconds back. */
+#define TR_COVER_WORDS 512u
 
 #define TR_USAGE_ROWS   3584u
 #define TR_USAGE_WINDOW 64u
@@ -55,7 +59,8 @@ struct tr_state_pace {
 		tat_max_ns; /* the same for rate_max: about when its queued work ends */
 	_Atomic uint64_t longest_ns; /* longest submission measured; bounds the debt */
 	uint8_t reserved[40];
-	_Atomic uint64_t covered_ns; /* GPU time up to here has been charged to somebody */
+	_Atomic uint64_t
+		covered_ns; /* the same as `covered` for what is longer than it: up to here */
 	_Atomic uint64_t charged_ns; /* measured GPU time, before gamma */
 	_Atomic uint64_t gate_waits; /* launches that had to wait; a metric */
 	/* since the slice began, also of processes that are gone; metrics */
@@ -115,6 +120,7 @@ struct tr_state {
 	struct tr_state_slot slots[TR_SLOTS_MAX];
 	struct tr_state_refusal
 		refusals[TR_REFUSALS]; /* a ring; the host makes events of it */
+	_Atomic uint64_t covered[TR_DEVICES_MAX][TR_COVER_WORDS];
 };
 
 _Static_assert(sizeof(struct tr_state_device) == 64, "state ABI");
@@ -127,6 +133,7 @@ _Static_assert(offsetof(struct tr_state, mem) == 4096, "state ABI");
 _Static_assert(offsetof(struct tr_state, usage) == 266240, "state ABI");
 _Static_assert(offsetof(struct tr_state, slots) == 438272, "state ABI");
 _Static_assert(offsetof(struct tr_state, refusals) == 503808, "state ABI");
-_Static_assert(sizeof(struct tr_state) == 505856, "state ABI");
+_Static_assert(offsetof(struct tr_state, covered) == 505856, "state ABI");
+_Static_assert(sizeof(struct tr_state) == 571392, "state ABI");
 
 #endif /* TR_STATE_H */

@@ -300,19 +300,93 @@ void tr_rate_settle(const struct tr_rate *rate, struct tr_state_pace *pace, uint
 		is_more ? plan.cost_max_ns : 0, is_more ? 0 : plan.cost_max_ns);
 }
 
-uint64_t tr_rate_cover(struct tr_state_pace *pace, uint64_t begin_ns, uint64_t end_ns,
-		       uint64_t now_ns)
-{
-	uint64_t seen = load(&pace->covered_ns), from_ns;
+/* ---- covered time --------------------------------------------------------------------- */
 
-	end_ns = least(end_ns, now_ns);
+#define BIT_SHIFT  17
+#define BITS       32u
+#define WORD_SHIFT (BIT_SHIFT + 5)
+#define RING_NS    ((uint64_t)TR_COVER_WORDS << WORD_SHIFT)
+
+/* Sets MASK in the word of INDEX: how many bits were not set. A word that has gone on to a newer
+ * time is lost to this one; one that claims a time not come yet is garbage. */
+static unsigned set_bits(_Atomic uint64_t *word, uint64_t index, uint64_t now_index,
+			 uint32_t mask)
+{
+	uint64_t seen = load(word), next;
+	uint32_t tag = (uint32_t)index, newer, bits;
+
 	do {
-		from_ns = most(least(seen, now_ns), begin_ns);
-		if (from_ns >= end_ns && seen <= now_ns)
+		newer = (uint32_t)(seen >> 32) - tag;
+		if (newer && newer <= (uint32_t)(now_index - index))
 			return 0;
-	} while (!atomic_compare_exchange_weak(&pace->covered_ns, &seen,
-					       most(least(seen, now_ns), end_ns)));
-	return tr_sat_sub(end_ns, from_ns);
+		bits = newer ? 0 : (uint32_t)seen;
+		next = (uint64_t)tag << 32 | bits | mask;
+		if (next == seen)
+			return 0;
+	} while (!atomic_compare_exchange_weak(word, &seen, next));
+	return (unsigned)__builtin_popcount(mask & ~bits);
+}
+
+/* Bits [FROM, TO), at most a ring of them. */
+static uint64_t cover_bits(_Atomic uint64_t *ring, uint64_t from, uint64_t to,
+			   uint64_t now_index)
+{
+	uint64_t fresh = 0;
+
+	while (from < to) {
+		uint64_t index = from / BITS, end = least(to, (index + 1) * BITS);
+		unsigned count = (unsigned)(end - from);
+		uint32_t mask = count == BITS
+					? UINT32_MAX
+					: ((UINT32_C(1) << count) - 1) << (from % BITS);
+
+		fresh += set_bits(&ring[index % TR_COVER_WORDS], index, now_index, mask);
+		from = end;
+	}
+	return fresh;
+}
+
+/* What lies further back than the ring: beyond a mark that only rises. */
+static uint64_t cover_long(_Atomic uint64_t *mark, uint64_t begin_ns, uint64_t from_ns,
+			   uint64_t end_ns, uint64_t now_ns)
+{
+	uint64_t seen = load(mark), old;
+
+	do {
+		old = seen > now_ns ? 0 : seen;
+	} while (!atomic_compare_exchange_weak(mark, &seen, most(old, end_ns)));
+	return tr_sat_sub(from_ns, most(old, begin_ns));
+}
+
+static uint64_t nearest_bit(uint64_t ns)
+{
+	return (ns >> BIT_SHIFT) + ((ns >> (BIT_SHIFT - 1)) & 1);
+}
+
+uint64_t tr_rate_cover(struct tr_state *state, uint32_t dev, uint64_t begin_ns,
+		       uint64_t end_ns, uint64_t now_ns)
+{
+	uint64_t from, to, fresh, long_ns = 0, ns;
+
+	if (dev >= TR_DEVICES_MAX)
+		return 0;
+	end_ns = least(end_ns, now_ns);
+	if (begin_ns >= end_ns)
+		return 0;
+	if (end_ns - begin_ns > RING_NS / 2) {
+		long_ns = cover_long(&state->pace[dev].covered_ns, begin_ns,
+				     end_ns - RING_NS / 2, end_ns, now_ns);
+		begin_ns = end_ns - RING_NS / 2;
+	}
+	/* Ends go to the nearest bit, so neighbours tile; what that took away or added is given
+	 * back in the measure in which the bits were new, and all of it where there are none. */
+	from = nearest_bit(begin_ns);
+	to = nearest_bit(end_ns);
+	ns = end_ns - begin_ns;
+	if (from == to)
+		return tr_sat_add(long_ns, ns);
+	fresh = cover_bits(state->covered[dev], from, to, nearest_bit(now_ns) / BITS);
+	return tr_sat_add(long_ns, ns * fresh / (to - from));
 }
 
 /* ---- fairness ------------------------------------------------------------------------ */

@@ -74,11 +74,13 @@ void tr_rate_settle(const struct tr_rate *rate, struct tr_state_pace *pace, uint
 
 /*
  * GPU time [BEGIN, END] was busy: how much of it nobody has been charged for yet. Streams that
- * overlap, and processes that take turns, hold the GPU once. What is answered is charged: the
- * covered mark moves. A mark in the future (garbage) is taken for NOW.
+ * overlap, and processes that take turns, hold the GPU once. What is answered is charged. Reports
+ * may come in any order, up to two seconds late: each bit of `covered` is charged once. Exact
+ * for intervals that do not overlap; else to 2^17 ns at each end. What is longer than the ring
+ * is charged beyond covered_ns, a mark that only rises. Times in the future are taken for NOW.
  */
-uint64_t tr_rate_cover(struct tr_state_pace *pace, uint64_t begin_ns, uint64_t end_ns,
-		       uint64_t now_ns);
+uint64_t tr_rate_cover(struct tr_state *state, uint32_t dev, uint64_t begin_ns,
+		       uint64_t end_ns, uint64_t now_ns);
 
 /* NS with gamma applied: what usage counters show. */
 uint64_t tr_rate_gamma(const struct tr_rate *rate, uint64_t ns);
