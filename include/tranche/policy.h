@@ -15,7 +15,8 @@
  *
  * Shape:   header 512 B | 16 devices x 256 B | tag per slot | overhead [16][1024] |
  *          context floors that the overhead covers [16][1024]
- * Writers: one at a time, under an OFD write lock on byte 0 of the file. Words that change are
+ * Writers: one at a time, under an OFD write lock on byte 0 of the file; but gamma, leases, blocks
+ *          and bypasses are written by the machine's one keeper alone, without it. Words that change are
  *          atomic; several that belong together change between two steps of `sequence`
  *          (odd while writing). Everything above `sequence` is fixed when the page is made.
  * Readers: take limits word by word (each is right by itself), and groups of words by `sequence`
@@ -39,6 +40,11 @@ enum tr_priority { /* HAMi: 0 is high, 1 is normal */
 		   TR_PRIORITY_LOW,
 };
 
+enum tr_bypass { /* what follows when work goes around the hook */
+		 TR_BYPASS_TOLD,
+		 TR_BYPASS_LOWERED, /* charged work counts for what was not, up to fourfold */
+};
+
 struct tr_policy_device {
 	char uuid[48];                /* "GPU-8-4-4-4-12", padded with NUL; fixed */
 	_Atomic uint64_t limit_bytes; /* TR_UNLIMITED: none; 0: nothing */
@@ -52,10 +58,12 @@ struct tr_policy_device {
 	_Atomic uint64_t lease_until_ns; /* till then rate_max holds: borrowing */
 	_Atomic uint64_t
 		block_until_ns; /* till then launches wait: a higher priority is active */
-	_Atomic uint32_t mode;  /* reserved */
+	_Atomic uint32_t mode;  /* enum tr_bypass */
 	_Atomic uint32_t priority; /* enum tr_priority */
 	uint64_t total_bytes; /* memory of the card, for percentages; 0: unknown; fixed */
-	uint8_t reserved[120];
+	/* Times the GPU was seen working for the slice uncharged, three seconds each; the keeper's. */
+	_Atomic uint64_t bypass_seen;
+	uint8_t reserved[112];
 };
 
 struct tr_policy {

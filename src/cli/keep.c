@@ -11,12 +11,12 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "keeper/keeper.h"
 #include "rt/file.h"
 
-#define SWEEP_MS  1000
 #define ANSWER_MS 20000
 
 /* What goes through the pipes: fixed-size records, both ends are this same program. */
@@ -65,27 +65,45 @@ static int read_all(int fd, void *bytes, size_t n, int timeout_ms)
 	return 0;
 }
 
-/* Sweeps until the starter closes its end. NVML trouble is no reason to end: floors stand
- * in. */
-static int sweep_until_closed(struct tr_keeper *keeper)
+/* Ends this process when the starter's end of the pipe closes, wherever it waits. It may end at any
+ * moment: what it was writing stands word by word, its leases lapse, another takes over. */
+static void end_with_starter(void)
 {
-	for (;;) {
-		struct pollfd closed = { STDIN_FILENO, POLLIN, 0 };
-		int r;
+	struct pollfd closed = { STDIN_FILENO, POLLIN, 0 };
 
-		(void)tr_keeper_sweep(keeper, NULL);
-		r = poll(&closed, 1, SWEEP_MS);
-		if (r > 0 || (r < 0 && errno != EINTR))
-			return 0;
+	(void)signal(SIGIO, SIG_DFL); /* that ends a process */
+	(void)fcntl(STDIN_FILENO, F_SETOWN, getpid());
+	(void)fcntl(STDIN_FILENO, F_SETFL, O_ASYNC);
+	/* It may have closed before it was asked to say so. */
+	if (poll(&closed, 1, 0) != 0)
+		_exit(0);
+}
+
+/* NVML trouble is no reason to end: floors and plain rates stand in. */
+static _Noreturn void keep_on(struct tr_keeper *keeper)
+{
+	uint64_t next_ns = tr_clock_ns();
+
+	for (;;) {
+		uint64_t now_ns, pause_ns = tr_keeper_turn(keeper);
+		struct timespec next;
+
+		next_ns += pause_ns;
+		now_ns = tr_clock_ns();
+		if (next_ns <= now_ns || next_ns - now_ns > pause_ns)
+			next_ns = now_ns + pause_ns;
+		next = (struct timespec){ (time_t)(next_ns / 1000000000u),
+					  (long)(next_ns % 1000000000u) };
+		(void)clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &next, NULL);
 	}
 }
 
 int tr_cli_keep(int argc, char **argv)
 {
 	static struct answer answer;
-	struct tr_slice_dir dir = { .alive_fd = -1 };
-	struct tr_keeper keeper;
-	int r;
+	static struct tr_keeper keeper;
+	struct tr_slice_dir dir;
+	int elected;
 
 	(void)argc;
 	(void)argv;
@@ -95,13 +113,12 @@ int tr_cli_keep(int argc, char **argv)
 		return 1;
 	if (read_all(STDIN_FILENO, &dir, sizeof(dir), -1) < 0)
 		return 0;
-	r = tr_keeper_open(&keeper, &dir, NULL);
-	if (r < 0)
+	end_with_starter();
+	tr_keeper_nudge();
+	if (tr_keeper_elect(&answer.gpus, &elected, NULL) < 0)
 		return 1;
-	r = sweep_until_closed(&keeper);
-	tr_keeper_close(&keeper);
-	tr_gpu_close();
-	return r;
+	tr_keeper_open(&keeper, &answer.gpus);
+	keep_on(&keeper);
 }
 
 static _Noreturn void become_keeper(int in, int out)
@@ -177,4 +194,5 @@ void tr_keep_stop(struct tr_keep *keep)
 	(void)kill(keep->pid, SIGKILL);
 	for (unsigned i = 0; i < 20 && waitpid(keep->pid, NULL, WNOHANG) == 0; i++)
 		tr_sleep_ns(1000000);
+	tr_keeper_clear();
 }

@@ -10,8 +10,8 @@
 /*
  * The keeper process beside `tranche run`. NVML lives only there: a driver that hangs stops
  * sweeps, not the program; and a fresh exec sees the library path of a simulated driver. It
- * tells the devices of the machine at start, gets the slice's directory, sweeps once a
- * second, and ends when its starter does.
+ * tells the devices of the machine at start, waits until there is a slice, then until it is the
+ * only keeper of this user and machine; keeps all slices there, and ends when its starter does.
  */
 #define TR_KEEP_COMMAND "keep-slice"
 int tr_cli_keep(int argc, char **argv);
@@ -23,7 +23,7 @@ struct tr_keep {
 
 /* Starts it and waits (at most 20 s) for what the machine has. */
 int tr_keep_start(struct tr_keep *out, struct tr_gpus *gpus, struct tr_err *err);
-/* From now on it keeps the slice in DIR. */
+/* From now on the slice in DIR is kept, by it or by the one who keeps already. */
 int tr_keep_slice(struct tr_keep *keep, const char *policy_path, const char *state_path,
 		  struct tr_err *err);
 /* One last sweep is not waited for. */

@@ -44,4 +44,17 @@ struct tr_gpu_process {
 int tr_gpu_processes(const char *uuid, struct tr_gpu_process *rows, size_t *count,
 		     struct tr_err *err);
 
+struct tr_gpu_sample {
+	pid_t pid;
+	unsigned sm_percent;
+	uint64_t end_us; /* of the sample, on a clock of NVML's own choice */
+};
+
+/* What processes used of the multiprocessors in the samples that ended after AFTER_US, in no
+ * order. Drivers differ in how many samples of a process they tell at once and in their length
+ * (1/6 s to 1 s). *COUNT: room in, rows out; 0 rows: nobody was busy. -ENODATA: not told on this
+ * device (MIG, old drivers). */
+int tr_gpu_utilization(const char *uuid, uint64_t after_us, struct tr_gpu_sample *rows,
+		       size_t *count, struct tr_err *err);
+
 #endif /* TR_GPU_GPU_H */

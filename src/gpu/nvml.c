@@ -7,16 +7,9 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Without this the header renames the first ABIs away, and old drivers have only those. */
-#define NVML_NO_UNVERSIONED_FUNC_DEFS
-#include <nvml.h>
+#include "gpu/nvml_table.h"
 
-static struct {
-	void *library;
-#define TR_NVML(symbol, need) __typeof__(symbol) *symbol;
-#include "gpu/nvml.def"
-#undef TR_NVML
-} nvml;
+struct tr_nvml tr_nvml;
 
 #define PROCESSES_MAX 2048
 
@@ -28,29 +21,29 @@ static int load(struct tr_err *err)
 		enum need need;
 		size_t offset;
 	} rows[] = {
-#define TR_NVML(symbol, need) { #symbol, need, offsetof(__typeof__(nvml), symbol) },
+#define TR_NVML(symbol, need) { #symbol, need, offsetof(struct tr_nvml, symbol) },
 #include "gpu/nvml.def"
 #undef TR_NVML
 	};
 
-	nvml.library = dlopen("libnvidia-ml.so.1", RTLD_NOW | RTLD_LOCAL);
-	if (!nvml.library)
+	tr_nvml.library = dlopen("libnvidia-ml.so.1", RTLD_NOW | RTLD_LOCAL);
+	if (!tr_nvml.library)
 		return tr_fail(err, ENOENT, "no NVIDIA driver on this machine: %s",
 			       dlerror());
 	for (size_t i = 0; i < sizeof(rows) / sizeof(*rows); i++) {
-		void *symbol = dlsym(nvml.library, rows[i].name);
+		void *symbol = dlsym(tr_nvml.library, rows[i].name);
 
 		if (!symbol && rows[i].need == required)
 			return tr_fail(err, ENODEV, "libnvidia-ml.so.1 has no %s",
 				       rows[i].name);
-		memcpy((char *)&nvml + rows[i].offset, &symbol, sizeof(symbol));
+		memcpy((char *)&tr_nvml + rows[i].offset, &symbol, sizeof(symbol));
 	}
 	return 0;
 }
 
-static int fail_nvml(struct tr_err *err, const char *what, nvmlReturn_t r)
+int tr_nvml_fail(struct tr_err *err, const char *what, nvmlReturn_t r)
 {
-	return tr_fail(err, ENODEV, "%s: NVML says %s", what, nvml.nvmlErrorString(r));
+	return tr_fail(err, ENODEV, "%s: NVML says %s", what, tr_nvml.nvmlErrorString(r));
 }
 
 static nvmlReturn_t usable_bytes(nvmlDevice_t device, uint64_t *total)
@@ -60,12 +53,12 @@ static nvmlReturn_t usable_bytes(nvmlDevice_t device, uint64_t *total)
 	nvmlReturn_t r;
 
 	/* v1 counts what the driver keeps for itself as used; v2 tells it apart. */
-	if (nvml.nvmlDeviceGetMemoryInfo_v2 &&
-	    nvml.nvmlDeviceGetMemoryInfo_v2(device, &v2) == NVML_SUCCESS) {
+	if (tr_nvml.nvmlDeviceGetMemoryInfo_v2 &&
+	    tr_nvml.nvmlDeviceGetMemoryInfo_v2(device, &v2) == NVML_SUCCESS) {
 		*total = v2.total - v2.reserved;
 		return NVML_SUCCESS;
 	}
-	r = nvml.nvmlDeviceGetMemoryInfo(device, &v1);
+	r = tr_nvml.nvmlDeviceGetMemoryInfo(device, &v1);
 	*total = v1.total;
 	return r;
 }
@@ -73,23 +66,23 @@ static nvmlReturn_t usable_bytes(nvmlDevice_t device, uint64_t *total)
 static int read_gpu(struct tr_gpu *gpu, unsigned at, struct tr_err *err)
 {
 	nvmlDevice_t device;
-	nvmlReturn_t r = nvml.nvmlDeviceGetHandleByIndex_v2(at, &device);
+	nvmlReturn_t r = tr_nvml.nvmlDeviceGetHandleByIndex_v2(at, &device);
 
 	if (r == NVML_SUCCESS)
-		r = nvml.nvmlDeviceGetUUID(device, gpu->uuid, sizeof(gpu->uuid));
+		r = tr_nvml.nvmlDeviceGetUUID(device, gpu->uuid, sizeof(gpu->uuid));
 	if (r == NVML_SUCCESS)
-		r = nvml.nvmlDeviceGetName(device, gpu->name, sizeof(gpu->name));
+		r = tr_nvml.nvmlDeviceGetName(device, gpu->name, sizeof(gpu->name));
 	if (r == NVML_SUCCESS)
 		r = usable_bytes(device, &gpu->total_bytes);
 	if (r != NVML_SUCCESS) {
 		char what[32];
 
 		(void)snprintf(what, sizeof(what), "device %u", at);
-		return fail_nvml(err, what, r);
+		return tr_nvml_fail(err, what, r);
 	}
-	if (nvml.nvmlDeviceGetCudaComputeCapability)
-		(void)nvml.nvmlDeviceGetCudaComputeCapability(device, &gpu->compute_major,
-							      &gpu->compute_minor);
+	if (tr_nvml.nvmlDeviceGetCudaComputeCapability)
+		(void)tr_nvml.nvmlDeviceGetCudaComputeCapability(
+			device, &gpu->compute_major, &gpu->compute_minor);
 	return 0;
 }
 
@@ -102,13 +95,13 @@ int tr_gpu_open(struct tr_gpus *out, struct tr_err *err)
 	memset(out, 0, sizeof(*out));
 	if (failed < 0)
 		return failed;
-	r = nvml.nvmlInit_v2();
+	r = tr_nvml.nvmlInit_v2();
 	if (r == NVML_SUCCESS)
-		r = nvml.nvmlSystemGetDriverVersion(out->driver, sizeof(out->driver));
+		r = tr_nvml.nvmlSystemGetDriverVersion(out->driver, sizeof(out->driver));
 	if (r == NVML_SUCCESS)
-		r = nvml.nvmlDeviceGetCount_v2(&count);
+		r = tr_nvml.nvmlDeviceGetCount_v2(&count);
 	if (r != NVML_SUCCESS)
-		return fail_nvml(err, "the NVIDIA driver does not answer", r);
+		return tr_nvml_fail(err, "the NVIDIA driver does not answer", r);
 	if (count == 0)
 		return tr_fail(err, ENODEV, "the NVIDIA driver has no device");
 	for (unsigned i = 0; i < count && i < TR_GPUS_MAX; i++) {
@@ -122,11 +115,11 @@ int tr_gpu_open(struct tr_gpus *out, struct tr_err *err)
 
 void tr_gpu_close(void)
 {
-	if (nvml.library) {
-		(void)nvml.nvmlShutdown();
-		(void)dlclose(nvml.library);
+	if (tr_nvml.library) {
+		(void)tr_nvml.nvmlShutdown();
+		(void)dlclose(tr_nvml.library);
 	}
-	memset(&nvml, 0, sizeof(nvml));
+	memset(&tr_nvml, 0, sizeof(tr_nvml));
 }
 
 /* v2 and v3 share one struct; v1 has no instance ids. Newest first. */
@@ -135,18 +128,18 @@ static nvmlReturn_t list_processes(nvmlDevice_t device, struct tr_gpu_process *r
 {
 	static nvmlProcessInfo_t v2[PROCESSES_MAX];
 	static nvmlProcessInfo_v1_t v1[PROCESSES_MAX];
-	bool is_v1 = !nvml.nvmlDeviceGetComputeRunningProcesses_v3 &&
-		     !nvml.nvmlDeviceGetComputeRunningProcesses_v2;
+	bool is_v1 = !tr_nvml.nvmlDeviceGetComputeRunningProcesses_v3 &&
+		     !tr_nvml.nvmlDeviceGetComputeRunningProcesses_v2;
 	unsigned n = PROCESSES_MAX;
 	nvmlReturn_t r = NVML_ERROR_NOT_SUPPORTED;
 
-	if (nvml.nvmlDeviceGetComputeRunningProcesses_v3)
-		r = nvml.nvmlDeviceGetComputeRunningProcesses_v3(device, &n, v2);
-	else if (nvml.nvmlDeviceGetComputeRunningProcesses_v2)
-		r = nvml.nvmlDeviceGetComputeRunningProcesses_v2(
+	if (tr_nvml.nvmlDeviceGetComputeRunningProcesses_v3)
+		r = tr_nvml.nvmlDeviceGetComputeRunningProcesses_v3(device, &n, v2);
+	else if (tr_nvml.nvmlDeviceGetComputeRunningProcesses_v2)
+		r = tr_nvml.nvmlDeviceGetComputeRunningProcesses_v2(
 			device, &n, (nvmlProcessInfo_v2_t *)v2);
-	else if (nvml.nvmlDeviceGetComputeRunningProcesses)
-		r = nvml.nvmlDeviceGetComputeRunningProcesses(device, &n, v1);
+	else if (tr_nvml.nvmlDeviceGetComputeRunningProcesses)
+		r = tr_nvml.nvmlDeviceGetComputeRunningProcesses(device, &n, v1);
 	if (r != NVML_SUCCESS)
 		return r;
 	if (n < *count)
@@ -164,14 +157,14 @@ int tr_gpu_processes(const char *uuid, struct tr_gpu_process *rows, size_t *coun
 {
 	unsigned n = *count > PROCESSES_MAX ? PROCESSES_MAX : (unsigned)*count, kept = 0;
 	nvmlDevice_t device;
-	nvmlReturn_t r = nvml.nvmlDeviceGetHandleByUUID(uuid, &device);
+	nvmlReturn_t r = tr_nvml.nvmlDeviceGetHandleByUUID(uuid, &device);
 
 	if (r == NVML_SUCCESS)
 		r = list_processes(device, rows, &n);
 	if (r == NVML_ERROR_NOT_SUPPORTED)
 		return tr_fail(err, ENODATA, "%s: no process list on this driver", uuid);
 	if (r != NVML_SUCCESS)
-		return fail_nvml(err, uuid, r);
+		return tr_nvml_fail(err, uuid, r);
 	for (unsigned i = 0; i < n; i++)
 		if (rows[i].bytes != UINT64_MAX /* not available */)
 			rows[kept++] = rows[i];

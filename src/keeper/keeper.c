@@ -2,130 +2,221 @@
 #include "keeper/keeper.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <stdbool.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
-#include "keeper/process.h"
 #include "rt/file.h"
 #include "rt/sat.h"
 
-#define PROCESSES_MAX 1024
+#define SWEEP_NS UINT64_C(1000000000)
+#define IDLE_NS  UINT64_C(200000000) /* a look at the root: is there something new */
+#define WHO_NS   UINT64_C(100000000)
+#define STALE_NS UINT64_C(20000000) /* what was read longer ago decides nothing */
 
-int tr_keeper_open(struct tr_keeper *out, const struct tr_slice_dir *dir,
-		   struct tr_err *err)
+void tr_keeper_open(struct tr_keeper *out, const struct tr_gpus *gpus)
 {
-	struct tr_keeper keeper = { 0 };
-	int r = tr_page_open_writer(&keeper.page, dir->policy_path, err);
-
-	if (r < 0)
-		return r;
-	/* `tranche set` writes between our sweeps. */
-	(void)tr_byte_unlock(keeper.page.lock_fd, 0);
-	(void)snprintf(keeper.state_path, sizeof(keeper.state_path), "%s", dir->state_path);
-	keeper.before = malloc(sizeof(*keeper.before));
-	keeper.after = malloc(sizeof(*keeper.after));
-	if (!keeper.before || !keeper.after) {
-		tr_keeper_close(&keeper);
-		return tr_fail(err, ENOMEM, "no memory for the keeper of %s", dir->path);
-	}
-	*out = keeper;
-	return 0;
+	*out = (struct tr_keeper){ 0 };
+	tr_fleet_open(&out->fleet, gpus);
 }
 
 void tr_keeper_close(struct tr_keeper *keeper)
 {
-	tr_page_close(&keeper->page);
-	free(keeper->before);
-	free(keeper->after);
-	*keeper = (struct tr_keeper){ .page.lock_fd = -1 };
+	tr_fleet_close(&keeper->fleet);
+	tr_crowd_close(&keeper->crowd);
+	free(keeper->leases);
+	free(keeper->lessees);
+	*keeper = (struct tr_keeper){ 0 };
 }
 
-/* The slot of the process NVML calls PID, or -1. The pid in a slot is a label in the
- * process' own namespace; together with its start time it names one process of this
- * machine. */
-static int find_slot(const struct tr_state *state, pid_t pid)
+int tr_keeper_add(struct tr_keeper *keeper, const struct tr_slice_dir *dir,
+		  struct tr_err *err)
 {
-	struct tr_process_name name;
-
-	if (tr_process_name(pid, &name) < 0)
-		return -1;
-	for (unsigned s = 0; s < TR_SLOTS_MAX && s < state->high_water; s++) {
-		const struct tr_state_slot *slot = &state->slots[s];
-
-		if (slot->tag && slot->start_ticks == name.start_ticks &&
-		    (slot->pid == name.inner_pid || slot->pid == pid))
-			return (int)s;
-	}
-	return -1;
-}
-
-static bool is_steady(const struct tr_keeper *keeper, unsigned d, int s)
-{
-	const struct tr_state *before = keeper->before, *after = keeper->after;
-
-	return before->slots[s].tag == after->slots[s].tag &&
-	       before->mem[d][s].used_bytes == after->mem[d][s].used_bytes &&
-	       before->mem[d][s].floor_bytes == after->mem[d][s].floor_bytes;
-}
-
-static void publish(struct tr_keeper *keeper, unsigned d, int s, uint64_t nvml_bytes)
-{
-	const struct tr_state_mem *mem = &keeper->before->mem[d][s];
-	uint64_t tag = keeper->before->slots[s].tag;
-	struct tr_policy *page = keeper->page.writable;
-
-	if (!is_steady(keeper, d, s))
-		return; /* it allocates right now: the difference would be of two moments */
-	if (page->overhead_tag[s] != tag) {
-		/* Another occupant: nothing published for the last one may count for this one. */
-		atomic_store(&page->overhead_tag[s], 0);
-		for (unsigned i = 0; i < TR_DEVICES_MAX; i++) {
-			atomic_store(&page->overhead_bytes[i][s], 0);
-			atomic_store(&page->overhead_floor_bytes[i][s], 0);
-		}
-		atomic_store(&page->overhead_tag[s], tag);
-	}
-	atomic_store(&page->overhead_bytes[d][s], tr_sat_sub(nvml_bytes, mem->used_bytes));
-	atomic_store(&page->overhead_floor_bytes[d][s], mem->floor_bytes);
-}
-
-static int sweep_device(struct tr_keeper *keeper, unsigned d, struct tr_err *err)
-{
-	static struct tr_gpu_process rows[PROCESSES_MAX];
-	size_t count = PROCESSES_MAX;
-	int r;
-
-	r = tr_state_read(keeper->state_path, keeper->before, err);
-	if (r == 0)
-		r = tr_gpu_processes(keeper->page.map->devices[d].uuid, rows, &count, err);
-	if (r == 0)
-		r = tr_state_read(keeper->state_path, keeper->after, err);
-	if (r < 0)
-		return r;
-	for (size_t i = 0; i < count; i++) {
-		int s = find_slot(keeper->before, rows[i].pid);
-
-		if (s >= 0)
-			publish(keeper, d, s, rows[i].bytes);
-	}
-	return 0;
+	return tr_fleet_add(&keeper->fleet, dir, err);
 }
 
 int tr_keeper_sweep(struct tr_keeper *keeper, struct tr_err *err)
 {
-	int r = tr_byte_lock(keeper->page.lock_fd, 0);
+	int r = 0;
 
-	if (r < 0)
-		return r == -EAGAIN ? 0 : tr_fail(err, -r, "policy page: %s", strerror(-r));
-	for (unsigned d = 0; r == 0 && d < keeper->page.device_count; d++)
-		r = sweep_device(keeper, d, err);
-	if (r == 0)
-		atomic_store(&keeper->page.writable->keeper_seen_ns, tr_clock_ns());
-	atomic_store(&keeper->page.writable->keeper_pid, (uint32_t)getpid());
-	(void)tr_byte_unlock(keeper->page.lock_fd, 0);
+	for (unsigned g = 0; g < keeper->fleet.gpus->count; g++) {
+		int swept = tr_sweep_gpu(&keeper->fleet, &keeper->crowd, (int)g,
+					 &keeper->swept[g], err);
+
+		r = r < 0 ? r : swept;
+	}
 	return r;
+}
+
+static void forget(const struct tr_kept *kept, void *arg)
+{
+	tr_crowd_forget(arg, kept);
+}
+
+/* ---- leases -------------------------------------------------------------------------- */
+
+static bool takes_part(const struct tr_kept *kept)
+{
+	return kept->is_occupied && kept->is_armed;
+}
+
+static unsigned rank_of(const struct tr_kept *kept, unsigned d)
+{
+	return tr_priority_rank(kept->devices[d].priority);
+}
+
+/* On which devices anybody could get a lease at all. */
+static void find_contested(struct tr_keeper *keeper)
+{
+	uint64_t ranks[3] = { 0 }, ours = 0;
+
+	keeper->contested = 0;
+	for (size_t i = 0; i < keeper->fleet.count; i++) {
+		struct tr_kept *kept = keeper->fleet.slices[i];
+
+		tr_kept_look_in(kept);
+		for (unsigned d = 0; takes_part(kept) && d < kept->device_count; d++) {
+			uint64_t bit = kept->rows[d].gpu < 0
+					       ? 0
+					       : UINT64_C(1) << kept->rows[d].gpu;
+
+			ranks[rank_of(kept, d)] |= bit;
+			ours |= kept->is_ours ? bit : 0;
+			if (kept->is_ours && tr_can_borrow(&kept->devices[d]))
+				keeper->contested |= bit;
+		}
+	}
+	keeper->contested |= ours & ((ranks[0] & ranks[1]) | (ranks[1] & ranks[2]) |
+				     (ranks[0] & ranks[2]));
+}
+
+static bool make_room(struct tr_keeper *keeper)
+{
+	size_t room = keeper->fleet.room;
+	struct tr_lease_row *leases;
+	struct tr_kept **lessees;
+
+	if (room <= keeper->lease_room)
+		return true;
+	leases = realloc(keeper->leases, room * sizeof(*leases));
+	if (leases)
+		keeper->leases = leases;
+	lessees = realloc(keeper->lessees, room * sizeof(struct tr_kept *));
+	if (lessees)
+		keeper->lessees = lessees;
+	if (leases && lessees)
+		keeper->lease_room = room;
+	return leases && lessees;
+}
+
+static int find_row(const struct tr_kept *kept, unsigned gpu)
+{
+	for (unsigned d = 0; d < kept->device_count; d++)
+		if (kept->rows[d].gpu == (int)gpu)
+			return (int)d;
+	return -1;
+}
+
+static bool look_at(struct tr_kept *kept, unsigned d, uint64_t now_ns,
+		    struct tr_lease_row *out)
+{
+	const struct tr_policy_device *page_row = &kept->devices[d];
+	struct tr_activity *activity = &kept->rows[d].activity;
+	struct tr_state_pace pace;
+
+	if (!tr_kept_read(kept, &pace, sizeof(pace),
+			  offsetof(struct tr_state, pace) + d * sizeof(pace)))
+		return false;
+	tr_activity_look(activity, &pace, now_ns);
+	*out = (struct tr_lease_row){
+		.rank = rank_of(kept, d),
+		.is_active = tr_activity_is_active(activity, now_ns,
+						   tr_activity_trust_ns(page_row, &pace)),
+		.can_borrow = tr_can_borrow(page_row),
+	};
+	return true;
+}
+
+/* Ends at once what does not go on: waiting for it to lapse would be felt. */
+static void write_lease(_Atomic uint64_t *word, bool is_on, uint64_t until_ns)
+{
+	if (is_on)
+		atomic_store_explicit(word, until_ns, memory_order_relaxed);
+	else if (atomic_load_explicit(word, memory_order_relaxed))
+		atomic_store_explicit(word, 0, memory_order_relaxed);
+}
+
+static void lease_gpu(struct tr_keeper *keeper, unsigned gpu)
+{
+	uint64_t looked_ns = tr_clock_ns(), now_ns;
+	size_t count = 0;
+
+	for (size_t i = 0; i < keeper->fleet.count; i++) {
+		struct tr_kept *kept = keeper->fleet.slices[i];
+		int d = takes_part(kept) ? find_row(kept, gpu) : -1;
+
+		if (d >= 0 && look_at(kept, (unsigned)d, looked_ns, &keeper->leases[count]))
+			keeper->lessees[count++] = kept;
+	}
+	tr_leases_decide(keeper->leases, count, keeper->swept[gpu].is_foreign_busy);
+	/* Stopped in between (a suspended machine, SIGSTOP): the next look decides. */
+	now_ns = tr_clock_ns();
+	if (tr_sat_sub(now_ns, looked_ns) > STALE_NS)
+		return;
+	for (size_t i = 0; i < count; i++) {
+		struct tr_kept *kept = keeper->lessees[i];
+		struct tr_policy_device *row;
+
+		if (!kept->is_ours)
+			continue;
+		row = &kept->page.writable->devices[find_row(kept, gpu)];
+		write_lease(&row->lease_until_ns, keeper->leases[i].may_borrow,
+			    now_ns + TR_LEASE_BORROW_NS);
+		write_lease(&row->block_until_ns, keeper->leases[i].must_wait,
+			    now_ns + TR_LEASE_BLOCK_NS);
+	}
+}
+
+/* ---- a turn -------------------------------------------------------------------------- */
+
+static bool is_due(uint64_t last_ns, uint64_t now_ns, uint64_t every_ns)
+{
+	return last_ns == 0 || now_ns < last_ns || now_ns - last_ns >= every_ns;
+}
+
+static bool is_used(const struct tr_keeper *keeper, unsigned gpu)
+{
+	for (size_t i = 0; i < keeper->fleet.count; i++)
+		if (find_row(keeper->fleet.slices[i], gpu) >= 0)
+			return true;
+	return false;
+}
+
+/* One device a turn: leases must not wait for NVML longer than one answer takes. */
+static void sweep_one_due(struct tr_keeper *keeper, uint64_t now_ns)
+{
+	for (unsigned g = 0; g < keeper->fleet.gpus->count; g++)
+		if (is_due(keeper->swept[g].swept_ns, now_ns, SWEEP_NS) &&
+		    is_used(keeper, g)) {
+			(void)tr_sweep_gpu(&keeper->fleet, &keeper->crowd, (int)g,
+					   &keeper->swept[g], NULL);
+			if (keeper->contested)
+				return;
+		}
+}
+
+uint64_t tr_keeper_turn(struct tr_keeper *keeper)
+{
+	uint64_t now_ns = tr_clock_ns();
+
+	tr_fleet_scan(&keeper->fleet, now_ns, forget, &keeper->crowd);
+	if (is_due(keeper->occupied_ns, now_ns, WHO_NS)) {
+		keeper->occupied_ns = now_ns;
+		find_contested(keeper);
+	}
+	if (keeper->contested && make_room(keeper))
+		for (unsigned g = 0; g < keeper->fleet.gpus->count; g++)
+			if (keeper->contested >> g & 1)
+				lease_gpu(keeper, g);
+	sweep_one_due(keeper, now_ns);
+	return keeper->contested ? TR_LEASE_LOOK_NS : IDLE_NS;
 }

@@ -135,6 +135,11 @@ int tr_page_open(struct tr_page *out, const char *path, struct tr_err *err)
 	return open_page(out, path, false, err);
 }
 
+int tr_page_open_shared(struct tr_page *out, const char *path, struct tr_err *err)
+{
+	return open_page(out, path, true, err);
+}
+
 int tr_page_open_writer(struct tr_page *out, const char *path, struct tr_err *err)
 {
 	struct tr_page page;

@@ -49,6 +49,9 @@ struct tr_page {
 int tr_page_open(struct tr_page *out, const char *path, struct tr_err *err);
 /* As above, writable; waits up to 1 s for another writer, then -EAGAIN. */
 int tr_page_open_writer(struct tr_page *out, const char *path, struct tr_err *err);
+/* As above without the lock, for whoever writes only words of its own, or takes the lock (byte 0 of
+ * lock_fd) each time. */
+int tr_page_open_shared(struct tr_page *out, const char *path, struct tr_err *err);
 void tr_page_close(struct tr_page *page);
 
 /* The row whose UUID is UUID, or -ENOENT. */

@@ -72,14 +72,18 @@ void judge_open(struct judge *judge, const char *dir)
 	(void)snprintf(judge->dir.state_path, sizeof(judge->dir.state_path), "%s/state",
 		       dir);
 	judge->state = malloc(sizeof(*judge->state));
-	if (!judge->state || rm_open() != 0 || tr_gpu_open(&gpus, &err) < 0 ||
-	    tr_keeper_open(&judge->keeper, &judge->dir, &err) < 0)
+	if (!judge->state || rm_open() != 0 || tr_gpu_open(&gpus, &err) < 0)
+		crowd_fail("the judge cannot start: %s", err.msg);
+	tr_keeper_open(&judge->keeper, &gpus);
+	if (tr_keeper_add(&judge->keeper, &judge->dir, &err) < 0 ||
+	    tr_page_open(&judge->page, judge->dir.policy_path, &err) < 0)
 		crowd_fail("the judge cannot start: %s", err.msg);
 }
 
 void judge_close(struct judge *judge)
 {
 	tr_keeper_close(&judge->keeper);
+	tr_page_close(&judge->page);
 	tr_gpu_close();
 	free(judge->state);
 }
@@ -132,7 +136,7 @@ static void compare_one(struct judge *judge, const struct crowd *crowd, int pid,
 			const struct truth *t, bool with_keeper)
 {
 	const struct tr_state *state = judge->state;
-	const struct tr_policy *policy = judge->keeper.page.map;
+	const struct tr_policy *policy = judge->page.map;
 	unsigned s = find_slot(state, pid), d;
 	uint64_t floors = 0;
 
@@ -231,7 +235,7 @@ static void expect_nothing(const struct judge *judge, const char *when)
 	struct tr_slice_use use;
 
 	for (unsigned d = 0; d < STRESS_DEVICES; d++) {
-		tr_slice_use(judge->keeper.page.map, judge->state, d, &use);
+		tr_slice_use(judge->page.map, judge->state, d, &use);
 		if (use.used_bytes || use.overhead_bytes || use.processes)
 			crowd_fail("device %u %s: used %" PRIu64 ", overhead %" PRIu64, d,
 				   when, use.used_bytes, use.overhead_bytes);

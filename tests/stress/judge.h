@@ -15,6 +15,7 @@
 struct judge {
 	struct tr_slice_dir dir;
 	struct tr_keeper keeper;
+	struct tr_page page;
 	struct tr_state *state;
 	bool has_swept;         /* overhead stands instead of floors */
 	uint64_t highest_bytes; /* of all samples */

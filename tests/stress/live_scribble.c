@@ -89,7 +89,7 @@ static void run(struct crowd *crowd, struct judge *judge, struct target policy,
 		for (unsigned d = 0; d < TR_DEVICES_MAX; d++) {
 			struct tr_slice_use use;
 
-			tr_slice_use(judge->keeper.page.map, judge->state, d, &use);
+			tr_slice_use(judge->page.map, judge->state, d, &use);
 		}
 		if (round % 4 == 0) {
 			memcpy(policy.bytes, good_policy, policy.n);

@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef TR_KEEPER_JUDGE_H
+#define TR_KEEPER_JUDGE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "gpu/gpu.h"
+
+/*
+ * What a slice was charged, held against what NVML saw. Pure arithmetic: no clock, no file.
+ *
+ * gamma = busy time by NVML / time charged by the slice's own measurement. It differs from 1 where
+ * processes take turns: a kernel's span then holds the others' turns too. NVML tells whole percents,
+ * so every sum carries what it may be wrong by (doubt), and gamma leaves 1 only when the doubt
+ * cannot explain the difference.
+ */
+
+/* One look, about a second: of one slice on one device. */
+struct tr_look {
+	uint64_t wall_ns;    /* since the last look */
+	uint64_t busy_ns;    /* NVML, all processes of the slice */
+	uint64_t charged_ns; /* by the slice, before gamma */
+	uint64_t doubt_ns;   /* rounding: half a percent of each sample */
+	unsigned samples;    /* of its processes */
+	unsigned
+		changes; /* samples whose percent was not the one before: rounding averages out */
+	uint64_t longest_ns; /* longest submission: busy long before it is charged */
+	unsigned sharers;    /* processes with a context on the device; 0: not known */
+	bool is_launching;   /* it launched since the last look */
+	/* All processes are known and stayed the same: only then the two numbers are of the same
+	 * work. The watchdog looks anyway. */
+	bool is_whole;
+};
+
+struct tr_ratio { /* sums that fade by charged time: a slice of 5 % remembers as much work */
+	double busy_ns, charged_ns, doubt_ns, wall_ns, samples, changes;
+};
+
+struct tr_gamma {
+	struct tr_ratio brief, steady; /* brief: notices that the neighbours changed */
+	bool is_off;                   /* from 1: then VALUE holds */
+	double value;
+};
+
+#define TR_GAMMA_ONE_Q16 (UINT64_C(1) << 16)
+/* Feeds a look and answers gamma in 2^-16, in [1/64, 1.25], and not below 1/sharers: taking turns
+ * with n - 1 others cannot stretch a span further, whatever the numbers say. */
+uint64_t tr_gamma_feed(struct tr_gamma *gamma, const struct tr_look *look);
+
+/* Bypass: the GPU works for processes of the slice and nobody is charged. */
+#define TR_WATCH_PERIODS 3u
+/* A kernel that was never measured is charged when it ends: it gets this long. */
+#define TR_WATCH_PATIENCE 30u
+struct tr_watch {
+	unsigned periods;   /* in a row, of much more busy time than charges */
+	bool is_pending;    /* launched, and nothing charged since */
+	bool is_bypassed;   /* found, and not over yet */
+	uint64_t excess_ns; /* busy beyond charges, of these periods */
+	uint64_t periods_busy_ns, periods_charged_ns;
+};
+/* True each time TR_WATCH_PERIODS have gone by in which the slice was not charged for what it did. */
+bool tr_watch_feed(struct tr_watch *watch, const struct tr_look *look);
+/* GAMMA_Q16, raised as far as bypassed work was not charged: at most fourfold. */
+uint64_t tr_watch_lowered_q16(const struct tr_watch *watch, uint64_t gamma_q16);
+
+/* One process' samples of one device, from poll to poll. */
+struct tr_samples {
+	uint64_t last_us; /* end of the last one; 0: none yet */
+	unsigned last_percent;
+};
+/* ROWS, of one process: their time goes into LOOK. *PERIOD_US: the device's sample length, learned
+ * from the distance of stamps; 0: not known yet, the distance counts whole. BASE_US: before it
+ * nobody was watching. */
+void tr_samples_feed(struct tr_samples *samples, const struct tr_gpu_sample *rows,
+		     size_t count, uint64_t base_us, uint64_t *period_us,
+		     struct tr_look *look);
+
+#endif /* TR_KEEPER_JUDGE_H */
