@@ -129,6 +129,7 @@ void sim_client_drop(struct sim_client *client)
 	unlink_client(client);
 	count--;
 	sim_memory_drop_client(client);
+	sim_time_drop_client(client);
 	close(client->fd);
 	if (client->table_fd >= 0)
 		close(client->table_fd);

@@ -55,6 +55,7 @@ struct sim_client {
 	uint64_t host_bytes;
 	struct sim_ref *refs;
 	struct sim_name *names; /* of no object */
+	struct timeline_client *time; /* NULL until it asks for time */
 	struct sim_client *next, *prev;
 };
 
@@ -123,6 +124,16 @@ int sim_clients_greet(struct sim_client *client, const struct wire_hello *hello)
 void sim_serve(struct sim_client *client);
 void sim_list_processes(uint32_t device, uint64_t after, struct wire_reply *reply);
 void sim_list_clients(uint64_t from, struct wire_reply *reply);
+
+/* ---- time (timeline*.c) -------------------------------------------------------------- */
+
+/* WIRE_TIME: a descriptor of PART, which stays the timeline's. */
+int sim_time_part(struct sim_client *client, uint32_t part, int *fd, uint64_t *serial);
+void sim_time_drop_client(struct sim_client *client);
+int sim_time_busy(uint32_t device, pid_t pid, struct rm_busy *out);
+int sim_time_samples(const struct wire_request *req, struct wire_reply *reply);
+/* The virtual clock waits until process PID has come, or ended, or some real time. */
+void sim_time_expect(pid_t pid);
 
 /* ---- the machine (main.c, board.c) --------------------------------------------------- */
 

@@ -84,6 +84,8 @@ static void fill_device(struct rm_device *d, const struct model *m)
 	d->memory_clock_khz = m->memory_clock_khz;
 	d->bus_width_bits = m->bus_width_bits;
 	d->l2_bytes = (uint64_t)m->l2_kib << 10;
+	d->pcie_gbps = 25;
+	d->copy_gbps = 1000;
 	d->pitch_align_bytes = 512;
 	d->has_nvlink = m->has_nvlink;
 	d->has_multicast = m->has_multicast;

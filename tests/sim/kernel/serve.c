@@ -140,6 +140,14 @@ static int processes(const struct wire_request *req, struct answer *a)
 	return 0;
 }
 
+static int samples(const struct wire_request *req, struct answer *a)
+{
+	int r = sim_time_samples(req, &a->reply);
+
+	a->bytes = a->reply.n * sizeof(a->reply.samples[0]);
+	return r;
+}
+
 static int stop(const struct sim_client *client)
 {
 	if (client->uid != 0 && client->uid != geteuid())
@@ -188,6 +196,17 @@ static int dispatch(struct sim_client *client, const struct wire_request *req, i
 		return table_of(req, a);
 	case WIRE_STOP:
 		return stop(client);
+	case WIRE_TIME:
+		a->bytes = sizeof(a->reply.time_serial);
+		return sim_time_part(client, req->device, &a->fd, &a->reply.time_serial);
+	case WIRE_BUSY:
+		a->bytes = sizeof(a->reply.busy);
+		return sim_time_busy(req->device, (pid_t)req->id, &a->reply.busy);
+	case WIRE_SAMPLES:
+		return samples(req, a);
+	case WIRE_EXPECT:
+		sim_time_expect((pid_t)req->id);
+		return 0;
 	}
 	return -ENOSYS;
 }

@@ -187,6 +187,73 @@ static int set_memory(struct sim_settings *s, const char *source, const char *va
 	return 0;
 }
 
+static int set_clock(struct sim_settings *s, const char *source, const char *value)
+{
+	if (strcmp(value, "real") != 0 && strcmp(value, "virtual") != 0)
+		return REFUSE(s, "%s: \"%.60s\" is neither real nor virtual", source,
+			      value);
+	s->machine.is_virtual = value[0] == 'v';
+	return 0;
+}
+
+static int set_mps(struct sim_settings *s, const char *source, const char *value)
+{
+	return set_bool(s, &s->machine.is_mps, source, value);
+}
+
+/* A whole number from MIN to MAX of WHAT. */
+static int set_count(struct sim_settings *s, const char *source, const char *value,
+		     const uint64_t range[2], const char *what, uint64_t *out)
+{
+	if (parse_number(value, range[1], out) != 0 || *out < range[0])
+		return REFUSE(s, "%s: \"%.60s\" is not a number of %s from %llu to %llu",
+			      source, value, what, (unsigned long long)range[0],
+			      (unsigned long long)range[1]);
+	return 0;
+}
+
+static int set_quantum(struct sim_settings *s, const char *source, const char *value)
+{
+	uint64_t us;
+	int r = set_count(s, source, value, (uint64_t[2]){ 10, 10000000 }, "microseconds",
+			  &us);
+
+	if (r == 0)
+		s->quantum_ns = us * 1000;
+	return r;
+}
+
+static int set_switch(struct sim_settings *s, const char *source, const char *value)
+{
+	uint64_t us;
+	int r = set_count(s, source, value, (uint64_t[2]){ 0, 100000 }, "microseconds",
+			  &us);
+
+	if (r == 0)
+		s->switch_ns = us * 1000;
+	return r;
+}
+
+static int set_noise(struct sim_settings *s, const char *source, const char *value)
+{
+	uint64_t v;
+	int r = set_count(s, source, value, (uint64_t[2]){ 0, 90 }, "percent", &v);
+
+	if (r == 0)
+		s->machine.noise_percent = (uint32_t)v;
+	return r;
+}
+
+static int set_hold(struct sim_settings *s, const char *source, const char *value)
+{
+	uint64_t v;
+	int r = set_count(s, source, value, (uint64_t[2]){ 0, 4096 }, "processes", &v);
+
+	if (r == 0)
+		s->hold = (uint32_t)v;
+	return r;
+}
+
 static const struct key {
 	const char *name, *variable;
 	int (*set)(struct sim_settings *s, const char *source, const char *value);
@@ -200,6 +267,12 @@ static const struct key {
 	{ "linger_ms", "TRANCHE_SIM_LINGER_MS", set_linger },
 	{ "numa", "TRANCHE_SIM_NUMA", set_numa },
 	{ "memory_mib", "TRANCHE_SIM_MEMORY_MIB", set_memory },
+	{ "clock", "TRANCHE_SIM_CLOCK", set_clock },
+	{ "quantum_us", "TRANCHE_SIM_QUANTUM_US", set_quantum },
+	{ "switch_us", "TRANCHE_SIM_SWITCH_US", set_switch },
+	{ "mps", "TRANCHE_SIM_MPS", set_mps },
+	{ "noise_pct", "TRANCHE_SIM_NOISE_PCT", set_noise },
+	{ "hold", "TRANCHE_SIM_HOLD", set_hold },
 };
 #define KEY_COUNT (sizeof(keys) / sizeof(keys[0]))
 
@@ -233,7 +306,8 @@ static int set_line(struct sim_settings *s, const char *source, char *line)
 	return REFUSE(s,
 		      "%s: unknown setting \"%.40s\"; there are gpus, driver, pids, newer, "
 		      "split, "
-		      "seed, linger_ms, numa, memory_mib",
+		      "seed, linger_ms, numa, memory_mib, clock, quantum_us, switch_us, "
+		      "mps, noise_pct, hold",
 		      source, name);
 }
 
@@ -285,6 +359,8 @@ int sim_settings_read(struct sim_settings *s, const char *dir, int dir_fd,
 	s->seed = hash_text(dir);
 	s->linger_ms = 3000;
 	s->numa_nodes = UINT32_MAX;
+	s->quantum_ns = 2000000;
+	s->hold = 1;
 	r = set_gpus(s, "default", "h100");
 	if (r == 0)
 		r = set_driver(s, "default",
@@ -306,6 +382,7 @@ int sim_settings_read(struct sim_settings *s, const char *dir, int dir_fd,
 	if (s->numa_nodes == UINT32_MAX)
 		s->numa_nodes = s->machine.device_count > 1 ? 2 : 1;
 	snprintf(s->machine.dir, sizeof(s->machine.dir), "%s", dir);
+	s->machine.seed = s->seed;
 	sim_models_fill(s);
 	return 0;
 }

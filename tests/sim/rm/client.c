@@ -6,7 +6,6 @@
 #include <linux/futex.h>
 #include <poll.h>
 #include <pthread.h>
-#include <sched.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -19,6 +18,7 @@
 
 #include "rm/fault.h"
 #include "rm/inspect.h"
+#include "rm/timeclient.h"
 
 #define REPLY_LOOKS 40
 
@@ -53,7 +53,7 @@ const char *rm_reason(void)
  * Asked several times in every call of the driver, where a system call would be most of the
  * time: a page that the kernel empties in a forked child keeps the answer.
  */
-static pid_t own_pid(void)
+pid_t rm_own_pid(void)
 {
 	static _Atomic(_Atomic pid_t *) page;
 	_Atomic pid_t *kept = atomic_load_explicit(&page, memory_order_acquire),
@@ -95,7 +95,7 @@ static void wait_on(uint32_t word)
 
 void rm_lock(void)
 {
-	uint32_t mine = (uint32_t)own_pid() << 1, word = 0;
+	uint32_t mine = (uint32_t)rm_own_pid() << 1, word = 0;
 
 	if (atomic_compare_exchange_strong(&lock_word, &word, mine))
 		return;
@@ -121,7 +121,7 @@ void rm_unlock(void)
 
 bool rm_is_mine(void)
 {
-	return atomic_load_explicit(&conn.pid, memory_order_acquire) == own_pid();
+	return atomic_load_explicit(&conn.pid, memory_order_acquire) == rm_own_pid();
 }
 
 int rm_check_mine(void)
@@ -130,7 +130,7 @@ int rm_check_mine(void)
 
 	if (pid == 0)
 		return -ENODEV;
-	return pid == own_pid() ? 0 : -ECHILD;
+	return pid == rm_own_pid() ? 0 : -ECHILD;
 }
 
 uint64_t rm_cookie(int fd)
@@ -212,7 +212,7 @@ static int open_locked(void)
 	conn.fd = rm_move_high(fd);
 	conn.cookie = rm_cookie(conn.fd);
 	conn.lost = false;
-	atomic_store_explicit(&conn.pid, own_pid(), memory_order_release);
+	atomic_store_explicit(&conn.pid, rm_own_pid(), memory_order_release);
 	return 0;
 }
 
@@ -239,6 +239,23 @@ const struct rm_machine *rm_machine(void)
 	return rm_is_mine() ? &conn.machine : NULL;
 }
 
+/* System calls as such: with a virtual clock libc's are somebody else's. */
+static long poll_now(struct pollfd *p)
+{
+	struct timespec now = { 0, 0 };
+
+	return syscall(SYS_ppoll, p, 1, &now, NULL, (size_t)0);
+}
+
+bool rm_is_lost(void)
+{
+	struct pollfd p = { .fd = conn.fd };
+
+	if (!rm_is_mine() || conn.lost || rm_cookie(conn.fd) != conn.cookie)
+		return true;
+	return poll_now(&p) > 0 && (p.revents & (POLLHUP | POLLERR));
+}
+
 /*
  * The answer comes within microseconds; to sleep and be woken, on a virtual machine with
  * idle processors, costs ten times that. So look for it a little, and let others run
@@ -249,9 +266,9 @@ static int await_reply(struct wire_reply *reply, int *fd_out)
 	struct pollfd p = { .fd = conn.fd, .events = POLLIN };
 
 	for (int looks = 0; looks < REPLY_LOOKS; looks++) {
-		if (poll(&p, 1, 0) > 0)
+		if (poll_now(&p) > 0)
 			break;
-		sched_yield();
+		syscall(SYS_sched_yield);
 	}
 	return rm_receive(conn.fd, reply, sizeof(*reply), fd_out);
 }

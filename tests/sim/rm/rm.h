@@ -52,6 +52,7 @@ struct rm_device {
 	uint32_t pitch_align_bytes; /* cuMemAllocPitch */
 	bool has_nvlink, has_multicast, has_mig;
 	uint32_t power_limit_mw;
+	uint32_t pcie_gbps, copy_gbps; /* 10^9 bytes/s: over the bus, within the device */
 	char model[16]; /* the name in the table of models: "h100" */
 };
 
@@ -62,6 +63,10 @@ struct rm_machine {
 	char driver_branch[32];  /* "580.65.06" style, what NVML calls the driver version */
 	enum rm_pid_mode pid_mode;
 	bool newer_driver; /* "unknown newer driver": has functions nobody's table knows */
+	bool is_virtual;   /* the clock (rm/time.h) */
+	bool is_mps;       /* processes share the multiprocessors, there are no turns */
+	uint32_t noise_percent; /* of a kernel's duration, both ways at most */
+	uint64_t seed;          /* from which all that is random comes */
 	bool split_pointers; /* cuGetProcAddress gives other pointers than dlsym */
 	struct rm_device devices[RM_DEVICES_MAX];
 };

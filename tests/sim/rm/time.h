@@ -3,6 +3,7 @@
 #define SIM_RM_TIME_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 /*

@@ -7,13 +7,14 @@
 #include <stdint.h>
 
 #include "rm/rm.h"
+#include "rm/timewire.h"
 
 /*
  * What the client library and the kernel process say to each other: one SOCK_SEQPACKET
  * connection per client, one request, one reply, descriptors by SCM_RIGHTS. Both sides come
  * from one build; the version only catches a kernel process that outlived a rebuild.
  */
-#define WIRE_VERSION      (0x52550000u + (uint32_t)sizeof(struct rm_machine))
+#define WIRE_VERSION      (0x52560000u + (uint32_t)sizeof(struct rm_machine))
 #define WIRE_SOCKET       "socket" /* in the machine's directory */
 #define WIRE_LOCK         "lock"   /* held by the kernel process while it lives */
 #define WIRE_FAULTS       "faults"
@@ -36,11 +37,16 @@ enum wire_op {
 	WIRE_CLIENTS,   /* id: resume after this serial -> rows */
 	WIRE_TABLE_OF,  /* id: serial of a client -> descriptor */
 	WIRE_STOP,
+	WIRE_TIME,    /* device: enum wire_time_part -> descriptor, time_serial */
+	WIRE_BUSY,    /* device, id: pid or 0 -> busy */
+	WIRE_SAMPLES, /* device, id: after, kind: of processes, bytes: skip -> rows */
+	WIRE_EXPECT,  /* id: pid; the virtual clock waits for that process to come */
 };
 
 #define WIRE_TEXT_MAX    192
 #define WIRE_ROWS        32 /* of processes, in one reply */
 #define WIRE_CLIENT_ROWS 4
+#define WIRE_SAMPLE_ROWS 64
 
 struct wire_hello {
 	uint32_t version;
@@ -92,6 +98,9 @@ struct wire_reply {
 		struct wire_process processes[WIRE_ROWS];
 		struct wire_client clients[WIRE_CLIENT_ROWS];
 		uint8_t name[64];
+		uint64_t time_serial;
+		struct rm_busy busy;
+		struct rm_sample samples[WIRE_SAMPLE_ROWS];
 		struct {
 			struct rm_phys phys;
 			uint8_t text[WIRE_TEXT_MAX];

@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef SIM_KERNEL_TIMELINE_H
+#define SIM_KERNEL_TIMELINE_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "engine.h"
+#include "rm/timewire.h"
+
+/*
+ * The thread that owns the engine, between the clients' memory (rm/timewire.h) and the engine.
+ * Everything here is under timeline.lock; the thread lets go of it only to sleep.
+ */
+
+/* What the kernel process knows of a thread that takes part (timeline_virtual.c). */
+struct timeline_thread {
+	bool is_ready;       /* its request is met, it waits for its turn */
+	uint64_t ready_ns;   /* since when */
+	uint64_t away_looks; /* it holds the token and sleeps elsewhere: so often seen */
+};
+
+struct timeline_client {
+	uint64_t key; /* the engine's name for it; index into timeline.clients, plus 1 */
+	uint64_t serial;
+	pid_t host_pid, own_pid;
+	int region_fd;
+	struct wire_time *region;
+	uint32_t head;
+	bool is_broken;
+	uint64_t *bases; /* of the channel in each slot */
+	struct timeline_thread *threads;
+	bool took_part, is_dead;
+};
+
+struct timeline {
+	pthread_mutex_t lock;
+	bool runs, is_virtual;
+	int clock_fd, bell_fd;
+	struct wire_clock *clock;
+	struct wire_bell *bell;
+	struct engine *engine;
+	struct timeline_client **clients; /* by key; NULL: gone */
+	uint64_t client_count, client_room;
+	bool drained_any; /* in this round */
+	uint32_t rings;   /* of the bell, when the round began */
+};
+extern struct timeline timeline;
+
+/* Takes over what clients wrote until NOW, in order of time. */
+void timeline_drain(uint64_t now_ns);
+/* Sleeps, without the lock, until the bell or UNTIL by the real clock (UINT64_MAX: no time),
+ * unless it rang since the round began. LEVEL: rm/timeclient.h. */
+void timeline_sleep(uint32_t level, uint64_t until_ns);
+uint64_t timeline_real_ns(void);
+void timeline_wake_word(_Atomic uint32_t *word);
+
+/* timeline_virtual.c */
+void timeline_virtual_round(void);
+void timeline_virtual_drop(struct timeline_client *c);
+
+#endif /* SIM_KERNEL_TIMELINE_H */

@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef SIM_RM_TIMECLIENT_H
+#define SIM_RM_TIMECLIENT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "rm/timewire.h"
+
+/* Inside the client library: the half of time. */
+
+/* What this process knows of a channel's slot. Tickets here count on over the slot's life. */
+struct rm_slot {
+	_Atomic uint64_t id; /* 0: never used */
+	_Atomic uint64_t last;
+	uint64_t base; /* of its present channel */
+};
+
+/* A stamp's generations likewise. */
+struct rm_stamp_slot {
+	uint64_t base;
+	uint64_t last; /* submitted */
+};
+
+struct rm_timeline {
+	_Atomic pid_t pid; /* the process that opened it; 0: none */
+	bool is_virtual;
+	uint64_t serial; /* of the connection */
+	const struct wire_clock *clock;
+	struct wire_bell *bell;
+	struct wire_time *region;
+	struct rm_slot *slots;
+	struct rm_stamp_slot *stamps;
+};
+extern struct rm_timeline rm_timeline;
+
+/* 0, or why the functions of time do not work now. */
+int rm_timeline_check(void);
+/* Wakes the engine's thread if it sleeps at LEVEL or deeper. After a full fence. */
+#define RM_BELL_FOR_WAITERS 1u
+#define RM_BELL_FOR_ALL     2u
+void rm_timeline_ring(uint32_t level);
+/* The lock around ring and slots. Nothing blocks under it. */
+void rm_timeline_lock(void);
+void rm_timeline_unlock(void);
+/* Places W in the ring, under the lock; -EAGAIN when it is full. */
+int rm_timeline_push(const struct wire_work *w);
+/* Until there is room, not under the lock. */
+int rm_timeline_await_room(void);
+/* Sleeps on a word of the region while it is SEEN, for a while at most. -EIO when the machine is
+ * gone. */
+int rm_timeline_sleep(_Atomic uint32_t *word, uint32_t seen);
+/* Somebody polls for a completion that has not come. */
+void rm_timeline_looked(void);
+
+void rm_channels_reset(void);
+void rm_stamps_reset(void);
+/* The generation as the region knows it; remembers it as submitted. Under the lock. */
+uint64_t rm_stamp_use(uint32_t stamp, uint64_t generation, bool is_written);
+
+/* client.c */
+pid_t rm_own_pid(void);
+/* The connection has ended; costs a system call. */
+bool rm_is_lost(void);
+
+/* ---- what a preloaded libsimtime.so defines ------------------------------------------- */
+
+struct sim_clock_request {
+	uint64_t until_ns; /* WIRE_NOBODY: none */
+	uint64_t client, channel, ticket;
+	uint64_t generation;
+	uint32_t stamp;
+};
+
+/* True when this process takes part in the virtual clock of the machine in DIR. */
+bool sim_clock_is_active(const char *dir) __attribute__((weak, visibility("default")));
+uint64_t sim_clock_now(void) __attribute__((weak, visibility("default")));
+void sim_clock_spend(uint64_t ns) __attribute__((weak, visibility("default")));
+/* Blocks the calling thread until the request is met; -EIO when the machine is gone. */
+int sim_clock_wait(const struct sim_clock_request *request)
+	__attribute__((weak, visibility("default")));
+
+#endif /* SIM_RM_TIMECLIENT_H */

@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef SIM_RM_TIMEWIRE_H
+#define SIM_RM_TIMEWIRE_H
+
+#include <stdatomic.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "rm/time.h"
+
+/*
+ * The memory in which a client and the machine's engine meet, three descriptors by WIRE_TIME
+ * (`device` says which). The engine believes nothing it reads there: a client that scribbles
+ * harms itself.
+ */
+enum wire_time_part {
+	WIRE_TIME_CLOCK,  /* struct wire_clock, read only for clients */
+	WIRE_TIME_BELL,   /* struct wire_bell, written by everybody */
+	WIRE_TIME_REGION, /* struct wire_time, this client's own; reply.n: its serial */
+};
+
+struct wire_clock {
+	/* The engine would not look by itself for a while: ring after writing. */
+	_Atomic uint32_t is_asleep;
+	_Atomic uint32_t reserved;
+	_Atomic uint64_t now_ns; /* virtual clock */
+};
+
+/* The word that the engine's thread waits on. Whoever scribbles here wakes it, no more. */
+struct wire_bell {
+	_Atomic uint32_t rings;
+};
+
+/* Operations in the ring beside enum rm_work_kind. */
+enum wire_time_op {
+	WIRE_CHANNEL_OPEN = 64, /* device, sms: priority, ns: tickets of the slot so far */
+	WIRE_CHANNEL_CLOSE,
+};
+
+#define WIRE_RING        4096u  /* entries */
+#define WIRE_CHANNELS    65536u /* the low bits of a channel's id are its slot */
+#define WIRE_STAMPS      (1u << 20)
+#define WIRE_THREADS     512u
+#define WIRE_WORK_MAX_NS 1000000000000000u
+#define WIRE_NOBODY      UINT64_MAX
+
+struct wire_work {
+	uint32_t op, sms;
+	uint64_t at_ns; /* when it was submitted; the engine may come later */
+	uint64_t ns;
+	uint64_t channel;
+	uint64_t other;      /* RM_WORK_WAIT_CHANNEL */
+	uint64_t generation; /* of the stamp, or ticket of the other channel */
+	uint32_t stamp, device;
+	uint64_t reserved;
+};
+
+/* Tickets go on when a slot gets its next channel. WANT: the lowest that somebody waits for. */
+struct wire_channel {
+	_Atomic uint64_t done;
+	_Atomic uint64_t want;
+};
+
+/* SEQ is odd while the engine writes; it is what waiters sleep on. */
+struct wire_stamp {
+	_Atomic uint32_t seq;
+	_Atomic uint32_t waiters;
+	_Atomic uint64_t generation;
+	_Atomic uint64_t ns;
+};
+
+/* A thread that takes part in the virtual clock. */
+enum wire_thread_state {
+	WIRE_THREAD_FREE,
+	WIRE_THREAD_RUNS,    /* holds the token */
+	WIRE_THREAD_BLOCKED, /* until its request is met */
+	WIRE_THREAD_AWAY,    /* blocked outside of the clock, which does not wait for it */
+};
+
+struct wire_thread {
+	_Atomic uint32_t state;
+	uint32_t rank, tid, stamp;
+	/* the request: any one of them ends it; all of them none: when it is woken */
+	_Atomic uint64_t until_ns; /* WIRE_NOBODY: no time */
+	uint64_t client;           /* whose channel or stamp */
+	uint64_t channel, ticket;  /* as in the slot; ticket 0: none */
+	uint64_t generation;       /* of stamp; 0: none */
+	uint64_t sequence;         /* the order in which threads blocked */
+};
+
+struct wire_time {
+	_Atomic uint32_t tail; /* written by the client; counts on over the ring's end */
+	_Atomic uint32_t is_looked_at; /* somebody polls for a completion */
+	_Atomic uint32_t waiters;      /* threads asleep until one */
+	uint32_t reserved0[13];
+	_Atomic uint32_t head;       /* written by the engine */
+	_Atomic uint32_t wants_room; /* somebody waits for the head to move */
+	_Atomic uint32_t is_broken;  /* the engine found nonsense: the device is lost */
+	uint32_t reserved1[13];
+	struct wire_work ring[WIRE_RING];
+	struct wire_thread threads[WIRE_THREADS];
+	struct wire_channel channels[WIRE_CHANNELS];
+	struct wire_stamp stamps[WIRE_STAMPS];
+};
+
+#endif /* SIM_RM_TIMEWIRE_H */
