@@ -14,7 +14,7 @@
  * nothing a crash could unbalance. Limits are not here (tranche/policy.h).
  *
  * Shape:   header 4 KiB with 16 device lines and 16 pacing lines | mem[16][1024] | 3584 usage rows |
- *          1024 slots | refusals | covered GPU time [16][512]
+ *          1024 slots | refusals | covered GPU time [16][1024]
  * Locks:   kernel-owned OFD write locks on bytes of the file, beyond any content meaning:
  *            byte s          slot s belongs to the process whose mapping's description holds it
  *            byte 1024 + d   slow path of device d
@@ -31,9 +31,10 @@
 
 #define TR_REFUSALS 64u
 
-/* GPU time that has been charged, a bit for every 2^17 ns: a ring of words, each the low half of
- * time >> 22 above its 32 bits. Some two seconds back. */
-#define TR_COVER_WORDS 512u
+/* GPU time that has been charged: a ring of cells of 2^19 ns, about half a second
+ * (slice/cover.c): time >> 19 in 28 bits | 20 bits of ns somewhere in it | 16 bits, each for
+ * 2^15 ns that are taken whole. */
+#define TR_COVER_CELLS 1024u
 
 #define TR_USAGE_ROWS   3584u
 #define TR_USAGE_WINDOW 64u
@@ -120,7 +121,7 @@ struct tr_state {
 	struct tr_state_slot slots[TR_SLOTS_MAX];
 	struct tr_state_refusal
 		refusals[TR_REFUSALS]; /* a ring; the host makes events of it */
-	_Atomic uint64_t covered[TR_DEVICES_MAX][TR_COVER_WORDS];
+	_Atomic uint64_t covered[TR_DEVICES_MAX][TR_COVER_CELLS];
 };
 
 _Static_assert(sizeof(struct tr_state_device) == 64, "state ABI");
@@ -134,6 +135,6 @@ _Static_assert(offsetof(struct tr_state, usage) == 266240, "state ABI");
 _Static_assert(offsetof(struct tr_state, slots) == 438272, "state ABI");
 _Static_assert(offsetof(struct tr_state, refusals) == 503808, "state ABI");
 _Static_assert(offsetof(struct tr_state, covered) == 505856, "state ABI");
-_Static_assert(sizeof(struct tr_state) == 571392, "state ABI");
+_Static_assert(sizeof(struct tr_state) == 636928, "state ABI");
 
 #endif /* TR_STATE_H */

@@ -73,14 +73,25 @@ void tr_rate_settle(const struct tr_rate *rate, struct tr_state_pace *pace, uint
 		    uint64_t predicted_ns, uint64_t measured_ns);
 
 /*
- * GPU time [BEGIN, END] was busy: how much of it nobody has been charged for yet. Streams that
- * overlap, and processes that take turns, hold the GPU once. What is answered is charged. Reports
- * may come in any order, up to two seconds late: each bit of `covered` is charged once. Exact
- * for intervals that do not overlap; else to 2^17 ns at each end. What is longer than the ring
- * is charged beyond covered_ns, a mark that only rises. Times in the future are taken for NOW.
+ * What two markers say: between BEGIN and END the GPU was busy for BUSY_NS, at the end of it for
+ * SURE_NS without a gap (from when the end was recorded until the GPU came to it).
  */
-uint64_t tr_rate_cover(struct tr_state *state, uint32_t dev, uint64_t begin_ns,
-		       uint64_t end_ns, uint64_t now_ns);
+struct tr_busy {
+	uint64_t begin_ns, end_ns, sure_ns, busy_ns;
+};
+
+/* The same from the clock's reading when the end was recorded and what was predicted. */
+struct tr_busy tr_busy_of(uint64_t begin_ns, uint64_t end_ns, uint64_t recorded_ns,
+			  uint64_t predicted_ns);
+
+/*
+ * How much of BUSY nobody has been charged for yet. Streams that overlap, and processes that take
+ * turns, hold the GPU once; programs with gaps that interleave add up. What is answered is charged.
+ * Reports may come in any order. A single reporter is always answered busy_ns; of several none
+ * gets a cell's time twice, and together no more than it has. Times to come are taken for NOW.
+ */
+uint64_t tr_rate_cover(struct tr_state *state, uint32_t dev, const struct tr_busy *busy,
+		       uint64_t now_ns);
 
 /* NS with gamma applied: what usage counters show. */
 uint64_t tr_rate_gamma(const struct tr_rate *rate, uint64_t ns);
