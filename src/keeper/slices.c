@@ -375,8 +375,6 @@ int tr_slice_find(struct tr_slice_dir *out, const char *name, struct tr_err *err
  * reader need not wait for that. */
 static void forget_dead(struct tr_state *copy, int fd)
 {
-	if (copy->high_water > TR_SLOTS_MAX)
-		copy->high_water = TR_SLOTS_MAX;
 	for (unsigned s = 0; s < copy->high_water; s++) {
 		if (copy->slots[s].tag == 0 || tr_byte_is_locked(fd, (off_t)s) != 0)
 			continue;
@@ -386,26 +384,52 @@ static void forget_dead(struct tr_state *copy, int fd)
 	}
 }
 
-int tr_state_read(const char *path, struct tr_state *copy, struct tr_err *err)
+/* BYTES of the file that begin where FIELD is in COPY. */
+static bool read_part(int fd, struct tr_state *copy, const void *field, size_t bytes)
 {
-	tr_autoclose int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
-	size_t done = 0;
+	size_t done = (size_t)((const char *)field - (const char *)copy),
+	       end = done + bytes;
 
-	if (fd < 0)
-		return tr_fail_errno(err, "open %s", path);
-	while (done < sizeof(*copy)) {
-		ssize_t n = pread(fd, (char *)copy + done, sizeof(*copy) - done,
-				  (off_t)done);
+	while (done < end) {
+		ssize_t n = pread(fd, (char *)copy + done, end - done, (off_t)done);
 
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n <= 0)
-			return tr_fail(err, EBADMSG, "%s is not a state file: too short",
-				       path);
+			return false;
 		done += (size_t)n;
 	}
+	return true;
+}
+
+/* What slots below the high water can hold; the rest of these arrays is nobody's. */
+static bool read_slots(int fd, struct tr_state *copy)
+{
+	size_t n = copy->high_water, rows = n ? tr_usage_first((uint32_t)n - 1) : 0;
+
+	rows = rows + TR_USAGE_WINDOW < TR_USAGE_ROWS ? rows + TR_USAGE_WINDOW
+						      : TR_USAGE_ROWS;
+	for (unsigned d = 0; d < TR_DEVICES_MAX; d++)
+		if (!read_part(fd, copy, copy->mem[d], n * sizeof(copy->mem[d][0])))
+			return false;
+	return read_part(fd, copy, copy->usage, rows * sizeof(copy->usage[0])) &&
+	       read_part(fd, copy, copy->slots, n * sizeof(copy->slots[0]));
+}
+
+int tr_state_read(const char *path, struct tr_state *copy, struct tr_err *err)
+{
+	tr_autoclose int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+
+	if (fd < 0)
+		return tr_fail_errno(err, "open %s", path);
+	if (!read_part(fd, copy, copy, offsetof(struct tr_state, mem)))
+		return tr_fail(err, EBADMSG, "%s is not a state file: too short", path);
 	if (copy->magic != TR_STATE_MAGIC || copy->abi != TR_STATE_ABI)
 		return tr_fail(err, EBADMSG, "%s is not a state file", path);
+	if (copy->high_water > TR_SLOTS_MAX)
+		copy->high_water = TR_SLOTS_MAX;
+	if (!read_slots(fd, copy))
+		return tr_fail(err, EBADMSG, "%s is not a state file: too short", path);
 	forget_dead(copy, fd);
 	return 0;
 }
