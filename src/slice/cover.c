@@ -134,30 +134,27 @@ uint64_t tr_rate_cover(struct tr_state *state, uint32_t dev, const struct tr_bus
 		       uint64_t now_ns)
 {
 	uint64_t begin_ns = busy->begin_ns, end_ns = least(busy->end_ns, now_ns);
-	uint64_t sure_ns, some_ns, long_ns = 0, ns;
+	uint64_t long_ns = 0, span_ns, ns;
 	_Atomic uint64_t *ring;
 
 	if (dev >= TR_DEVICES_MAX || begin_ns >= end_ns)
 		return 0;
 	ring = state->covered[dev];
 	ns = least(busy->busy_ns, end_ns - begin_ns);
-	sure_ns = least(busy->sure_ns, ns);
-	if (sure_ns > LONG_NS) {
-		long_ns = cover_long(&state->pace[dev].covered_ns, end_ns - sure_ns,
-				     end_ns - LONG_NS, end_ns, now_ns);
-		some_ns = ns - sure_ns;
-		ns = some_ns + LONG_NS;
-		begin_ns += sure_ns - LONG_NS;
-		sure_ns = LONG_NS;
-	}
+	/* Not more than is sure: when is known. More: it is known how much, and not when, for what
+	 * is sure may have waited for the turn of another of the slice. */
+	if (busy->sure_ns >= ns)
+		begin_ns = end_ns - ns;
+	span_ns = end_ns - begin_ns;
 	/* Nearly all of it: the gaps are the host's between two launches. */
-	if (ns > (end_ns - begin_ns) / 4 * 3 && end_ns - begin_ns <= LONG_NS)
-		return tr_sat_add(long_ns, cover_whole(ring, begin_ns, end_ns, ns, now_ns));
-	some_ns = least(ns - sure_ns, LONG_NS);
-	if (some_ns)
-		long_ns += cover_some(ring, begin_ns,
-				      least(end_ns - sure_ns, begin_ns + LONG_NS), some_ns,
-				      now_ns);
-	return tr_sat_add(long_ns,
-			  cover_whole(ring, end_ns - sure_ns, end_ns, sure_ns, now_ns));
+	if (ns <= span_ns / 4 * 3)
+		return cover_some(ring, begin_ns, begin_ns + least(span_ns, LONG_NS), ns,
+				  now_ns);
+	if (span_ns > LONG_NS) {
+		long_ns = cover_long(&state->pace[dev].covered_ns, begin_ns,
+				     end_ns - LONG_NS, end_ns, now_ns);
+		ns = least(ns, LONG_NS);
+		begin_ns = end_ns - LONG_NS;
+	}
+	return tr_sat_add(long_ns, cover_whole(ring, begin_ns, end_ns, ns, now_ns));
 }
