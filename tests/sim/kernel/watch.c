@@ -14,6 +14,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "rm/inspect.h"
 #include "rm/rm.h"
 #include "rm/time.h"
 
