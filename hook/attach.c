@@ -12,6 +12,7 @@
 #include "env.h"
 #include "guard.h"
 #include "hook.h"
+#include "pace.h"
 #include "reserves.h"
 #include "rt/cleanup.h"
 #include "rt/file.h"
@@ -203,6 +204,7 @@ static void forget(void)
 	if (had_seat) {
 		tr_objects_forget();
 		tr_contexts_forget();
+		tr_pace_forget();
 	}
 	had_seat = true;
 }
@@ -235,6 +237,7 @@ static int take_seat(void)
 		tr_seat_leave(&tr_self.seat);
 	else
 		tr_trace("slot %u of %s", tr_self.seat.slot.at, tr_self.seat.path);
+	atomic_store(&tr_pace_is_armed, tr_attach_is_armed());
 	return r;
 }
 

@@ -16,6 +16,8 @@
 #include "attach.h"
 #include "contexts.h"
 #include "lock.h"
+#include "marks.h"
+#include "pace.h"
 #include "reserves.h"
 #include "rt/sat.h"
 #include "trace.h"
@@ -136,6 +138,7 @@ void tr_context_count(int by)
 {
 	struct tr_state_slot *slot = &tr_self.ledger.state->slots[tr_self.ledger.slot.at];
 
+	tr_pace_stop_all(); /* another context may be current now */
 	if (by > 0)
 		atomic_fetch_add(&slot->contexts, 1);
 	else
@@ -175,11 +178,14 @@ void tr_ending_begin(struct tr_ending *ending, CUcontext ctx, const tr_dev *prim
 {
 	ending->is_known = tr_context_take(ctx, &ending->c);
 	tr_leaving_begin(&ending->leaving, ctx, primary_of);
+	ending->ctx = ctx;
+	ending->marks = tr_marks_leave(ctx);
 }
 
 void tr_ending_stays(const struct tr_ending *ending)
 {
 	tr_leaving_stays(&ending->leaving);
+	tr_marks_stay(ending->marks, ending->ctx);
 	if (ending->is_known)
 		(void)tr_context_put(&ending->c);
 }
@@ -189,6 +195,7 @@ void tr_ending_gone(struct tr_ending *ending)
 	unsigned i;
 
 	tr_objects_context_gone(&ending->leaving);
+	tr_marks_gone(ending->marks);
 	if (!ending->is_known)
 		return;
 	for (i = 0; i < TR_LIMIT_KINDS; i++)

@@ -34,6 +34,8 @@ struct tr_ending {
 	bool is_known;
 	struct tr_context c;
 	struct tr_leaving leaving;
+	struct tr_marks *marks;
+	CUcontext ctx;
 };
 /* CTX; with PRIMARY_OF that device's primary context, whose handle CTX is. */
 void tr_ending_begin(struct tr_ending *ending, CUcontext ctx, const tr_dev *primary_of);

@@ -7,6 +7,7 @@
 #include <sys/mman.h>
 
 #include "charge.h"
+#include "pace.h"
 #include "reserves.h"
 #include "rt/sat.h"
 
@@ -292,9 +293,29 @@ static void note_launch(uint64_t key, const struct tr_object *object, CUdevice o
 
 typedef CUresult (*run_fn)(CUgraphExec, CUstream);
 
+/* In an armed slice STREAM is paced; NULL: nothing runs. */
+static CUresult submit(run_fn real, CUgraphExec exec, CUstream stream, CUstream paced)
+{
+	struct tr_submission s = { .stream = paced, .key = tr_key_of(exec, 0) };
+	CUresult res;
+
+	if (!paced || !atomic_load_explicit(&tr_pace_is_armed, memory_order_relaxed))
+		return real(exec, stream);
+	tr_pace_begin(&s);
+	res = real(exec, stream);
+	tr_pace_end(&s, res);
+	return res;
+}
+
+static bool is_looked_at(void)
+{
+	return atomic_load_explicit(&with_memory, memory_order_relaxed) ||
+	       atomic_load_explicit(&tr_pace_is_armed, memory_order_relaxed);
+}
+
 /* What a launch has queued runs: that the driver took too much is counted, not an error of
  * the launch. An upload has done nothing yet that the program could not do again. */
-static CUresult run(run_fn real, CUgraphExec exec, CUstream stream, bool is_upload)
+static CUresult run(run_fn real, CUgraphExec exec, CUstream stream, CUstream paced)
 {
 	uint64_t key = (uint64_t)(uintptr_t)exec;
 	struct tr_object object;
@@ -302,10 +323,10 @@ static CUresult run(run_fn real, CUgraphExec exec, CUstream stream, bool is_uplo
 	CUdevice ordinal;
 	CUresult res, landed;
 
-	if (!atomic_load_explicit(&with_memory, memory_order_relaxed) || !tr_enter())
+	if (!is_looked_at() || !tr_enter())
 		return real(exec, stream);
 	if (!tr_objects_find(key, TR_KIND_EXEC, &object)) {
-		res = real(exec, stream);
+		res = submit(real, exec, stream, paced);
 		tr_leave();
 		return res;
 	}
@@ -314,9 +335,9 @@ static CUresult run(run_fn real, CUgraphExec exec, CUstream stream, bool is_uplo
 	res = take_off(&launch, ordinal,
 		       has_its_memory(key, &object, ordinal) ? 0 : object.bytes);
 	if (res == CUDA_SUCCESS) {
-		res = real(exec, stream);
+		res = submit(real, exec, stream, paced);
 		landed = land(&launch);
-		if (res == CUDA_SUCCESS && is_upload)
+		if (res == CUDA_SUCCESS && !paced)
 			res = landed;
 		else if (res == CUDA_SUCCESS)
 			note_launch(key, &object, ordinal);
@@ -327,22 +348,24 @@ static CUresult run(run_fn real, CUgraphExec exec, CUstream stream, bool is_uplo
 
 CUresult cuGraphLaunch(CUgraphExec hGraphExec, CUstream hStream)
 {
-	return run(tr_real.cuGraphLaunch, hGraphExec, hStream, false);
+	return run(tr_real.cuGraphLaunch, hGraphExec, hStream,
+		   tr_stream_of(hStream, false));
 }
 
 CUresult cuGraphLaunch_ptsz(CUgraphExec hGraphExec, CUstream hStream)
 {
-	return run(tr_real.cuGraphLaunch_ptsz, hGraphExec, hStream, false);
+	return run(tr_real.cuGraphLaunch_ptsz, hGraphExec, hStream,
+		   tr_stream_of(hStream, true));
 }
 
 CUresult cuGraphUpload(CUgraphExec hGraphExec, CUstream hStream)
 {
-	return run(tr_real.cuGraphUpload, hGraphExec, hStream, true);
+	return run(tr_real.cuGraphUpload, hGraphExec, hStream, NULL);
 }
 
 CUresult cuGraphUpload_ptsz(CUgraphExec hGraphExec, CUstream hStream)
 {
-	return run(tr_real.cuGraphUpload_ptsz, hGraphExec, hStream, true);
+	return run(tr_real.cuGraphUpload_ptsz, hGraphExec, hStream, NULL);
 }
 
 CUresult cuGraphExecDestroy(CUgraphExec hGraphExec)
@@ -350,6 +373,8 @@ CUresult cuGraphExecDestroy(CUgraphExec hGraphExec)
 	struct tr_release release = { 0 };
 	CUresult res;
 
+	if (atomic_load_explicit(&tr_pace_is_armed, memory_order_relaxed))
+		tr_key_forget(tr_key_of(hGraphExec, 0));
 	if (!atomic_load_explicit(&with_memory, memory_order_relaxed) || !tr_enter())
 		return tr_real.cuGraphExecDestroy(hGraphExec);
 	tr_release_begin(&release, (uint64_t)(uintptr_t)hGraphExec, TR_KIND_EXEC);

@@ -2,6 +2,7 @@
 /* Stream-ordered memory. What counts is what the driver holds in reserve for a pool. */
 
 #include "charge.h"
+#include "pace.h"
 #include "reserves.h"
 #include "rt/sat.h"
 
@@ -499,36 +500,55 @@ CUresult cuMemSetMemPool(CUmemLocation *location, CUmemAllocationType type,
 	return res;
 }
 
-/* ---- waiting: unused reserve goes back to the device then ---------------------------- */
+/* ---- waiting: unused reserve goes back to the device then, and runs are measured ------- */
+
+/* STREAM NULL: all of the current context's. */
+static void will_wait(CUstream stream)
+{
+	if (!atomic_load_explicit(&tr_pace_is_armed, memory_order_relaxed) || !tr_enter())
+		return;
+	tr_pace_wait_begin(stream);
+	tr_leave();
+}
 
 static CUresult waited(CUresult res)
 {
-	if (res == CUDA_SUCCESS)
-		tr_reserves_synchronised();
+	if (res != CUDA_SUCCESS)
+		return res;
+	if (atomic_load_explicit(&tr_pace_is_armed, memory_order_relaxed) && tr_enter()) {
+		tr_pace_wait_end();
+		tr_leave();
+	}
+	tr_reserves_synchronised();
 	return res;
 }
 
 CUresult cuCtxSynchronize(void)
 {
+	will_wait(NULL);
 	return waited(tr_real.cuCtxSynchronize());
 }
 
 CUresult cuCtxSynchronize_v2(CUcontext ctx)
 {
+	will_wait(NULL);
 	return waited(tr_real.cuCtxSynchronize_v2(ctx));
 }
 
 CUresult cuStreamSynchronize(CUstream hStream)
 {
+	will_wait(tr_stream_of(hStream, false));
 	return waited(tr_real.cuStreamSynchronize(hStream));
 }
 
 CUresult cuStreamSynchronize_ptsz(CUstream hStream)
 {
+	will_wait(tr_stream_of(hStream, true));
 	return waited(tr_real.cuStreamSynchronize_ptsz(hStream));
 }
 
 CUresult cuEventSynchronize(CUevent hEvent)
 {
+	will_wait(NULL);
 	return waited(tr_real.cuEventSynchronize(hEvent));
 }

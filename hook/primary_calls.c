@@ -8,6 +8,7 @@
 
 #include "attach.h"
 #include "contexts.h"
+#include "marks.h"
 #include "reserves.h"
 #include "rt/file.h"
 
@@ -246,6 +247,7 @@ CUresult cuGreenCtxDestroy(CUgreenCtx green)
 {
 	struct tr_leaving leaving;
 	struct tr_ending ending;
+	struct tr_marks *marks;
 	CUcontext ctx = NULL;
 	CUresult res;
 	tr_dev dev;
@@ -256,11 +258,15 @@ CUresult cuGreenCtxDestroy(CUgreenCtx green)
 	    tr_real.cuCtxFromGreenCtx(&ctx, green) != CUDA_SUCCESS)
 		ctx = NULL;
 	tr_leaving_begin(&leaving, ctx, NULL);
+	marks = tr_marks_leave(ctx);
 	res = tr_real.cuGreenCtxDestroy(green);
-	if (res == CUDA_SUCCESS)
+	if (res == CUDA_SUCCESS) {
 		tr_leaving_orphans(&leaving);
-	else
+		tr_marks_gone(marks);
+	} else {
 		tr_leaving_stays(&leaving);
+		tr_marks_stay(marks, ctx);
+	}
 	/* Its device is not asked for: the few that are active. */
 	for (CUdevice i = 0; res == CUDA_SUCCESS && i < (CUdevice)PRIMARIES_MAX; i++)
 		if (begin_end(i, &dev, &ending))

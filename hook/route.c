@@ -106,6 +106,14 @@ static void *hook_of(int row)
 	return at(tr_row_table[row].hook);
 }
 
+/* In an unarmed slice the driver's own functions stand for the last rows of calls.def. */
+static bool is_hooked(int row)
+{
+	bool is_paced = row >= ROW_cuLaunchKernel && row < CUDA_ROW_COUNT;
+
+	return is_paced ? tr_attach_is_armed() : tr_attach_is_active();
+}
+
 /* The words of tr_real are written again and again with the same values, by any thread. */
 static void *real_of(int row)
 {
@@ -254,7 +262,7 @@ void *tr_route_exchange(void *pointer)
 
 	if (row < 0 && learn(pointer))
 		row = row_of_pointer(pointer);
-	if (row >= 0 && tr_attach_is_active())
+	if (row >= 0 && is_hooked(row))
 		pointer = hook_of(row);
 	errno = saved_errno;
 	return pointer;
@@ -306,7 +314,7 @@ void *tr_export_resolve(unsigned row)
 			(void)bind(family, &object);
 		if (!target || row_of_pointer(target) < 0)
 			target = real_of((int)row);
-		if (target && tr_attach_is_active())
+		if (target && is_hooked((int)row))
 			target = hook_of((int)row);
 	}
 	if (target)
@@ -373,14 +381,14 @@ static void *exchange_proc(const char *symbol, void *pointer)
 	int i;
 
 	if (row >= 0)
-		return hook_of(row);
+		return is_hooked(row) ? hook_of(row) : pointer;
 	if (!symbol || !is_base(symbol))
 		return pointer;
 	if (!atomic_load_explicit(&b->has_aliases, memory_order_acquire))
 		fill_aliases(b);
 	for (i = 0; i < CUDA_ROW_COUNT; i++)
 		if (atomic_load_explicit(&b->alias[i], memory_order_relaxed) == pointer)
-			return hook_of(i);
+			return is_hooked(i) ? hook_of(i) : pointer;
 	return pointer;
 }
 

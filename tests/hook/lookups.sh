@@ -13,7 +13,7 @@ ask() {
 	"$here/run.sh" "$build" "$@" -- "$build/bin/hook.lookups" \
 		"$(find "$build/tests/sim/cuda" -name symbols.txt)" "$lookups"
 }
-ask mem=1Gi "$@" >"$out/hooked"
+ask mem=1Gi cores=100 "$@" >"$out/hooked"
 if [ "$mode" = same ]; then
 	ask preload= "$@" >"$out/bare"
 else

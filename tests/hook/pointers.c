@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * pointers SYMBOLS ROWS: through dlsym, a row's name gives one of the hook's functions,
- * another one each, and every other name the driver's own pointer. ROWS "-": no slice, all
+ * pointers SYMBOLS ROWS [BUT]: through dlsym, a row's name gives one of the hook's functions,
+ * another one each, and every other name the driver's own pointer. BUT: rows that this slice
+ * does not route. ROWS "-": no slice, all
  * are the driver's.
  */
 #include <dlfcn.h>
@@ -33,6 +34,19 @@ static const char *file_of(const void *pointer)
 	return info.dli_fname;
 }
 
+static void strike_rows(const char *path)
+{
+	FILE *file = fopen(path, "r");
+	char name[96];
+
+	CHECK(file);
+	while (fscanf(file, "%95s", name) == 1)
+		for (int i = 0; i < row_count; i++)
+			if (strcmp(rows[i], name) == 0)
+				rows[i][0] = 0;
+	fclose(file);
+}
+
 static void read_rows(const char *path)
 {
 	FILE *file = fopen(path, "r");
@@ -50,9 +64,11 @@ int main(int argc, char **argv)
 	char name[96];
 	FILE *file;
 
-	CHECK(argc == 3 && driver);
+	CHECK(argc >= 3 && driver);
 	if (strcmp(argv[2], "-") != 0)
 		read_rows(argv[2]);
+	if (argc > 3)
+		strike_rows(argv[3]);
 	file = fopen(argv[1], "r");
 	CHECK(file);
 	while (fscanf(file, "%95s %*d", name) == 1) {

@@ -4,16 +4,18 @@
 #
 # A simulated machine and a slice of it for one test program, and nothing left of them afterwards.
 #   mem=LIMIT floor=BYTES   a policy page with these for every device (or devices=N: the first N)
+#   cores=PERCENT           ... in an armed slice, of the GPUs' time
 #   preload=LIST            what is preloaded; @ is the hook (default), empty: nothing
 #   env:NAME=VALUE          a variable of the program; %d in VALUE is the test's own directory
 #   anything else           a setting of the machine (sim-ctl start)
 set -eu
 build=$1
 shift
-mem='' floor=0 devices=16 preload=@ machine=() variables=()
+mem='' cores=- floor=0 devices=16 preload=@ machine=() variables=()
 while [ "$1" != -- ]; do
 	case $1 in
 	mem=*) mem=${1#*=} ;;
+	cores=*) cores=${1#*=} ;;
 	floor=*) floor=${1#*=} ;;
 	devices=*) devices=${1#*=} ;;
 	preload=*) preload=${1#*=} ;;
@@ -37,7 +39,7 @@ trap finish EXIT
 export TRANCHE_SIM=$dir/machine TEST_DIR=$dir TEST_BUILD=$build
 if [ -n "$mem" ]; then
 	mapfile -t uuids < <("$sim/sim-ctl" devices | cut -d' ' -f2 | head -n "$devices")
-	"$build/bin/mkslice" "$dir" "$mem" "$floor" "${uuids[@]}"
+	"$build/bin/mkslice" "$dir" "$mem" "$floor" "$cores" "${uuids[@]}"
 	variables+=("TRANCHE_POLICY=$dir/policy")
 fi
 hook=$build/lib/libvgpu.so

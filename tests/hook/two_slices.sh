@@ -19,8 +19,8 @@ trap finish EXIT
 export TRANCHE_SIM=$dir/machine
 uuid=$("$sim/sim-ctl" devices | cut -d' ' -f2 | head -n 1)
 mkdir "$dir/a" "$dir/b"
-"$build/bin/mkslice" "$dir/a" 1Gi 100Mi "$uuid"
-"$build/bin/mkslice" "$dir/b" 2Gi 100Mi "$uuid"
+"$build/bin/mkslice" "$dir/a" 1Gi 100Mi - "$uuid"
+"$build/bin/mkslice" "$dir/b" 2Gi 100Mi - "$uuid"
 
 # Both wait for the file `go`, then start the driver at the same moment.
 start() {

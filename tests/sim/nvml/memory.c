@@ -294,3 +294,48 @@ nvmlReturn_t nvmlDeviceGetRunningProcessDetailList(nvmlDevice_t device,
 	plist->numProcArrayEntries = 0;
 	return NVML_SUCCESS;
 }
+
+/* ---- per-process utilisation --------------------------------------------------------- */
+
+/*
+ * Nothing takes time yet, so there never is a sample: "not found", as on an idle board.
+ * Asked for the room needed, the answer is the driver's fixed buffer of samples.
+ */
+#define SAMPLE_ROOM 100
+
+nvmlReturn_t nvmlDeviceGetProcessUtilization(nvmlDevice_t device,
+					     nvmlProcessUtilizationSample_t *utilization,
+					     unsigned int *processSamplesCount,
+					     unsigned long long lastSeenTimeStamp)
+{
+	struct nv_device dev;
+
+	NV_ENTER_DEVICE(device, &dev);
+	(void)lastSeenTimeStamp;
+	if (!processSamplesCount)
+		return NVML_ERROR_INVALID_ARGUMENT;
+	if (!utilization) {
+		*processSamplesCount = SAMPLE_ROOM;
+		return NVML_ERROR_INSUFFICIENT_SIZE;
+	}
+	*processSamplesCount = 0;
+	return NVML_ERROR_NOT_FOUND;
+}
+
+nvmlReturn_t nvmlDeviceGetProcessesUtilizationInfo(nvmlDevice_t device,
+						   nvmlProcessesUtilizationInfo_t *info)
+{
+	struct nv_device dev;
+
+	NV_ENTER_DEVICE(device, &dev);
+	if (!info)
+		return NVML_ERROR_INVALID_ARGUMENT;
+	if (info->version != nvmlProcessesUtilizationInfo_v1)
+		return NVML_ERROR_ARGUMENT_VERSION_MISMATCH;
+	if (!info->procUtilArray) {
+		info->processSamplesCount = SAMPLE_ROOM;
+		return NVML_ERROR_INSUFFICIENT_SIZE;
+	}
+	info->processSamplesCount = 0;
+	return NVML_ERROR_NOT_FOUND;
+}

@@ -408,6 +408,7 @@ static void fill_real(void)
 		.cuDeviceGetCount = device_count,
 		.cuCtxGetDevice = ctx_device,
 		.cuCtxGetCurrent = get_current,
+		.cuCtxSetCurrent = set_current,
 		.cuCtxCreate_v2 = create,
 		.cuCtxDestroy_v2 = destroy,
 		.cuCtxDetach = destroy,
@@ -430,11 +431,6 @@ static void fill_real(void)
 		.cuMemFreeAsync = free_async,
 		.cuMemPoolTrimTo = trim,
 	};
-}
-
-CUresult CUDAAPI cuCtxSetCurrent(CUcontext ctx)
-{
-	return set_current(ctx);
 }
 
 /* ---- the process --------------------------------------------------------------------- */

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "attach.h"
 #include "rt/sat.h"
 #include "tr_test.h"
 
@@ -65,6 +66,12 @@ bool tr_context_is_own(CUcontext ctx)
 {
 	(void)ctx;
 	return false;
+}
+
+unsigned tr_attach_env_cores(tr_dev dev)
+{
+	(void)dev;
+	return 0;
 }
 
 uint64_t tr_limit_bytes(tr_dev dev)

@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "keys.h"
+
+#define COLLECTIVE    (UINT64_C(1) << 38)
+#define SAMPLES_SHIFT 35
+#define SAMPLES_MAX   7u
+#define FIRST_ODD     4u /* times the second: the first one loaded something */
+
+_Atomic uint64_t tr_keys[TR_KEYS];
+
+static uint64_t make(uint64_t key, bool is_collective, unsigned samples, uint64_t cost_ns)
+{
+	uint64_t word = tr_key_tag(key) << 40 | (uint64_t)samples << SAMPLES_SHIFT;
+
+	if (cost_ns > TR_KEY_COST_MAX)
+		cost_ns = TR_KEY_COST_MAX;
+	/* An empty place is 0, so every word of a key is not. */
+	word |= cost_ns ? cost_ns : 1;
+	if (is_collective)
+		word |= COLLECTIVE;
+	else if (samples >= TR_KEY_SETTLED)
+		word |= TR_KEY_READY;
+	return word;
+}
+
+static _Atomic uint64_t *place_of(uint64_t key, uint64_t *word)
+{
+	for (unsigned i = 0; i < 2; i++) {
+		_Atomic uint64_t *place = &tr_keys[tr_key_place(key) ^ i];
+
+		*word = atomic_load_explicit(place, memory_order_relaxed);
+		if (*word && *word >> 40 == tr_key_tag(key))
+			return place;
+	}
+	return 0;
+}
+
+static unsigned samples_of(uint64_t word)
+{
+	return word >> SAMPLES_SHIFT & SAMPLES_MAX;
+}
+
+struct tr_key tr_key_find(uint64_t key)
+{
+	struct tr_key out = { 0 };
+	uint64_t word;
+
+	if (!place_of(key, &word))
+		return out;
+	out.is_known = true;
+	out.is_collective = word & COLLECTIVE;
+	out.samples = samples_of(word);
+	out.cost_ns = out.samples ? word & TR_KEY_COST_MAX : 0;
+	return out;
+}
+
+void tr_key_meet(uint64_t key, bool is_collective)
+{
+	_Atomic uint64_t *first = &tr_keys[tr_key_place(key)],
+			 *second = &tr_keys[tr_key_place(key) ^ 1];
+	uint64_t word = make(key, is_collective, 0, 0), none = 0;
+
+	if (!atomic_compare_exchange_strong(first, &none, word)) {
+		none = 0;
+		if (!atomic_compare_exchange_strong(second, &none, word))
+			atomic_store(key >> 27 & 1 ? first : second, word);
+	}
+}
+
+void tr_key_learn(uint64_t key, uint64_t ns)
+{
+	_Atomic uint64_t *place;
+	uint64_t word, cost;
+	unsigned samples;
+
+	place = place_of(key, &word);
+	if (!place)
+		return;
+	samples = samples_of(word);
+	cost = word & TR_KEY_COST_MAX;
+	if (ns > TR_KEY_COST_MAX)
+		ns = TR_KEY_COST_MAX;
+	if (!samples || (samples == 1 && cost / FIRST_ODD > ns))
+		cost = ns;
+	else if (samples < SAMPLES_MAX) /* the plain mean, then one that forgets */
+		cost = (cost * samples + ns) / (samples + 1);
+	else
+		cost = (cost * 7 + ns) / 8;
+	if (samples < SAMPLES_MAX)
+		samples++;
+	/* Another thread's sample may have come between: then this one is not learned. */
+	(void)atomic_compare_exchange_strong(place, &word,
+					     make(key, word & COLLECTIVE, samples, cost));
+}
+
+void tr_key_doubt(uint64_t key)
+{
+	_Atomic uint64_t *place;
+	uint64_t word;
+
+	place = place_of(key, &word);
+	if (place && samples_of(word) > 1)
+		(void)atomic_compare_exchange_strong(
+			place, &word,
+			make(key, word & COLLECTIVE, 1, word & TR_KEY_COST_MAX));
+}
+
+void tr_key_forget(uint64_t key)
+{
+	_Atomic uint64_t *place;
+	uint64_t word;
+
+	place = place_of(key, &word);
+	if (place)
+		(void)atomic_compare_exchange_strong(place, &word, 0);
+}
+
+void tr_keys_forget(void)
+{
+	for (unsigned i = 0; i < TR_KEYS; i++)
+		if (atomic_load_explicit(&tr_keys[i], memory_order_relaxed))
+			atomic_store_explicit(&tr_keys[i], 0, memory_order_relaxed);
+}

@@ -1,0 +1,239 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Kernel launches. The body counts down what the thread was given and jumps to the driver,
+ * or else goes the slow way around the call (pace.h). All of these rows are routed in an
+ * armed slice only.
+ */
+#include "lock.h"
+#include "pace.h"
+
+#define NEVER_INLINE __attribute__((noinline, cold, optimize("Os")))
+
+/* The driver's call with a look before and after. */
+#define SLOWLY(what_, stream_, key_, call)                         \
+	do {                                                       \
+		struct tr_submission s_ = { .stream = (stream_),   \
+					    .key = (key_),         \
+					    .function = (what_) }; \
+		CUresult res_;                                     \
+                                                                   \
+		if (!tr_enter())                                   \
+			return call;                               \
+		tr_pace_begin(&s_);                                \
+		res_ = call;                                       \
+		tr_pace_end(&s_, res_);                            \
+		tr_leave();                                        \
+		return res_;                                       \
+	} while (0)
+
+static inline uint64_t blocks_of(unsigned x, unsigned y, unsigned z)
+{
+	return (uint64_t)x * y * z;
+}
+
+/* A row and its twin. The parameters' names are the header's. */
+#define LAUNCH(symbol, twin, what, blocks, stream, params, ...)                   \
+	NEVER_INLINE static CUresult symbol##_slowly params                       \
+	{                                                                         \
+		SLOWLY(what, tr_stream_of(stream, twin), tr_key_of(what, blocks), \
+		       tr_real.symbol(__VA_ARGS__));                              \
+	}                                                                         \
+	CUresult symbol params                                                    \
+	{                                                                         \
+		if (__builtin_expect(tr_pace_is_given(tr_stream_of(stream, twin), \
+						      tr_key_of(what, blocks)),   \
+				     1))                                          \
+			return tr_real.symbol(__VA_ARGS__);                       \
+		return symbol##_slowly(__VA_ARGS__);                              \
+	}
+
+#define KERNEL_PARAMS                                                           \
+	(CUfunction f, unsigned int gridDimX, unsigned int gridDimY,            \
+	 unsigned int gridDimZ, unsigned int blockDimX, unsigned int blockDimY, \
+	 unsigned int blockDimZ, unsigned int sharedMemBytes, CUstream hStream, \
+	 void **kernelParams, void **extra)
+#define KERNEL_ARGUMENTS                                                                  \
+	f, gridDimX, gridDimY, gridDimZ, blockDimX, blockDimY, blockDimZ, sharedMemBytes, \
+		hStream, kernelParams, extra
+
+LAUNCH(cuLaunchKernel, false, f, blocks_of(gridDimX, gridDimY, gridDimZ), hStream,
+       KERNEL_PARAMS, KERNEL_ARGUMENTS)
+LAUNCH(cuLaunchKernel_ptsz, true, f, blocks_of(gridDimX, gridDimY, gridDimZ), hStream,
+       KERNEL_PARAMS, KERNEL_ARGUMENTS)
+
+#define COOPERATIVE_PARAMS                                                      \
+	(CUfunction f, unsigned int gridDimX, unsigned int gridDimY,            \
+	 unsigned int gridDimZ, unsigned int blockDimX, unsigned int blockDimY, \
+	 unsigned int blockDimZ, unsigned int sharedMemBytes, CUstream hStream, \
+	 void **kernelParams)
+#define COOPERATIVE_ARGUMENTS                                                             \
+	f, gridDimX, gridDimY, gridDimZ, blockDimX, blockDimY, blockDimZ, sharedMemBytes, \
+		hStream, kernelParams
+
+LAUNCH(cuLaunchCooperativeKernel, false, f, blocks_of(gridDimX, gridDimY, gridDimZ),
+       hStream, COOPERATIVE_PARAMS, COOPERATIVE_ARGUMENTS)
+LAUNCH(cuLaunchCooperativeKernel_ptsz, true, f, blocks_of(gridDimX, gridDimY, gridDimZ),
+       hStream, COOPERATIVE_PARAMS, COOPERATIVE_ARGUMENTS)
+
+/* Without a configuration the driver says what is wrong. */
+static inline CUstream stream_in(const CUlaunchConfig *config)
+{
+	return config ? config->hStream : NULL;
+}
+
+static inline uint64_t blocks_in(const CUlaunchConfig *config)
+{
+	return config ? blocks_of(config->gridDimX, config->gridDimY, config->gridDimZ) : 0;
+}
+
+#define EX_PARAMS \
+	(const CUlaunchConfig *config, CUfunction f, void **kernelParams, void **extra)
+
+LAUNCH(cuLaunchKernelEx, false, f, blocks_in(config), stream_in(config), EX_PARAMS, config,
+       f, kernelParams, extra)
+LAUNCH(cuLaunchKernelEx_ptsz, true, f, blocks_in(config), stream_in(config), EX_PARAMS,
+       config, f, kernelParams, extra)
+
+/* The launches of before CUDA 4. */
+LAUNCH(cuLaunch, false, f, 1, NULL, (CUfunction f), f)
+LAUNCH(cuLaunchGrid, false, f, blocks_of((unsigned)grid_width, (unsigned)grid_height, 1),
+       NULL, (CUfunction f, int grid_width, int grid_height), f, grid_width, grid_height)
+LAUNCH(cuLaunchGridAsync, false, f,
+       blocks_of((unsigned)grid_width, (unsigned)grid_height, 1), hStream,
+       (CUfunction f, int grid_width, int grid_height, CUstream hStream), f, grid_width,
+       grid_height, hStream)
+
+/* One kernel on several devices that wait for one another: what it takes on the first it takes
+ * on all. */
+CUresult cuLaunchCooperativeKernelMultiDevice(CUDA_LAUNCH_PARAMS *launchParamsList,
+					      unsigned int numDevices, unsigned int flags)
+{
+	struct tr_submission s = { 0 };
+	CUdevice ordinal;
+	CUresult res;
+
+	if (!launchParamsList || !numDevices || !tr_enter())
+		return tr_real.cuLaunchCooperativeKernelMultiDevice(launchParamsList,
+								    numDevices, flags);
+	s.stream = tr_stream_of(launchParamsList->hStream, false);
+	s.function = launchParamsList->function;
+	s.key = tr_key_of(s.function,
+			  blocks_of(launchParamsList->gridDimX, launchParamsList->gridDimY,
+				    launchParamsList->gridDimZ));
+	tr_pace_begin(&s);
+	res = tr_real.cuLaunchCooperativeKernelMultiDevice(launchParamsList, numDevices,
+							   flags);
+	tr_pace_end(&s, res);
+	for (unsigned i = 1; res == CUDA_SUCCESS && i < numDevices; i++)
+		if (tr_real.cuStreamGetDevice &&
+		    tr_real.cuStreamGetDevice(launchParamsList[i].hStream, &ordinal) ==
+			    CUDA_SUCCESS)
+			tr_pace_also(&s, ordinal);
+	tr_leave();
+	return res;
+}
+
+/* ---- what else moves a thread's streams ---------------------------------------------- */
+
+CUresult cuCtxSetCurrent(CUcontext ctx)
+{
+	tr_pace_stop();
+	return tr_real.cuCtxSetCurrent(ctx);
+}
+
+CUresult cuCtxPushCurrent(CUcontext ctx)
+{
+	tr_pace_stop();
+	return tr_real.cuCtxPushCurrent(ctx);
+}
+
+CUresult cuCtxPushCurrent_v2(CUcontext ctx)
+{
+	tr_pace_stop();
+	return tr_real.cuCtxPushCurrent_v2(ctx);
+}
+
+CUresult cuCtxPopCurrent(CUcontext *pctx)
+{
+	tr_pace_stop();
+	return tr_real.cuCtxPopCurrent(pctx);
+}
+
+CUresult cuCtxPopCurrent_v2(CUcontext *pctx)
+{
+	tr_pace_stop();
+	return tr_real.cuCtxPopCurrent_v2(pctx);
+}
+
+#define RECORD(symbol, stream, ...)                         \
+	do {                                                \
+		CUresult res_;                              \
+                                                            \
+		if (!tr_enter())                            \
+			return tr_real.symbol(__VA_ARGS__); \
+		tr_pace_recording(stream);                  \
+		res_ = tr_real.symbol(__VA_ARGS__);         \
+		tr_leave();                                 \
+		return res_;                                \
+	} while (0)
+
+CUresult cuEventRecord(CUevent hEvent, CUstream hStream)
+{
+	RECORD(cuEventRecord, tr_stream_of(hStream, false), hEvent, hStream);
+}
+
+CUresult cuEventRecord_ptsz(CUevent hEvent, CUstream hStream)
+{
+	RECORD(cuEventRecord_ptsz, tr_stream_of(hStream, true), hEvent, hStream);
+}
+
+CUresult cuEventRecordWithFlags(CUevent hEvent, CUstream hStream, unsigned int flags)
+{
+	RECORD(cuEventRecordWithFlags, tr_stream_of(hStream, false), hEvent, hStream,
+	       flags);
+}
+
+CUresult cuEventRecordWithFlags_ptsz(CUevent hEvent, CUstream hStream, unsigned int flags)
+{
+	RECORD(cuEventRecordWithFlags_ptsz, tr_stream_of(hStream, true), hEvent, hStream,
+	       flags);
+}
+
+static CUresult destroy(CUresult (*driver)(CUstream), CUstream stream)
+{
+	CUresult res;
+
+	if (!stream || !tr_enter())
+		return driver(stream);
+	tr_pace_stream_ends(stream);
+	res = driver(stream);
+	tr_leave();
+	return res;
+}
+
+CUresult cuStreamDestroy(CUstream hStream)
+{
+	return destroy(tr_real.cuStreamDestroy, hStream);
+}
+
+CUresult cuStreamDestroy_v2(CUstream hStream)
+{
+	return destroy(tr_real.cuStreamDestroy_v2, hStream);
+}
+
+/* Another graph behind the same handle, mostly one much like it. */
+CUresult cuGraphExecUpdate(CUgraphExec hGraphExec, CUgraph hGraph,
+			   CUgraphNode *hErrorNode_out,
+			   CUgraphExecUpdateResult *updateResult_out)
+{
+	tr_key_doubt(tr_key_of(hGraphExec, 0));
+	return tr_real.cuGraphExecUpdate(hGraphExec, hGraph, hErrorNode_out,
+					 updateResult_out);
+}
+
+CUresult cuGraphExecUpdate_v2(CUgraphExec hGraphExec, CUgraph hGraph,
+			      CUgraphExecUpdateResultInfo *resultInfo)
+{
+	tr_key_doubt(tr_key_of(hGraphExec, 0));
+	return tr_real.cuGraphExecUpdate_v2(hGraphExec, hGraph, resultInfo);
+}

@@ -1,0 +1,529 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "marks.h"
+
+#include <string.h>
+
+#include "pace.h"
+#include "rt/file.h"
+#include "rt/sat.h"
+
+#define CONTEXTS    16u
+#define RUNS        64u
+#define LANES       32u
+#define MISSES      3u /* of pairs not done, then the rest is not asked for */
+#define RUN_NS      UINT64_C(2000000)
+#define RUN_COUNT   256u
+#define RUN_HOST_NS UINT64_C(5000000)
+#define POLL_NS     UINT64_C(200000)
+#define REST_NS     UINT64_C(1000000000)  /* after an event call that failed */
+#define LOCK_NS     UINT64_C(10000000000) /* nobody holds it that long and lives */
+#define PROMPT_NS   UINT64_C(20000)       /* an event that an idle GPU ran at once */
+#define NS_PER_MS   1e6
+#define LONGEST_MS  1e8f
+#define NO_RUN      RUNS
+
+/* A run of submissions between two events. Host times are CLOCK_MONOTONIC before the call. */
+struct run {
+	CUevent begin, end; /* made once, used again */
+	uint64_t begun_ns, closed_ns;
+	uint64_t at_ns; /* when a single one was submitted */
+	uint64_t predicted_ns;
+	uint64_t key; /* 0: not a single one */
+	uint32_t count, unknown;
+	bool is_unmeasured;
+};
+
+struct lane {
+	const void *id; /* the stream; of a thread's own one the thread */
+	CUstream stream;
+	uint8_t run; /* the open one, or NO_RUN */
+	uint64_t used_ns;
+};
+
+struct tr_marks {
+	_Atomic(CUcontext) ctx;
+	_Atomic uint64_t held_ns; /* since when somebody is at it; 0: nobody */
+	tr_dev dev;
+	/* The latest end event taken in and when that was, for the GPU's clock against ours. */
+	CUevent anchor;
+	uint64_t anchor_ns; /* 0: none yet */
+	uint64_t rest_until_ns, polled_ns;
+	uint64_t taken; /* runs in use, a bit each */
+	_Atomic uint8_t pending_count;
+	uint8_t pending[RUNS]; /* closed, oldest first */
+	struct run runs[RUNS];
+	struct lane lanes[LANES];
+};
+_Static_assert(RUNS == 64, "a bit each, and NO_RUN is none of them");
+
+static struct tr_marks all[CONTEXTS];
+
+/* ---- which, and one at a time -------------------------------------------------------- */
+
+static void clear(struct tr_marks *m)
+{
+	for (unsigned i = 0; i < m->pending_count; i++)
+		if (m->runs[m->pending[i]].is_unmeasured)
+			tr_pace_seen(m->dev);
+	for (unsigned i = 0; i < LANES; i++)
+		if (m->lanes[i].id && m->lanes[i].run != NO_RUN &&
+		    m->runs[m->lanes[i].run].is_unmeasured)
+			tr_pace_seen(m->dev);
+	memset(m->runs, 0, sizeof(m->runs));
+	memset(m->lanes, 0, sizeof(m->lanes));
+	m->anchor = NULL;
+	m->anchor_ns = m->rest_until_ns = m->polled_ns = m->taken = 0;
+	atomic_store(&m->pending_count, 0);
+}
+
+struct tr_marks *tr_marks_of(CUcontext ctx, tr_dev dev)
+{
+	CUcontext none;
+
+	for (unsigned i = 0; i < CONTEXTS; i++)
+		if (atomic_load_explicit(&all[i].ctx, memory_order_acquire) == ctx)
+			return &all[i];
+	for (unsigned i = 0; i < CONTEXTS; i++) {
+		uint64_t nobody = 0;
+
+		none = NULL;
+		if (atomic_load(&all[i].ctx) ||
+		    !atomic_compare_exchange_strong(&all[i].held_ns, &nobody,
+						    tr_clock_ns() | 1))
+			continue;
+		if (atomic_compare_exchange_strong(&all[i].ctx, &none, ctx)) {
+			clear(&all[i]);
+			all[i].dev = dev;
+		}
+		atomic_store(&all[i].held_ns, 0);
+		if (atomic_load(&all[i].ctx) == ctx)
+			return &all[i];
+	}
+	return NULL;
+}
+
+static bool try_hold(struct tr_marks *m, uint64_t now_ns)
+{
+	uint64_t since = 0;
+
+	if (atomic_compare_exchange_strong_explicit(&m->held_ns, &since, now_ns | 1,
+						    memory_order_acquire,
+						    memory_order_relaxed))
+		return true;
+	/* Whoever has it was ended by a jump. */
+	return now_ns > since && now_ns - since > LOCK_NS &&
+	       atomic_compare_exchange_strong(&m->held_ns, &since, now_ns | 1);
+}
+
+static void let_go(struct tr_marks *m)
+{
+	atomic_store_explicit(&m->held_ns, 0, memory_order_release);
+}
+
+/* ---- events -------------------------------------------------------------------------- */
+
+static bool can_mark(const struct tr_marks *m, uint64_t now_ns)
+{
+	return now_ns >= m->rest_until_ns && tr_real.cuEventCreate &&
+	       tr_real.cuEventRecord && tr_real.cuEventQuery &&
+	       tr_real.cuEventElapsedTime && !tr_captures_any();
+}
+
+static CUstreamCaptureMode relax(void)
+{
+	CUstreamCaptureMode mode = CU_STREAM_CAPTURE_MODE_RELAXED;
+
+	if (tr_real.cuThreadExchangeStreamCaptureMode &&
+	    tr_real.cuThreadExchangeStreamCaptureMode(&mode) != CUDA_SUCCESS)
+		mode = CU_STREAM_CAPTURE_MODE_RELAXED;
+	return mode;
+}
+
+static void unrelax(CUstreamCaptureMode mode)
+{
+	if (tr_real.cuThreadExchangeStreamCaptureMode)
+		(void)tr_real.cuThreadExchangeStreamCaptureMode(&mode);
+}
+
+static bool rest(struct tr_marks *m, uint64_t now_ns)
+{
+	m->rest_until_ns = now_ns + REST_NS;
+	return false;
+}
+
+static bool record(struct tr_marks *m, CUevent *event, CUstream stream, uint64_t now_ns)
+{
+	if (tr_is_stream_capturing(stream))
+		return false;
+	if (!*event && tr_real.cuEventCreate(event, CU_EVENT_DEFAULT) != CUDA_SUCCESS) {
+		*event = NULL;
+		return rest(m, now_ns);
+	}
+	if (tr_real.cuEventRecord(*event, stream) != CUDA_SUCCESS)
+		return rest(m, now_ns);
+	return true;
+}
+
+static bool elapsed_ns(CUevent from, CUevent to, int64_t *ns)
+{
+	float ms = 0;
+
+	if (tr_real.cuEventElapsedTime(&ms, from, to) != CUDA_SUCCESS ||
+	    !(ms > -LONGEST_MS && ms < LONGEST_MS))
+		return false;
+	*ns = (int64_t)((double)ms * NS_PER_MS);
+	return true;
+}
+
+/* ---- runs ---------------------------------------------------------------------------- */
+
+static void free_run(struct tr_marks *m, unsigned i)
+{
+	struct run *r = &m->runs[i];
+
+	if (r->is_unmeasured)
+		tr_pace_seen(m->dev);
+	r->is_unmeasured = false;
+	m->taken &= ~(UINT64_C(1) << i);
+}
+
+static const void *id_of(CUstream stream)
+{
+	return stream == CU_STREAM_PER_THREAD ? (const void *)&tr_pace_here
+					      : (const void *)stream;
+}
+
+/* The lane of STREAM, made when there is none: in the place of the one that was not used for
+ * longest. */
+static struct lane *lane_of(struct tr_marks *m, CUstream stream, uint64_t now_ns)
+{
+	const void *id = id_of(stream);
+	struct lane *oldest = &m->lanes[0];
+
+	for (unsigned i = 0; i < LANES; i++) {
+		struct lane *lane = &m->lanes[i];
+
+		if (lane->id == id) {
+			lane->used_ns = now_ns;
+			return lane;
+		}
+		if (oldest->id && (!lane->id || lane->used_ns < oldest->used_ns))
+			oldest = lane;
+	}
+	if (oldest->id && oldest->run != NO_RUN)
+		free_run(m, oldest->run);
+	*oldest = (struct lane){
+		.id = id, .stream = stream, .run = NO_RUN, .used_ns = now_ns
+	};
+	return oldest;
+}
+
+static struct lane *lane_find(struct tr_marks *m, CUstream stream)
+{
+	for (unsigned i = 0; i < LANES; i++)
+		if (m->lanes[i].id == id_of(stream))
+			return &m->lanes[i];
+	return NULL;
+}
+
+static void open_run(struct tr_marks *m, struct lane *lane, uint64_t now_ns)
+{
+	unsigned i = ~m->taken ? (unsigned)__builtin_ctzll(~m->taken) : NO_RUN;
+	CUstreamCaptureMode mode;
+	struct run *r;
+	bool is_done;
+
+	if (i == NO_RUN || !can_mark(m, now_ns))
+		return;
+	r = &m->runs[i];
+	*r = (struct run){ .begin = r->begin, .end = r->end, .begun_ns = now_ns };
+	mode = relax();
+	is_done = record(m, &r->begin, lane->stream, now_ns);
+	unrelax(mode);
+	if (!is_done)
+		return;
+	m->taken |= UINT64_C(1) << i;
+	lane->run = (uint8_t)i;
+}
+
+static void close_run(struct tr_marks *m, struct lane *lane, uint64_t now_ns)
+{
+	unsigned i = lane->run;
+	CUstreamCaptureMode mode;
+	bool is_done = false;
+
+	if (i == NO_RUN)
+		return;
+	lane->run = NO_RUN;
+	if (m->runs[i].count && can_mark(m, now_ns)) {
+		mode = relax();
+		is_done = record(m, &m->runs[i].end, lane->stream, now_ns);
+		unrelax(mode);
+	}
+	if (!is_done) {
+		free_run(m, i);
+		return;
+	}
+	m->runs[i].closed_ns = now_ns;
+	m->pending[atomic_fetch_add(&m->pending_count, 1)] = (uint8_t)i;
+}
+
+/* ---- what they tell ------------------------------------------------------------------ */
+
+static uint64_t plus(uint64_t ns, int64_t by)
+{
+	return by < 0 ? tr_sat_sub(ns, (uint64_t)-by) : tr_sat_add(ns, (uint64_t)by);
+}
+
+/*
+ * When the run began on our clock. The GPU's is known against the anchor only, and what is
+ * certain corrects it: no event is done before it was recorded, nor after it was seen done.
+ */
+static uint64_t begin_of(const struct tr_marks *m, const struct run *r, uint64_t span_ns,
+			 uint64_t now_ns)
+{
+	uint64_t begin_ns = r->begun_ns;
+	int64_t since;
+
+	if (m->anchor_ns && elapsed_ns(m->anchor, r->begin, &since))
+		begin_ns = plus(m->anchor_ns, since);
+	if (begin_ns < r->begun_ns)
+		begin_ns = r->begun_ns;
+	if (begin_ns + span_ns < r->closed_ns)
+		begin_ns = r->closed_ns - span_ns;
+	if (begin_ns + span_ns > now_ns)
+		begin_ns = tr_sat_sub(now_ns, span_ns);
+	return begin_ns;
+}
+
+/*
+ * How long the GPU was at it, in a span that may hold idle time as well. A single one: the
+ * span, less the time until it was submitted where the GPU waited for that. A run: what was
+ * predicted, but not less than what it still had to do after the host had closed it.
+ */
+static struct tr_busy busy_of(const struct run *r, uint64_t begin_ns, uint64_t span_ns)
+{
+	uint64_t end_ns = begin_ns + span_ns, late_ns;
+
+	if (r->key && begin_ns <= r->begun_ns + PROMPT_NS) {
+		late_ns = tr_sat_sub(r->at_ns, r->begun_ns);
+		begin_ns += late_ns < span_ns / 4 * 3 ? late_ns : span_ns / 4 * 3;
+	}
+	if (r->key || r->unknown * 2 > r->count)
+		return (struct tr_busy){ .begin_ns = begin_ns,
+					 .end_ns = end_ns,
+					 .sure_ns = end_ns - begin_ns,
+					 .busy_ns = end_ns - begin_ns };
+	return tr_busy_of(begin_ns, end_ns, r->closed_ns, r->predicted_ns);
+}
+
+static bool take_in(struct tr_marks *m, unsigned i, uint64_t now_ns)
+{
+	struct run *r = &m->runs[i];
+	uint64_t begin_ns, span_ns;
+	CUevent anchor = m->anchor;
+	struct tr_busy busy;
+	int64_t span;
+
+	if (!elapsed_ns(r->begin, r->end, &span))
+		return rest(m, now_ns);
+	span_ns = span > 0 ? (uint64_t)span : 0;
+	begin_ns = begin_of(m, r, span_ns, now_ns);
+	busy = busy_of(r, begin_ns, span_ns);
+	if (r->key)
+		tr_key_learn(r->key, busy.busy_ns);
+	tr_pace_measured(m->dev, &busy, r->predicted_ns, now_ns);
+	if (busy.end_ns > m->anchor_ns) {
+		m->anchor_ns = busy.end_ns;
+		m->anchor = r->end;
+		r->end = anchor;
+	}
+	return true;
+}
+
+static void poll(struct tr_marks *m, uint64_t now_ns)
+{
+	unsigned n = m->pending_count, kept = 0, misses = 0;
+	uint64_t patience_ns = tr_pace_patience_ns(m->dev);
+	CUstreamCaptureMode mode = relax();
+
+	m->polled_ns = now_ns;
+	for (unsigned at = 0; at < n; at++) {
+		unsigned i = m->pending[at];
+		CUresult res = CUDA_ERROR_NOT_READY;
+
+		if (misses < MISSES)
+			res = tr_real.cuEventQuery(m->runs[i].end);
+		if (res == CUDA_SUCCESS)
+			(void)take_in(m, i, now_ns);
+		else if (res != CUDA_ERROR_NOT_READY)
+			(void)rest(m, now_ns);
+		else
+			misses++;
+		if (res == CUDA_ERROR_NOT_READY &&
+		    tr_sat_sub(now_ns, m->runs[i].closed_ns) < patience_ns)
+			m->pending[kept++] = (uint8_t)i;
+		else
+			free_run(m, i);
+	}
+	atomic_store(&m->pending_count, (uint8_t)kept);
+	unrelax(mode);
+}
+
+/* ---- what launches call -------------------------------------------------------------- */
+
+bool tr_marks_are_idle(const struct tr_marks *m)
+{
+	return !atomic_load_explicit(&m->pending_count, memory_order_relaxed);
+}
+
+void tr_marks_poll(struct tr_marks *m, uint64_t now_ns, bool is_urgent)
+{
+	if (tr_marks_are_idle(m) || !try_hold(m, now_ns))
+		return;
+	if ((is_urgent || now_ns - m->polled_ns >= POLL_NS) && can_mark(m, now_ns))
+		poll(m, now_ns);
+	let_go(m);
+}
+
+static bool is_full(const struct run *r, uint64_t now_ns)
+{
+	return r->predicted_ns >= RUN_NS || r->count >= RUN_COUNT ||
+	       tr_sat_sub(now_ns, r->begun_ns) >= RUN_HOST_NS;
+}
+
+bool tr_marks_before(struct tr_marks *m, CUstream stream, enum tr_mark_want want,
+		     uint64_t now_ns)
+{
+	struct lane *lane;
+	bool is_open;
+
+	if (!try_hold(m, now_ns))
+		return false;
+	lane = lane_of(m, stream, now_ns);
+	if (lane->run != NO_RUN && (want == TR_MARK_SINGLE || m->runs[lane->run].key ||
+				    is_full(&m->runs[lane->run], now_ns)))
+		close_run(m, lane, now_ns);
+	if (lane->run == NO_RUN)
+		open_run(m, lane, now_ns);
+	is_open = lane->run != NO_RUN;
+	let_go(m);
+	return is_open;
+}
+
+static void add(struct run *r, uint64_t predicted_ns, uint32_t count)
+{
+	r->predicted_ns = tr_sat_add(r->predicted_ns, predicted_ns);
+	r->count += count;
+	if (!predicted_ns)
+		r->unknown += count;
+}
+
+bool tr_marks_after(struct tr_marks *m, CUstream stream, uint64_t key,
+		    uint64_t predicted_ns, bool is_single, uint64_t at_ns)
+{
+	bool is_taken = false;
+	struct lane *lane;
+	struct run *r;
+
+	if (!try_hold(m, at_ns))
+		return false;
+	lane = lane_find(m, stream);
+	if (lane && lane->run != NO_RUN) {
+		r = &m->runs[lane->run];
+		add(r, predicted_ns, 1);
+		if (is_single && r->count == 1) {
+			r->key = key;
+			r->at_ns = at_ns;
+			r->is_unmeasured = !predicted_ns;
+			is_taken = true;
+			close_run(m, lane, tr_clock_ns());
+		}
+	}
+	let_go(m);
+	return is_taken;
+}
+
+bool tr_marks_add(struct tr_marks *m, CUstream stream, uint64_t predicted_ns,
+		  uint32_t count, uint64_t at_ns)
+{
+	struct lane *lane;
+
+	if (!try_hold(m, at_ns))
+		return false;
+	lane = lane_find(m, stream);
+	if (lane && lane->run != NO_RUN)
+		add(&m->runs[lane->run], predicted_ns, count);
+	let_go(m);
+	return true;
+}
+
+void tr_marks_close(struct tr_marks *m, CUstream stream, uint64_t now_ns)
+{
+	if (!m->taken || !try_hold(m, now_ns))
+		return;
+	for (unsigned i = 0; i < LANES; i++) {
+		struct lane *lane = &m->lanes[i];
+
+		if (!lane->id || lane->run == NO_RUN ||
+		    (stream && lane->id != id_of(stream)))
+			continue;
+		/* Another thread's own stream has no name here. */
+		if (lane->stream == CU_STREAM_PER_THREAD &&
+		    lane->id != id_of(CU_STREAM_PER_THREAD))
+			continue;
+		close_run(m, lane, now_ns);
+	}
+	let_go(m);
+}
+
+void tr_marks_drop(struct tr_marks *m, CUstream stream, uint64_t now_ns)
+{
+	struct lane *lane;
+
+	if (!try_hold(m, now_ns))
+		return;
+	lane = lane_find(m, stream);
+	if (lane) {
+		close_run(m, lane, now_ns);
+		memset(lane, 0, sizeof(*lane));
+	}
+	let_go(m);
+}
+
+/* ---- ends ---------------------------------------------------------------------------- */
+
+struct tr_marks *tr_marks_leave(CUcontext ctx)
+{
+	for (unsigned i = 0; i < CONTEXTS && ctx; i++) {
+		CUcontext want = ctx;
+
+		if (atomic_compare_exchange_strong(&all[i].ctx, &want,
+						   (CUcontext)(void *)&all[i]))
+			return &all[i];
+	}
+	return NULL;
+}
+
+void tr_marks_stay(struct tr_marks *m, CUcontext ctx)
+{
+	if (m)
+		atomic_store(&m->ctx, ctx);
+}
+
+/* Its events went with it. */
+void tr_marks_gone(struct tr_marks *m)
+{
+	if (!m)
+		return;
+	clear(m);
+	atomic_store(&m->held_ns, 0);
+	atomic_store(&m->ctx, NULL);
+}
+
+void tr_marks_forget(void)
+{
+	for (unsigned i = 0; i < CONTEXTS; i++)
+		if (atomic_load(&all[i].ctx))
+			tr_marks_gone(&all[i]);
+}
