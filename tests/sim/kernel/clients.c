@@ -2,6 +2,7 @@
 #include "kernel.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -121,6 +122,13 @@ static void unlink_client(struct sim_client *client)
 		first->prev = last;
 }
 
+static bool is_readable(int fd)
+{
+	struct pollfd p = { .fd = fd, .events = POLLIN };
+
+	return poll(&p, 1, 0) > 0;
+}
+
 void sim_client_drop(struct sim_client *client)
 {
 	if (client->is_gone)
@@ -129,7 +137,7 @@ void sim_client_drop(struct sim_client *client)
 	unlink_client(client);
 	count--;
 	sim_memory_drop_client(client);
-	sim_time_drop_client(client);
+	sim_time_drop_client(client, client->watch && !is_readable(client->watch->fd));
 	close(client->fd);
 	if (client->table_fd >= 0)
 		close(client->table_fd);

@@ -294,10 +294,10 @@ static void serve_until_end(void)
 /* The directory was made for this machine alone: it goes with it, and what may be in it. */
 static void remove_directory(const char *dir)
 {
-	static const char *const names[] = {
-		WIRE_SOCKET,       WIRE_LOCK,  WIRE_FAULTS,
-		WIRE_FAULTS_ERROR, "settings", "libcuda.so.1"
-	};
+	static const char *const names[] = { WIRE_SOCKET,      WIRE_LOCK,
+					     WIRE_FAULTS,      WIRE_FAULTS_ERROR,
+					     WIRE_CLOCK_ERROR, "settings",
+					     "libcuda.so.1" };
 
 	for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++)
 		unlinkat(sim_kernel.dir_fd, names[i], 0);

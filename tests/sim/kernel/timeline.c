@@ -18,6 +18,7 @@
 
 /* Completions for which nobody waits may be told so late: it spares a wake-up for each. */
 #define NAP_NS      200000u
+#define AHEAD_NS    1000000u
 #define STACK_BYTES (256u << 10)
 
 struct timeline timeline = { .lock = PTHREAD_MUTEX_INITIALIZER };
@@ -162,7 +163,7 @@ void timeline_drain(uint64_t now_ns)
 		for (uint64_t i = 0; i < timeline.client_count; i++) {
 			struct timeline_client *c = timeline.clients[i];
 
-			if (!c || c->is_dead || !peek(c, &w))
+			if (!c || !peek(c, &w))
 				continue;
 			if (!next || w.at_ns < next_work.at_ns) {
 				next = c;
@@ -172,8 +173,12 @@ void timeline_drain(uint64_t now_ns)
 		if (!next)
 			return;
 		timeline.drained_any = true;
-		if (next_work.at_ns > now_ns || timeline.is_virtual)
+		/* a thread may be ahead of the virtual clock by what it has spent */
+		if (next_work.at_ns > now_ns) {
+			if (timeline.is_virtual && next_work.at_ns < now_ns + AHEAD_NS)
+				return;
 			next_work.at_ns = now_ns;
+		}
 		if (next_work.at_ns > engine_now_ns(timeline.engine))
 			engine_advance(timeline.engine, next_work.at_ns);
 		if (apply(next, &next_work) != 0)
@@ -182,13 +187,26 @@ void timeline_drain(uint64_t now_ns)
 	}
 }
 
+uint64_t timeline_written_ns(void)
+{
+	uint64_t first = UINT64_MAX;
+	struct wire_work w;
+
+	for (uint64_t i = 0; i < timeline.client_count; i++) {
+		struct timeline_client *c = timeline.clients[i];
+
+		if (c && peek(c, &w) && w.at_ns < first)
+			first = w.at_ns;
+	}
+	return first;
+}
+
 static bool is_written(void)
 {
 	for (uint64_t i = 0; i < timeline.client_count; i++) {
 		struct timeline_client *c = timeline.clients[i];
 
-		if (c && !c->is_dead && !c->is_broken &&
-		    atomic_load(&c->region->tail) != c->head)
+		if (c && !c->is_broken && atomic_load(&c->region->tail) != c->head)
 			return true;
 	}
 	return false;
@@ -260,6 +278,8 @@ static void *run(void *arg)
 	(void)arg;
 	prctl(PR_SET_NAME, "engine");
 	prctl(PR_SET_TIMERSLACK, 1ul);
+	if (timeline.is_virtual)
+		timeline_virtual_run();
 	pthread_mutex_lock(&timeline.lock);
 	for (;;) {
 		timeline.rings = atomic_load(&timeline.bell->rings);
@@ -324,7 +344,9 @@ static int start(void)
 		return r;
 	timeline.bell = bell;
 	timeline.is_virtual = s->machine.is_virtual;
-	if (!timeline.is_virtual)
+	if (timeline.is_virtual)
+		timeline_virtual_start();
+	else
 		engine_advance(timeline.engine, timeline_real_ns());
 	pthread_attr_init(&attr);
 	pthread_attr_setstacksize(&attr, STACK_BYTES);
@@ -364,7 +386,6 @@ static int add_client(struct sim_client *client)
 		return r;
 	}
 	c->region = region;
-	c->serial = client->serial;
 	c->host_pid = client->host_pid;
 	c->own_pid = client->own_pid;
 	c->key = timeline.client_count + 1;
@@ -386,7 +407,7 @@ int sim_time_part(struct sim_client *client, uint32_t part, int *fd, uint64_t *s
 	pthread_mutex_unlock(&timeline.lock);
 	if (r != 0)
 		return r;
-	*serial = client->serial;
+	*serial = client->time ? client->time->key : 0;
 	switch ((enum wire_time_part)part) {
 	case WIRE_TIME_CLOCK:
 		*fd = timeline.clock_fd;
@@ -418,7 +439,7 @@ static void catch_up(void)
 		engine_advance(timeline.engine, now);
 }
 
-void sim_time_drop_client(struct sim_client *client)
+void sim_time_drop_client(struct sim_client *client, bool is_alive)
 {
 	struct timeline_client *c = client->time;
 
@@ -428,7 +449,7 @@ void sim_time_drop_client(struct sim_client *client)
 	catch_up();
 	engine_client_gone(timeline.engine, c->key);
 	timeline.clients[c->key - 1] = NULL;
-	timeline_virtual_drop(c);
+	timeline_virtual_drop(c, is_alive);
 	pthread_mutex_unlock(&timeline.lock);
 	munmap(c->region, sizeof(*c->region));
 	close(c->region_fd);

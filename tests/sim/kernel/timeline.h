@@ -17,14 +17,12 @@
 
 /* What the kernel process knows of a thread that takes part (timeline_virtual.c). */
 struct timeline_thread {
-	bool is_ready;       /* its request is met, it waits for its turn */
-	uint64_t ready_ns;   /* since when */
-	uint64_t away_looks; /* it holds the token and sleeps elsewhere: so often seen */
+	bool is_ready;     /* its request is met, it waits for its turn */
+	uint64_t ready_ns; /* since when */
 };
 
 struct timeline_client {
 	uint64_t key; /* the engine's name for it; index into timeline.clients, plus 1 */
-	uint64_t serial;
 	pid_t host_pid, own_pid;
 	int region_fd;
 	struct wire_time *region;
@@ -32,7 +30,7 @@ struct timeline_client {
 	bool is_broken;
 	uint64_t *bases; /* of the channel in each slot */
 	struct timeline_thread *threads;
-	bool took_part, is_dead;
+	bool took_part; /* in the virtual clock */
 };
 
 struct timeline {
@@ -59,6 +57,11 @@ void timeline_wake_word(_Atomic uint32_t *word);
 
 /* timeline_virtual.c */
 void timeline_virtual_round(void);
-void timeline_virtual_drop(struct timeline_client *c);
+void timeline_virtual_start(void);
+void timeline_virtual_run(void); /* the thread itself begins */
+/* C, unlisted already, ends; its process goes on (IS_ALIVE), into another image perhaps. */
+void timeline_virtual_drop(struct timeline_client *c, bool is_alive);
+/* The first time at which something that was written takes effect; UINT64_MAX: nothing is. */
+uint64_t timeline_written_ns(void);
 
 #endif /* SIM_KERNEL_TIMELINE_H */

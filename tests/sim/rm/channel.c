@@ -150,8 +150,7 @@ static int fill(struct wire_work *w, uint64_t channel, const struct rm_work *wor
 		w->other = work->channel;
 		w->generation = work->ticket;
 	}
-	if (!rm_timeline.is_virtual)
-		w->at_ns = rm_now_ns();
+	w->at_ns = rm_now_ns();
 	return 0;
 }
 
@@ -164,7 +163,7 @@ static int wait_slot(uint64_t channel, uint64_t ticket)
 
 	if (rm_timeline.is_virtual) {
 		struct sim_clock_request q = { .until_ns = WIRE_NOBODY,
-					       .client = rm_timeline.serial,
+					       .client = rm_timeline.key,
 					       .channel = slot,
 					       .ticket = ticket };
 
@@ -224,7 +223,7 @@ int rm_submit(uint64_t channel, const struct rm_work *work, uint64_t *ticket)
 		    RM_CHANNEL_DEPTH) {
 			rm_timeline_unlock();
 			r = await_depth(channel, work, last);
-			if (r == 0 && !rm_timeline.is_virtual)
+			if (r == 0)
 				w.at_ns = rm_now_ns();
 			rm_timeline_lock();
 			if (r != 0)

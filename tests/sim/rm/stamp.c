@@ -121,7 +121,7 @@ int rm_stamp_wait(uint32_t stamp, uint64_t generation)
 		return 0;
 	if (rm_timeline.is_virtual) {
 		struct sim_clock_request q = { .until_ns = WIRE_NOBODY,
-					       .client = rm_timeline.serial,
+					       .client = rm_timeline.key,
 					       .stamp = stamp,
 					       .generation = raw };
 

@@ -26,7 +26,7 @@ struct rm_stamp_slot {
 struct rm_timeline {
 	_Atomic pid_t pid; /* the process that opened it; 0: none */
 	bool is_virtual;
-	uint64_t serial; /* of the connection */
+	uint64_t key; /* of the region */
 	const struct wire_clock *clock;
 	struct wire_bell *bell;
 	struct wire_time *region;
@@ -34,6 +34,16 @@ struct rm_timeline {
 	struct rm_stamp_slot *stamps;
 };
 extern struct rm_timeline rm_timeline;
+
+/* Between two looks at a word that another processor is about to change. */
+static inline void rm_relax(void)
+{
+#if defined(__x86_64__)
+	__builtin_ia32_pause();
+#else
+	__asm__ volatile("" ::: "memory");
+#endif
+}
 
 /* 0, or why the functions of time do not work now. */
 int rm_timeline_check(void);

@@ -18,7 +18,7 @@
 
 struct rm_timeline rm_timeline;
 
-static void *map_part(uint32_t part, size_t bytes, int protection, uint64_t *serial)
+static void *map_part(uint32_t part, size_t bytes, int protection, uint64_t *key)
 {
 	struct wire_request req = { .op = WIRE_TIME, .device = part };
 	struct wire_reply reply;
@@ -32,8 +32,8 @@ static void *map_part(uint32_t part, size_t bytes, int protection, uint64_t *ser
 		errno = -r;
 		return MAP_FAILED;
 	}
-	if (serial)
-		*serial = reply.time_serial;
+	if (key)
+		*key = reply.time_serial;
 	p = mmap(NULL, bytes, protection, MAP_SHARED, fd, 0);
 	close(fd);
 	return p;
@@ -69,7 +69,7 @@ static int map_all(void)
 	struct {
 		void *clock, *bell, *region, *slots, *stamps;
 	} m;
-	uint64_t serial = 0;
+	uint64_t key = 0;
 
 	m.clock = map_part(WIRE_TIME_CLOCK, sizeof(*t->clock), PROT_READ, NULL);
 	if (m.clock == MAP_FAILED)
@@ -80,11 +80,11 @@ static int map_all(void)
 		return -errno;
 	t->bell = m.bell;
 	m.region = map_part(WIRE_TIME_REGION, sizeof(*t->region), PROT_READ | PROT_WRITE,
-			    &serial);
+			    &key);
 	if (m.region == MAP_FAILED)
 		return -errno;
 	t->region = m.region;
-	t->serial = serial;
+	t->key = key;
 	m.slots = map_zeroes(WIRE_CHANNELS * sizeof(*t->slots));
 	if (m.slots == MAP_FAILED)
 		return -errno;

@@ -16,13 +16,13 @@
 enum wire_time_part {
 	WIRE_TIME_CLOCK,  /* struct wire_clock, read only for clients */
 	WIRE_TIME_BELL,   /* struct wire_bell, written by everybody */
-	WIRE_TIME_REGION, /* struct wire_time, this client's own; reply.n: its serial */
+	WIRE_TIME_REGION, /* struct wire_time, this client's own; time_serial: its key */
 };
 
 struct wire_clock {
 	/* The engine would not look by itself for a while: ring after writing. */
 	_Atomic uint32_t is_asleep;
-	_Atomic uint32_t reserved;
+	uint32_t cpu;            /* where all threads of a virtual clock run */
 	_Atomic uint64_t now_ns; /* virtual clock */
 };
 
@@ -77,22 +77,29 @@ enum wire_thread_state {
 	WIRE_THREAD_AWAY,    /* blocked outside of the clock, which does not wait for it */
 };
 
+/*
+ * The request of a blocked thread: until a time, a ticket or a generation, whichever comes first,
+ * and not before AFTER_NS. Setting until_ns to 0 wakes it.
+ */
 struct wire_thread {
 	_Atomic uint32_t state;
-	uint32_t rank, tid, stamp;
-	/* the request: any one of them ends it; all of them none: when it is woken */
+	uint32_t rank; /* lower runs first */
+	int32_t tid;   /* 0: not known yet */
+	uint32_t stamp;
 	_Atomic uint64_t until_ns; /* WIRE_NOBODY: no time */
-	uint64_t client;           /* whose channel or stamp */
-	uint64_t channel, ticket;  /* as in the slot; ticket 0: none */
-	uint64_t generation;       /* of stamp; 0: none */
-	uint64_t sequence;         /* the order in which threads blocked */
+	uint64_t after_ns;
+	uint64_t client; /* key of the region with that channel or stamp; 0: none */
+	uint64_t channel, ticket; /* as in the slot; ticket 0: none */
+	uint64_t generation;      /* of stamp; 0: none */
+	uint64_t sequence;        /* the order in which the process' threads blocked */
 };
 
 struct wire_time {
 	_Atomic uint32_t tail; /* written by the client; counts on over the ring's end */
 	_Atomic uint32_t is_looked_at; /* somebody polls for a completion */
 	_Atomic uint32_t waiters;      /* threads asleep until one */
-	uint32_t reserved0[13];
+	_Atomic uint32_t thread_high;  /* threads[] ever used */
+	uint32_t reserved0[12];
 	_Atomic uint32_t head;       /* written by the engine */
 	_Atomic uint32_t wants_room; /* somebody waits for the head to move */
 	_Atomic uint32_t is_broken;  /* the engine found nonsense: the device is lost */

@@ -19,6 +19,7 @@
 #define WIRE_LOCK         "lock"   /* held by the kernel process while it lives */
 #define WIRE_FAULTS       "faults"
 #define WIRE_FAULTS_ERROR "faults.error"
+#define WIRE_CLOCK_ERROR  "clock.error"
 #define WIRE_READY        3 /* the descriptor on which a new kernel process reports */
 
 enum wire_op {

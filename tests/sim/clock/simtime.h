@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef SIM_CLOCK_SIMTIME_H
+#define SIM_CLOCK_SIMTIME_H
+
+#include <dlfcn.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <time.h>
+
+#include "rm/timeclient.h"
+
+/*
+ * libsimtime.so: preloaded, it stands before libc's functions of clocks, sleeps and waits. In
+ * a process of a machine with a virtual clock they mean that clock; in any other they are
+ * libc's.
+ */
+
+#define SIM_EXPORT   __attribute__((visibility("default")))
+#define SIM_NEVER    WIRE_NOBODY
+#define SIM_EPOCH_NS 1700000000000000000u /* CLOCK_REALTIME at 0 of the virtual clock */
+#define SIM_SECOND   1000000000u
+
+/* The function of that name behind ours. */
+#define SIM_REAL(name)                                                                  \
+	({                                                                              \
+		static _Atomic(void *) sim_found;                                       \
+		void *sim_p = atomic_load_explicit(&sim_found, memory_order_relaxed);   \
+		if (!sim_p) {                                                           \
+			sim_p = sim_real(#name);                                        \
+			atomic_store_explicit(&sim_found, sim_p, memory_order_relaxed); \
+		}                                                                       \
+		(__typeof__(&name))(uintptr_t)sim_p;                                    \
+	})
+void *sim_real(const char *name);
+/* Conditions have an ABI from before 2.3.2 on x86-64, which nobody means. */
+#if defined(__x86_64__)
+#define SIM_COND_VERSION "GLIBC_2.3.2"
+#else
+#define SIM_COND_VERSION "GLIBC_2.17"
+#endif
+#define SIM_REAL_COND(name) \
+	((__typeof__(&name))(uintptr_t)dlvsym(RTLD_NEXT, #name, SIM_COND_VERSION))
+
+/* True when the calling thread takes part: it holds the token then (and waited for it, if this
+ * is the first it is heard of). */
+bool sim_takes_part(void);
+
+/* Blocks until UNTIL (absolute; SIM_NEVER: until woken). 0, -EINTR: a signal came, -EIO. */
+int sim_sleep_until(uint64_t until_ns);
+/* What the calling thread's clock reads, and a little more each time. */
+uint64_t sim_read_clock(void);
+
+/* The thread blocks outside of the clock between these two; errno is kept. */
+void sim_leave(void);
+void sim_join(void);
+
+/* A wait that others of this process end, by the address of what they wait for. True when woken,
+ * false when UNTIL came. */
+bool sim_wait_on(const void *what, uint64_t until_ns);
+void sim_wake(const void *what, bool all);
+
+/* A new thread's slot, ready to run; -1: it does not take part. Then in the thread itself. */
+int sim_thread_new(void);
+void sim_thread_begin(int slot);
+void sim_thread_end(void *slot_plus_1);
+void sim_thread_forget(int slot);
+bool sim_thread_is_live(int slot);
+/* What sim_wake() names when the thread in SLOT has ended. */
+const void *sim_thread_word(int slot);
+
+/* After fork, in the child: it is another process. */
+void sim_forked(void);
+/* PID will take part, if it is a process that can: the clock waits for it. */
+void sim_expect(int pid);
+
+static inline uint64_t sim_ns(const struct timespec *t)
+{
+	if (t->tv_sec > (time_t)(INT64_MAX / 1000000000))
+		return INT64_MAX;
+	return t->tv_sec < 0 ? 0 : (uint64_t)t->tv_sec * SIM_SECOND + (uint64_t)t->tv_nsec;
+}
+
+static inline struct timespec sim_timespec(uint64_t ns)
+{
+	return (struct timespec){ .tv_sec = (time_t)(ns / SIM_SECOND),
+				  .tv_nsec = (long)(ns % SIM_SECOND) };
+}
+
+#endif /* SIM_CLOCK_SIMTIME_H */
