@@ -161,7 +161,7 @@ static CUresult map_arrays(const CUarrayMapInfo *list, unsigned int count, CUstr
 	if (r == CUDA_SUCCESS)
 		r = sim_capture_prohibits(s);
 	if (r == CUDA_SUCCESS)
-		r = sim_stream_drain(s);
+		r = sim_stream_settle(s);
 	for (unsigned int i = 0; r == CUDA_SUCCESS && i < count; i++)
 		r = map_one(&list[i], sim_stream_ctx(s));
 	return r;

@@ -518,7 +518,9 @@ static CUresult wait_for_all(CUcontext handle)
 	if (r == CUDA_SUCCESS)
 		r = sim_capture_context(ctx);
 	if (r == CUDA_SUCCESS)
-		r = sim_queue_drain_context(ctx);
+		r = sim_capture_forbids();
+	if (r == CUDA_SUCCESS)
+		r = sim_queue_drain_context(ctx->id);
 	if (r == CUDA_SUCCESS)
 		sim_pool_sync(ctx->machine);
 	return r;

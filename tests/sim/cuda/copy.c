@@ -8,6 +8,8 @@
 #include <unistd.h>
 
 #include "copy.h"
+#include "duration.h"
+#include "lane.h"
 #include "mem.h"
 #include "stream.h"
 
@@ -26,6 +28,8 @@ struct side {
 struct place {
 	unsigned char *first;
 	size_t row_pitch, slice_pitch;
+	bool is_host;
+	uint32_t machine; /* unless is_host */
 };
 
 struct extent {
@@ -98,10 +102,15 @@ static CUresult find_linear(const struct side *side, const struct extent *extent
 		return CUDA_ERROR_INVALID_VALUE;
 	out->first = (unsigned char *)start;
 	out->row_pitch = pitch;
+	out->is_host = true;
 	if (side->type == CU_MEMORYTYPE_HOST)
 		return CUDA_SUCCESS;
-	if (sim_mem_find((CUdeviceptr)start, span, &range))
+	if (sim_mem_find((CUdeviceptr)start, span, &range)) {
+		out->is_host = range.where == SIM_HOST_PINNED ||
+			       range.machine >= RM_DEVICES_MAX;
+		out->machine = range.machine;
 		return range.mapped ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;
+	}
 	if (side->type == CU_MEMORYTYPE_UNIFIED && is_plain_host(start, span))
 		return CUDA_SUCCESS;
 	return CUDA_ERROR_INVALID_VALUE;
@@ -127,6 +136,8 @@ static CUresult find_array(const struct side *side, const struct extent *extent,
 		return CUDA_ERROR_INVALID_VALUE;
 	out->first = (unsigned char *)view.bytes + side->z * view.slice_pitch +
 		     side->y * view.row_pitch + side->x_bytes;
+	out->is_host = false;
+	out->machine = view.machine;
 	out->row_pitch = view.row_pitch;
 	out->slice_pitch = view.slice_pitch;
 	return CUDA_SUCCESS;
@@ -210,13 +221,27 @@ CUresult sim_copy3d_check(const CUDA_MEMCPY3D *copy)
 	return find_both(copy, &from, &to);
 }
 
+/* What the copy takes on the GPU, which runs in the order of the stream. */
+static CUresult take_time(const struct place *from, const struct place *to, uint64_t bytes,
+			  uint32_t machine)
+{
+	if (from->is_host && to->is_host)
+		return sim_copy_time(machine, SIM_COPY_LOCAL, bytes);
+	if (from->is_host)
+		return sim_copy_time(to->machine, SIM_COPY_IN, bytes);
+	if (to->is_host)
+		return sim_copy_time(from->machine, SIM_COPY_OUT, bytes);
+	return sim_copy_time(from->machine,
+			     from->machine == to->machine ? SIM_COPY_LOCAL : SIM_COPY_PEER,
+			     bytes);
+}
+
 CUresult sim_copy3d(const CUDA_MEMCPY3D *copy, struct sim_ctx *ctx)
 {
 	struct place from, to;
 	CUresult r = find_both(copy, &from, &to);
 	size_t width = copy->WidthInBytes;
 
-	(void)ctx; /* any device reaches any memory */
 	if (r != CUDA_SUCCESS || is_empty(copy))
 		return r;
 	for (size_t z = 0; z < copy->Depth; z++)
@@ -224,12 +249,21 @@ CUresult sim_copy3d(const CUDA_MEMCPY3D *copy, struct sim_ctx *ctx)
 			memmove(to.first + z * to.slice_pitch + y * to.row_pitch,
 				from.first + z * from.slice_pitch + y * from.row_pitch,
 				width);
-	return CUDA_SUCCESS;
+	return take_time(&from, &to, (uint64_t)width * copy->Height * copy->Depth,
+			 ctx->machine);
 }
 
 static CUresult run_copy(void *params, struct sim_ctx *ctx)
 {
 	return sim_copy3d(params, ctx);
+}
+
+/* Copies within devices are ordered, but nobody waits for them. */
+static bool touches_host(const CUDA_MEMCPY3D *copy)
+{
+	struct place from = { 0 }, to = { 0 };
+
+	return find_both(copy, &from, &to) == CUDA_SUCCESS && (from.is_host || to.is_host);
 }
 
 CUresult sim_copy_submit(const CUDA_MEMCPY3D *copy, CUstream stream, unsigned int mode)
@@ -243,20 +277,25 @@ CUresult sim_copy_submit(const CUDA_MEMCPY3D *copy, CUstream stream, unsigned in
 	};
 	struct sim_stream *s;
 	CUresult r = CUDA_SUCCESS;
+	bool waits;
 
 	if (mode & COPY_SYNC)
 		r = sim_capture_forbids();
+	else
+		sim_spend(SIM_SPEND_COPY_NS - SIM_SPEND_CALL_NS);
 	if (r == CUDA_SUCCESS)
 		r = sim_stream_get(stream, mode & COPY_PTSZ, &s);
 	/* What waits behind other work is judged now: later there is nobody to tell. What
 	 * is captured may name memory that a node of the same capture allocates. */
 	if (r == CUDA_SUCCESS && mode & COPY_SYNC)
-		r = sim_stream_drain(s);
+		r = sim_stream_settle(s);
 	else if (r == CUDA_SUCCESS && !sim_stream_capturing(s))
 		r = sim_copy3d_check(copy);
 	if (r == CUDA_SUCCESS && mode & COPY_SYNC && is_empty(copy))
 		r = sim_copy3d_check(copy);
 	if (r != CUDA_SUCCESS || is_empty(copy))
 		return r;
-	return sim_submit(s, &op);
+	waits = mode & COPY_SYNC && touches_host(copy);
+	r = sim_submit(s, &op);
+	return r == CUDA_SUCCESS && waits ? sim_stream_drain(s) : r;
 }

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "context.h"
 #include "handle.h"
@@ -9,39 +8,29 @@
 #include "stream.h"
 #include "stream_list.h"
 
-/* Recording asks for the next generation; the event is done when that one was reached.
- * Both, the time and the references are under the queues' lock. */
+/* Recording asks for the next generation and, in its turn, submits a stamp with it; the event is
+ * done when its stamp has reached the one asked for last. Both numbers and the references are
+ * under the queues' lock. */
 struct event {
 	struct sim_handle handle; /* first */
 	unsigned int references;
 	unsigned int flags;
 	uint32_t machine;
 	uint64_t ctx_id;
-	uint64_t asked, reached;
-	uint64_t reached_ns;
+	uint64_t asked, submitted;
+	bool has_stamp;
+	uint32_t stamp;
 	struct sim_capture_mark mark;
 };
 SIM_HANDLE_SET(events);
 
-static uint64_t now_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-}
+/* What an event costs the GPU. */
+#define STAMP_NS 500
 
 static struct event *find(CUevent handle)
 {
 	return handle && sim_handle_live(&events, handle) ? (struct event *)(void *)handle
 							  : NULL;
-}
-
-static void hold(struct event *event)
-{
-	sim_queue_lock();
-	event->references++;
-	sim_queue_unlock_and_signal();
 }
 
 static void release(struct event *event)
@@ -51,6 +40,8 @@ static void release(struct event *event)
 	sim_queue_lock();
 	last = --event->references == 0;
 	sim_queue_unlock_and_signal();
+	if (last && event->has_stamp)
+		rm_stamp_close(event->stamp);
 	if (last)
 		free(event);
 }
@@ -112,18 +103,27 @@ struct step {
 	uint64_t generation;
 };
 
+/* In the lane of the running operation. A stamp of another device's event is written there, and
+ * the stream waits for it. */
 static CUresult run_record(void *params, struct sim_ctx *ctx)
 {
-	struct step *step = params;
+	const struct step *step = params;
+	struct event *event = step->event;
+	const struct rm_work work = {
+		.kind = RM_WORK_STAMP,
+		.ns = STAMP_NS,
+		.stamp = event->stamp,
+		.generation = step->generation,
+	};
+	CUresult r;
 
 	(void)ctx;
+	r = sim_lane_do(event->machine, &work);
 	sim_queue_lock();
-	if (step->event->reached < step->generation) {
-		step->event->reached = step->generation;
-		step->event->reached_ns = now_ns();
-	}
+	if (event->submitted < step->generation)
+		event->submitted = step->generation;
 	sim_queue_unlock_and_signal();
-	return CUDA_SUCCESS;
+	return r;
 }
 
 static void drop_step(void *params)
@@ -131,32 +131,49 @@ static void drop_step(void *params)
 	release(((struct step *)params)->event);
 }
 
-static uint64_t ask(struct event *event)
+/* A reference and the next generation for STEP; the stamp is opened by the first one. */
+static CUresult ask(struct event *event, struct step *step)
 {
-	uint64_t generation;
+	int r = 0;
 
 	sim_queue_lock();
-	generation = ++event->asked;
-	event->references++;
+	if (!event->has_stamp) {
+		r = rm_time_open();
+		if (r == 0)
+			r = rm_stamp_open(&event->stamp);
+		event->has_stamp = r == 0;
+	}
+	if (r == 0) {
+		*step = (struct step){ event, ++event->asked };
+		event->references++;
+	}
 	sim_queue_unlock_and_signal();
-	return generation;
+	return sim_lane_result(r);
 }
 
 static CUresult record_in(struct event *event, struct sim_stream *s)
 {
-	struct step step = { .event = event };
+	struct step step;
 	const struct sim_op op = {
 		.run = run_record,
 		.drop = drop_step,
 		.params = &step,
 		.params_bytes = sizeof(step),
 	};
+	CUresult r;
 
 	if (event->machine != s->ctx->machine)
 		return CUDA_ERROR_INVALID_HANDLE;
 	sim_capture_unmark(&event->mark);
-	step.generation = ask(event);
-	return stream_submit(s->priv, &op, false);
+	r = ask(event, &step);
+	return r == CUDA_SUCCESS ? stream_submit(s->priv, &op, false) : r;
+}
+
+CUresult sim_event_record(CUevent handle, struct sim_stream *s)
+{
+	struct event *event = find(handle);
+
+	return event ? record_in(event, s) : CUDA_ERROR_INVALID_VALUE;
 }
 
 static CUresult record(CUevent handle, CUstream stream, bool ptsz, unsigned int flags)
@@ -175,6 +192,7 @@ static CUresult record(CUevent handle, CUstream stream, bool ptsz, unsigned int 
 	if (sim_stream_capturing(s))
 		return sim_capture_record(s, handle, &event->mark,
 					  flags == CU_EVENT_RECORD_EXTERNAL);
+	sim_spend(SIM_SPEND_RECORD_NS - SIM_SPEND_CALL_NS);
 	/* An external record means something only in a capture. */
 	return flags ? CUDA_ERROR_ILLEGAL_STATE : record_in(event, s);
 }
@@ -203,17 +221,20 @@ CUresult cuEventRecordWithFlags_ptsz(CUevent hEvent, CUstream hStream, unsigned 
 	return record(hEvent, hStream, true, flags);
 }
 
-CUresult sim_event_mark_done(CUevent handle)
+CUresult sim_event_record_here(CUevent handle)
 {
 	struct event *event = find(handle);
-	struct step step = { .event = event };
+	struct step step;
+	CUresult r;
 
 	if (!event)
 		return CUDA_ERROR_INVALID_HANDLE;
-	step.generation = ask(event);
-	run_record(&step, NULL);
+	r = ask(event, &step);
+	if (r != CUDA_SUCCESS)
+		return r;
+	r = run_record(&step, NULL);
 	release(event);
-	return CUDA_SUCCESS;
+	return r;
 }
 
 bool sim_event_is(CUevent event)
@@ -223,18 +244,31 @@ bool sim_event_is(CUevent event)
 
 /* ---- wait ---------------------------------------------------------------------------- */
 
-static bool is_reached(const void *what)
+static bool is_submitted(const void *what)
 {
 	const struct step *step = what;
 
-	return step->event->reached >= step->generation;
+	return step->event->submitted >= step->generation;
 }
 
+static bool has_reached(const struct step *step)
+{
+	return step->generation == 0 ||
+	       rm_stamp_read(step->event->stamp, NULL) >= step->generation;
+}
+
+/* Behind a host function in another stream there is nothing to wait for in the lane yet. */
 static CUresult run_wait(void *params, struct sim_ctx *ctx)
 {
-	(void)ctx;
-	sim_queue_wait(is_reached, params);
-	return CUDA_SUCCESS;
+	const struct step *step = params;
+	const struct rm_work work = {
+		.kind = RM_WORK_WAIT_STAMP,
+		.stamp = step->event->stamp,
+		.generation = step->generation,
+	};
+
+	sim_queue_wait(is_submitted, step);
+	return has_reached(step) ? CUDA_SUCCESS : sim_lane_do(ctx->machine, &work);
 }
 
 /* What was asked of EVENT last; holds it when that is still to come. */
@@ -244,7 +278,7 @@ static bool is_pending(struct event *event, struct step *step)
 
 	sim_queue_lock();
 	*step = (struct step){ event, event->asked };
-	pending = event->reached < event->asked;
+	pending = event->submitted < event->asked || !has_reached(step);
 	if (pending)
 		event->references++;
 	sim_queue_unlock_and_signal();
@@ -260,8 +294,31 @@ static CUresult wait_in(struct stream *s, struct event *event)
 		.params = &step,
 		.params_bytes = sizeof(step),
 	};
+	bool later;
 
-	return is_pending(event, &step) ? stream_submit(s, &op, true) : CUDA_SUCCESS;
+	if (!is_pending(event, &step))
+		return CUDA_SUCCESS;
+	sim_queue_lock();
+	later = !is_submitted(&step);
+	sim_queue_unlock_and_signal();
+	return stream_submit(s, &op, later);
+}
+
+CUresult sim_event_wait_here(CUevent handle)
+{
+	const struct sim_lane *lane = sim_lane_running();
+	struct event *event = find(handle);
+	struct step step;
+	CUresult r = CUDA_SUCCESS;
+
+	if (!event)
+		return CUDA_ERROR_INVALID_HANDLE;
+	if (!is_pending(event, &step))
+		return CUDA_SUCCESS;
+	if (lane)
+		r = run_wait(&step, &(struct sim_ctx){ .machine = lane->machine });
+	release(event);
+	return r;
 }
 
 static CUresult wait_event(CUstream stream, bool ptsz, CUevent handle, unsigned int flags)
@@ -349,19 +406,29 @@ CUresult cuGreenCtxWaitEvent(CUgreenCtx hCtx, CUevent hEvent)
 
 /* ---- ask ----------------------------------------------------------------------------- */
 
+/* The event, unless it cannot be asked now: it stands for a point of a capture, or a capture
+ * forbids to ask at all. */
+static CUresult find_asked(CUevent handle, struct event **event)
+{
+	*event = find(handle);
+	if (!*event)
+		return CUDA_ERROR_INVALID_HANDLE;
+	if (sim_capture_marked(&(*event)->mark))
+		return CUDA_ERROR_CAPTURED_EVENT;
+	return sim_capture_forbids();
+}
+
 CUresult cuEventQuery(CUevent hEvent)
 {
 	struct event *event;
 	struct step step;
+	CUresult r;
 
 	SIM_ENTER();
-	event = find(hEvent);
-	if (!event)
-		return CUDA_ERROR_INVALID_HANDLE;
-	if (sim_capture_marked(&event->mark))
-		return CUDA_ERROR_CAPTURED_EVENT;
-	if (!is_pending(event, &step))
-		return CUDA_SUCCESS;
+	sim_spend(SIM_SPEND_QUERY_NS - SIM_SPEND_CALL_NS);
+	r = find_asked(hEvent, &event);
+	if (r != CUDA_SUCCESS || !is_pending(event, &step))
+		return r;
 	release(event);
 	return CUDA_ERROR_NOT_READY;
 }
@@ -370,26 +437,28 @@ CUresult cuEventSynchronize(CUevent hEvent)
 {
 	struct event *event;
 	struct step step;
+	uint32_t machine;
+	CUresult r;
 
 	SIM_ENTER();
-	event = find(hEvent);
-	if (!event)
-		return CUDA_ERROR_INVALID_HANDLE;
-	if (sim_capture_marked(&event->mark))
-		return CUDA_ERROR_CAPTURED_EVENT;
-	uint32_t machine = event->machine;
+	r = find_asked(hEvent, &event);
+	if (r != CUDA_SUCCESS)
+		return r;
+	machine = event->machine;
 	if (is_pending(event, &step)) {
-		sim_queue_wait(is_reached, &step);
+		sim_queue_wait(is_submitted, &step);
+		r = sim_lane_result(rm_stamp_wait(event->stamp, step.generation));
 		release(event);
 	}
 	sim_pool_sync(machine);
-	return CUDA_SUCCESS;
+	return r;
 }
 
 static CUresult tell_elapsed(float *milliseconds, CUevent from_handle, CUevent to_handle)
 {
 	struct event *from = find(from_handle);
 	struct event *to = find(to_handle);
+	uint64_t from_ns = 0, to_ns = 0;
 	CUresult r = CUDA_SUCCESS;
 
 	if (!from || !to || ((from->flags | to->flags) & CU_EVENT_DISABLE_TIMING))
@@ -398,17 +467,15 @@ static CUresult tell_elapsed(float *milliseconds, CUevent from_handle, CUevent t
 		return CUDA_ERROR_INVALID_VALUE;
 	if (sim_capture_marked(&from->mark) || sim_capture_marked(&to->mark))
 		return CUDA_ERROR_CAPTURED_EVENT;
-	hold(from);
 	sim_queue_lock();
 	if (from->asked == 0 || to->asked == 0)
 		r = CUDA_ERROR_INVALID_HANDLE;
-	else if (from->reached < from->asked || to->reached < to->asked)
+	else if (rm_stamp_read(from->stamp, &from_ns) < from->asked ||
+		 rm_stamp_read(to->stamp, &to_ns) < to->asked)
 		r = CUDA_ERROR_NOT_READY;
 	else
-		*milliseconds =
-			(float)((double)(int64_t)(to->reached_ns - from->reached_ns) / 1e6);
+		*milliseconds = (float)((double)(int64_t)(to_ns - from_ns) / 1e6);
 	sim_queue_unlock_and_signal();
-	release(from);
 	return r;
 }
 

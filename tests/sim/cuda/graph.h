@@ -69,6 +69,10 @@ struct sim_exec {
 	unsigned refs;   /* its handle, and launches that wait in a stream */
 	struct sim_graph *graph;
 	struct sim_graph_node **order;
+	bool reaches; /* has nodes that the host runs (sim_op.reaches) */
+	/* What its last launch ends with: the next one comes after it, in any stream. */
+	bool was_launched;
+	uint64_t last_channel, last_ticket;
 };
 
 void sim_graphs_lock(void);

@@ -5,8 +5,16 @@
 #include <string.h>
 
 #include "capture.h"
+#include "duration.h"
+#include "lane.h"
+#include "stream_list.h"
 
-/* Executable graphs: a private clone, and its nodes in the order in which they run. */
+/*
+ * Executable graphs: a private clone, and its nodes in the order in which they run: one after the
+ * other, in the lane of the stream, also where their edges would let them run at once.
+ */
+
+#define NODE_BYTES 512u /* what an upload copies for each node */
 
 #define FLAGS_ALL                                                                         \
 	(CUDA_GRAPH_INSTANTIATE_FLAG_AUTO_FREE_ON_LAUNCH |                                \
@@ -87,6 +95,20 @@ static void release_exec(struct sim_exec *e)
 	free(e);
 }
 
+/* Whether something in it must not happen before the work in front of it is done. */
+static bool runs_on_host(const struct sim_graph *g)
+{
+	for (size_t i = 0; i < g->count; i++) {
+		const struct sim_graph_node *n = g->nodes[i];
+
+		if (n->type == CU_GRAPH_NODE_TYPE_HOST ||
+		    n->type == CU_GRAPH_NODE_TYPE_BATCH_MEM_OP ||
+		    (n->child && runs_on_host(n->child)))
+			return true;
+	}
+	return false;
+}
+
 static CUresult build(struct sim_graph *g, cuuint64_t flags, struct sim_exec **out)
 {
 	static uint32_t last_id;
@@ -119,6 +141,7 @@ static CUresult build(struct sim_graph *g, cuuint64_t flags, struct sim_exec **o
 		release_exec(e);
 		return r;
 	}
+	e->reaches = runs_on_host(e->graph);
 	g->execs++;
 	*out = e;
 	return CUDA_SUCCESS;
@@ -295,14 +318,45 @@ static CUresult run_nodes(struct sim_graph_node *const *order, size_t count,
 	return r;
 }
 
+/* Launches of one executable graph never overlap. */
+static CUresult follow_last(struct sim_exec *e)
+{
+	uint64_t channel, ticket;
+	bool follows;
+
+	sim_graphs_lock();
+	follows = e->was_launched;
+	channel = e->last_channel;
+	ticket = e->last_ticket;
+	sim_graphs_unlock();
+	return follows ? sim_lane_after_ticket(sim_lane_running(), channel, ticket)
+		       : CUDA_SUCCESS;
+}
+
+static void note_last(struct sim_exec *e)
+{
+	uint64_t channel, ticket;
+
+	if (!sim_lane_last(sim_lane_running(), &channel, &ticket))
+		return;
+	sim_graphs_lock();
+	e->was_launched = true;
+	e->last_channel = channel;
+	e->last_ticket = ticket;
+	sim_graphs_unlock();
+}
+
 static CUresult run_exec(void *params, struct sim_ctx *ctx)
 {
-	const struct sim_exec *e = *(struct sim_exec **)params;
+	struct sim_exec *e = *(struct sim_exec **)params;
 	CUresult r = settle_memory(e, ctx);
 
+	if (r == CUDA_SUCCESS)
+		r = follow_last(e);
 	if (r != CUDA_SUCCESS)
 		return r;
 	r = run_nodes(e->order, e->graph->count, ctx);
+	note_last(e);
 	if (r == CUDA_ERROR_OUT_OF_MEMORY)
 		free_live(e, ctx);
 	return r;
@@ -332,10 +386,11 @@ static CUresult launch(CUgraphExec exec, CUstream stream, bool ptsz)
 			     .drop = drop_exec,
 			     .params = &e,
 			     .params_bytes = sizeof e };
+	sim_spend(SIM_SPEND_GRAPH_NS - SIM_SPEND_CALL_NS);
 	sim_graphs_lock();
 	e->refs++;
 	sim_graphs_unlock();
-	return sim_stream_run(s, &op);
+	return stream_submit(s->priv, &op, e->reaches);
 }
 
 CUresult cuGraphLaunch(CUgraphExec hGraph, CUstream hStream)
@@ -350,15 +405,30 @@ CUresult cuGraphLaunch_ptsz(CUgraphExec hGraphExec, CUstream hStream)
 	return launch(hGraphExec, hStream, true);
 }
 
+static CUresult run_upload(void *params, struct sim_ctx *ctx)
+{
+	const size_t *nodes = params;
+
+	return sim_copy_time(ctx->machine, SIM_COPY_IN, *nodes * NODE_BYTES);
+}
+
 static CUresult upload(CUgraphExec exec, CUstream stream, bool ptsz)
 {
+	size_t nodes = 0;
+	const struct sim_op op = { .run = run_upload,
+				   .params = &nodes,
+				   .params_bytes = sizeof nodes };
 	struct sim_exec *e;
 	struct sim_stream *s;
 	CUresult r = sim_exec_of(exec, &e);
 
 	if (r == CUDA_SUCCESS)
 		r = sim_stream_get(stream, ptsz, &s);
-	return r == CUDA_SUCCESS ? sim_capture_prohibits(s) : r;
+	if (r == CUDA_SUCCESS)
+		r = sim_capture_prohibits(s);
+	if (r == CUDA_SUCCESS)
+		nodes = e->graph->count;
+	return r == CUDA_SUCCESS ? sim_stream_run(s, &op) : r;
 }
 
 CUresult cuGraphUpload(CUgraphExec hGraph, CUstream hStream)

@@ -13,6 +13,7 @@ static CUresult run_host_function(void *params, struct sim_ctx *ctx)
 	const CUDA_HOST_NODE_PARAMS *host = params;
 
 	(void)ctx;
+	sim_lane_reach();
 	sim_queue_set_in_callback(true);
 	host->fn(host->userData);
 	sim_queue_set_in_callback(false);
@@ -82,10 +83,11 @@ struct callback {
 static CUresult run_callback(void *params, struct sim_ctx *ctx)
 {
 	const struct callback *callback = params;
+	CUresult r = sim_lane_reach();
 
 	(void)ctx;
 	sim_queue_set_in_callback(true);
-	callback->function(callback->stream, CUDA_SUCCESS, callback->user);
+	callback->function(callback->stream, r, callback->user);
 	sim_queue_set_in_callback(false);
 	return CUDA_SUCCESS;
 }

@@ -6,6 +6,7 @@
 #include <stdatomic.h>
 #include <string.h>
 
+#include "lane.h"
 #include "queue.h"
 #include "stub.h"
 
@@ -93,6 +94,7 @@ CUresult sim_enter(const char *entry)
 	if (sim_queue_in_callback())
 		return CUDA_ERROR_NOT_PERMITTED;
 	fault = rm_fault(entry);
+	sim_spend(SIM_SPEND_CALL_NS);
 	return fault < 0 ? CUDA_SUCCESS : (CUresult)fault;
 }
 

@@ -5,10 +5,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "duration.h"
 #include "graph.h"
+#include "lane.h"
 #include "module.h"
+#include "stream_list.h"
 
-/* Launches: checked as the driver checks them, then counted. Kernels compute nothing. */
+/* Launches: checked as the driver checks them, counted, and given to the GPU, where they take
+ * time and compute nothing. */
 
 #define PARAM_BYTES_MAX 32764u
 
@@ -106,6 +110,58 @@ static CUresult check(const CUDA_KERNEL_NODE_PARAMS *p, struct sim_function **f)
 	return r == CUDA_SUCCESS ? sim_function_load(*f) : r;
 }
 
+/* The first parameter's bytes as a number, as far as they go. */
+static uint64_t first_argument(const struct sim_image_function *d,
+			       const CUDA_KERNEL_NODE_PARAMS *p)
+{
+	const void *from = NULL;
+	size_t bytes = 0;
+	uint64_t value = 0;
+
+	if (p->extra) {
+		if (read_extra(p->extra, &from, &bytes) != CUDA_SUCCESS)
+			return 0;
+	} else if (p->kernelParams && d->param_count) {
+		from = p->kernelParams[0];
+		bytes = d->params[0].bytes;
+	}
+	if (from)
+		memcpy(&value, from, bytes < sizeof value ? bytes : sizeof value);
+	return value;
+}
+
+static void work_of(const struct sim_function *f, const CUDA_KERNEL_NODE_PARAMS *p,
+		    struct rm_work *out)
+{
+	const struct sim_grid grid = {
+		.blocks = (uint64_t)p->gridDimX * p->gridDimY * p->gridDimZ,
+		.threads = p->blockDimX * p->blockDimY * p->blockDimZ,
+		.dynamic_bytes = p->sharedMemBytes,
+		.first = first_argument(f->decl, p),
+	};
+
+	sim_kernel_work(f, &grid, out);
+}
+
+static CUresult run_work(void *params, struct sim_ctx *ctx)
+{
+	return sim_lane_do(ctx->machine, params);
+}
+
+CUresult sim_launch_work(struct sim_stream *s, struct rm_work *work)
+{
+	const struct sim_op op = {
+		.type = CU_GRAPH_NODE_TYPE_KERNEL,
+		.run = run_work,
+		.params = work,
+		.params_bytes = sizeof *work,
+	};
+
+	sim_spend(SIM_SPEND_LAUNCH_NS - SIM_SPEND_CALL_NS);
+	sim_launch_counted();
+	return sim_stream_run(s, &op);
+}
+
 /* ---- kernels that run later ---------------------------------------------------------- */
 
 /* The parameters with everything they point to: the graph's copy of a launch. */
@@ -120,13 +176,15 @@ static CUresult run_kernel(void *params, struct sim_ctx *ctx)
 {
 	const struct kernel *k = params;
 	struct sim_function *f;
+	struct rm_work work;
 
-	(void)ctx;
 	/* The function may have gone with its module since. */
 	CUresult r = sim_function_of(k->p.func ? k->p.func : (CUfunction)k->p.kern, &f);
-	if (r == CUDA_SUCCESS)
-		sim_launch_counted();
-	return r;
+	if (r != CUDA_SUCCESS)
+		return r;
+	sim_launch_counted();
+	work_of(f, &k->p, &work);
+	return sim_lane_do(ctx->machine, &work);
 }
 
 static void drop_kernel(void *params)
@@ -220,6 +278,7 @@ static CUresult launch(const CUDA_KERNEL_NODE_PARAMS *p, CUstream stream, bool p
 {
 	struct sim_function *f;
 	struct sim_stream *s;
+	struct rm_work work;
 	CUresult r = check(p, &f);
 
 	if (r == CUDA_SUCCESS)
@@ -230,8 +289,8 @@ static CUresult launch(const CUDA_KERNEL_NODE_PARAMS *p, CUstream stream, bool p
 		return CUDA_ERROR_INVALID_HANDLE;
 	if (sim_stream_capturing(s))
 		return sim_capture_kernel(s, p);
-	sim_launch_counted();
-	return CUDA_SUCCESS;
+	work_of(f, p, &work);
+	return sim_launch_work(s, &work);
 }
 
 /* Whether all blocks of the grid fit on the device at once, as a cooperative launch needs.
@@ -353,6 +412,27 @@ static CUresult check_attributes(const CUlaunchConfig *c, bool *cooperative)
 	return CUDA_SUCCESS;
 }
 
+/* Events that a launch records: when its blocks have begun, or say so, which is at its end here. */
+static CUresult record_attributes(const CUlaunchConfig *c, bool ptsz)
+{
+	struct sim_stream *s;
+	CUresult r = CUDA_SUCCESS;
+
+	for (unsigned i = 0; i < c->numAttrs && r == CUDA_SUCCESS; i++) {
+		const CUlaunchAttribute *a = &c->attrs[i];
+		CUevent event = a->id == CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_EVENT
+					? a->value.programmaticEvent.event
+				: a->id == CU_LAUNCH_ATTRIBUTE_LAUNCH_COMPLETION_EVENT
+					? a->value.launchCompletionEvent.event
+					: NULL;
+		if (event)
+			r = sim_stream_get(c->hStream, ptsz, &s);
+		if (event && r == CUDA_SUCCESS && !sim_stream_capturing(s))
+			r = sim_event_record(event, s);
+	}
+	return r;
+}
+
 static CUresult launch_config(const CUlaunchConfig *c, CUfunction f, void **params,
 			      void **extra, bool ptsz)
 {
@@ -366,8 +446,9 @@ static CUresult launch_config(const CUlaunchConfig *c, CUfunction f, void **para
 	CUresult r = check_attributes(c, &cooperative);
 	if (r != CUDA_SUCCESS)
 		return r;
-	return cooperative ? launch_cooperative(&p, c->hStream, ptsz)
-			   : launch(&p, c->hStream, ptsz);
+	r = cooperative ? launch_cooperative(&p, c->hStream, ptsz)
+			: launch(&p, c->hStream, ptsz);
+	return r == CUDA_SUCCESS && c->numAttrs ? record_attributes(c, ptsz) : r;
 }
 
 CUresult cuLaunchKernelEx(const CUlaunchConfig *config, CUfunction f, void **kernelParams,

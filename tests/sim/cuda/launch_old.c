@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "duration.h"
 #include "launch.h"
 #include "module.h"
 
 /*
- * The launches of CUDA 3: block shape and parameters are set on the function first. The
- * values are not kept, for nothing reads them.
+ * The launches of CUDA 3: block shape and parameters are set on the function first. Of the
+ * parameters' values only the first bytes are kept, which may tell how long it takes.
  */
 
 #define OLD_PARAM_BYTES 4096u
@@ -49,7 +50,8 @@ CUresult cuParamSetSize(CUfunction hfunc, unsigned int numbytes)
 	return r;
 }
 
-static CUresult set_param(CUfunction hfunc, int offset, unsigned int bytes)
+static CUresult set_param(CUfunction hfunc, int offset, const void *from,
+			  unsigned int bytes)
 {
 	struct sim_function *f;
 	CUresult r = sim_function_of(hfunc, &f);
@@ -59,25 +61,29 @@ static CUresult set_param(CUfunction hfunc, int offset, unsigned int bytes)
 	if (offset < 0 || bytes > OLD_PARAM_BYTES ||
 	    (unsigned)offset > OLD_PARAM_BYTES - bytes)
 		return CUDA_ERROR_INVALID_VALUE;
+	for (unsigned i = (unsigned)offset; i < sizeof f->param_first; i++)
+		if (i - (unsigned)offset < bytes)
+			((unsigned char *)&f->param_first)[i] =
+				((const unsigned char *)from)[i - (unsigned)offset];
 	return CUDA_SUCCESS;
 }
 
 CUresult cuParamSeti(CUfunction hfunc, int offset, unsigned int value)
 {
 	SIM_ENTER();
-	return set_param(hfunc, offset, sizeof value);
+	return set_param(hfunc, offset, &value, sizeof value);
 }
 
 CUresult cuParamSetf(CUfunction hfunc, int offset, float value)
 {
 	SIM_ENTER();
-	return set_param(hfunc, offset, sizeof value);
+	return set_param(hfunc, offset, &value, sizeof value);
 }
 
 CUresult cuParamSetv(CUfunction hfunc, int offset, void *ptr, unsigned int numbytes)
 {
 	SIM_ENTER();
-	return ptr ? set_param(hfunc, offset, numbytes) : CUDA_ERROR_INVALID_VALUE;
+	return ptr ? set_param(hfunc, offset, ptr, numbytes) : CUDA_ERROR_INVALID_VALUE;
 }
 
 CUresult cuParamSetTexRef(CUfunction hfunc, int texunit, CUtexref hTexRef)
@@ -93,6 +99,7 @@ static CUresult launch_old(CUfunction handle, int width, int height, CUstream st
 {
 	struct sim_function *f;
 	struct sim_stream *s;
+	struct rm_work work;
 	CUresult r = sim_function_of(handle, &f);
 
 	if (r != CUDA_SUCCESS)
@@ -109,9 +116,16 @@ static CUresult launch_old(CUfunction handle, int width, int height, CUstream st
 	if (sim_stream_ctx(s) != f->module->ctx)
 		return CUDA_ERROR_INVALID_HANDLE;
 	r = sim_function_load(f);
-	if (r == CUDA_SUCCESS)
-		sim_launch_counted();
-	return r;
+	if (r != CUDA_SUCCESS)
+		return r;
+	const struct sim_grid grid = {
+		.blocks = (uint64_t)width * (uint64_t)height,
+		.threads = f->block[0] * f->block[1] * f->block[2],
+		.dynamic_bytes = f->shared_bytes,
+		.first = f->param_first,
+	};
+	sim_kernel_work(f, &grid, &work);
+	return sim_launch_work(s, &work);
 }
 
 CUresult cuLaunch(CUfunction f)

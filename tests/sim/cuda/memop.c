@@ -92,6 +92,10 @@ static void reduce(const CUstreamBatchMemOpParams *p)
 
 CUresult sim_batch_run(const CUDA_BATCH_MEM_OP_NODE_PARAMS *params, struct sim_ctx *ctx)
 {
+	CUresult r = sim_lane_reach();
+
+	if (r != CUDA_SUCCESS)
+		return r;
 	for (unsigned int i = 0; i < params->count; i++) {
 		const CUstreamBatchMemOpParams *p = &params->paramArray[i];
 
@@ -183,6 +187,7 @@ static CUresult batch(CUstream handle, bool ptsz, unsigned int count,
 		.drop = drop_batch,
 		.params = &params,
 		.params_bytes = sizeof(params),
+		.reaches = true,
 	};
 	struct sim_stream *s;
 	CUresult r = sim_stream_get(handle, ptsz, &s);

@@ -4,6 +4,8 @@
 #include <errno.h>
 #include <limits.h>
 
+#include "queue.h"
+
 /*
  * cuMemAlloc and its family. Up to 1 MiB an allocation shares a 2 MiB block; above, it has
  * memory of its own, rounded up to 2 MiB. The 32-bit ABIs hand out addresses below 2 GiB,
@@ -103,12 +105,27 @@ CUresult sim_mem_free_span(struct sim_span *s)
 	}
 }
 
+/* Whatever may still use the memory comes to its end first. */
+static CUresult sync_owner(uint64_t p)
+{
+	const struct sim_span *s;
+	uint64_t ctx_id;
+
+	sim_mem_lock();
+	s = sim_span_starting(p);
+	ctx_id = s == NULL ? 0 : s->ctx_id;
+	sim_mem_unlock();
+	return ctx_id == 0 ? CUDA_SUCCESS : sim_queue_drain_context(ctx_id);
+}
+
 static CUresult free_at(uint64_t p)
 {
 	struct sim_ctx *ctx;
 	struct sim_span *s;
 	CUresult e = start_call(&ctx);
 
+	if (e == CUDA_SUCCESS)
+		e = sync_owner(p);
 	if (e != CUDA_SUCCESS)
 		return e;
 	sim_mem_lock();

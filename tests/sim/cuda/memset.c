@@ -6,6 +6,8 @@
 #include <string.h>
 
 #include "copy.h"
+#include "duration.h"
+#include "lane.h"
 #include "stream.h"
 
 #define MAX_PITCH_BYTES 0x7fffffffu
@@ -64,12 +66,12 @@ CUresult sim_memset_node(const CUDA_MEMSET_NODE_PARAMS *set, struct sim_ctx *ctx
 	CUresult r = sim_memset_check(set);
 	unsigned char *row = (unsigned char *)(uintptr_t)set->dst;
 
-	(void)ctx;
 	if (r != CUDA_SUCCESS || is_empty(set))
 		return r;
 	for (size_t y = 0; y < set->height; y++, row += set->pitch)
 		set_row(row, set);
-	return CUDA_SUCCESS;
+	return sim_copy_time(ctx->machine, SIM_COPY_LOCAL,
+			     (uint64_t)set->width * set->elementSize * set->height);
 }
 
 static CUresult run_memset(void *params, struct sim_ctx *ctx)
@@ -90,12 +92,14 @@ static CUresult set_rows(CUDA_MEMSET_NODE_PARAMS set, CUstream stream, unsigned 
 
 	if (mode & COPY_SYNC)
 		r = sim_capture_forbids();
+	else
+		sim_spend(SIM_SPEND_COPY_NS - SIM_SPEND_CALL_NS);
 	if (r == CUDA_SUCCESS)
 		r = sim_stream_get(stream, mode & COPY_PTSZ, &s);
-	/* What waits behind other work is judged now: later there is nobody to tell. What
+	/* The host does not wait: no program sees a memset before its end. What waits behind other work is judged now: later there is nobody to tell. What
 	 * is captured may name memory that a node of the same capture allocates. */
 	if (r == CUDA_SUCCESS && mode & COPY_SYNC)
-		r = sim_stream_drain(s);
+		r = sim_stream_settle(s);
 	else if (r == CUDA_SUCCESS && !sim_stream_capturing(s))
 		r = sim_memset_check(&set);
 	if (r != CUDA_SUCCESS || is_empty(&set))

@@ -40,6 +40,7 @@ struct sim_function {
 	CUfunc_cache cache;
 	/* cuFuncSetBlockShape and its generation */
 	unsigned int block[3], shared_bytes, param_bytes;
+	uint64_t param_first; /* its first bytes */
 };
 
 struct sim_module {

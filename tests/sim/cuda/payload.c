@@ -64,6 +64,7 @@ static CUresult run_host(void *params, struct sim_ctx *ctx)
 	const CUDA_HOST_NODE_PARAMS *p = params;
 
 	(void)ctx;
+	sim_lane_reach();
 	sim_queue_set_in_callback(true);
 	p->fn(p->userData);
 	sim_queue_set_in_callback(false);
@@ -75,16 +76,15 @@ static CUresult run_record(void *params, struct sim_ctx *ctx)
 	const CUDA_EVENT_RECORD_NODE_PARAMS *p = params;
 
 	(void)ctx;
-	return sim_event_mark_done(p->event);
+	return sim_event_record_here(p->event);
 }
 
-/* Whatever the event stood for is done: nothing takes time. */
 static CUresult run_wait(void *params, struct sim_ctx *ctx)
 {
 	const CUDA_EVENT_WAIT_NODE_PARAMS *p = params;
 
 	(void)ctx;
-	return sim_event_is(p->event) ? CUDA_SUCCESS : CUDA_ERROR_INVALID_HANDLE;
+	return sim_event_wait_here(p->event);
 }
 
 static CUresult run_batch(void *params, struct sim_ctx *ctx)

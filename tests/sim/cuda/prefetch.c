@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "duration.h"
 #include "managed.h"
 #include "stream.h"
 
@@ -13,9 +14,12 @@ struct prefetch {
 static CUresult run_prefetch(void *params, struct sim_ctx *ctx)
 {
 	const struct prefetch *f = params;
+	CUresult e = sim_managed_prefetch(f->p, f->bytes, &f->to);
+	bool in = f->to.type == CU_MEM_LOCATION_TYPE_DEVICE;
 
-	(void)ctx;
-	return sim_managed_prefetch(f->p, f->bytes, &f->to);
+	return e == CUDA_SUCCESS ? sim_copy_time(ctx->machine,
+						 in ? SIM_COPY_IN : SIM_COPY_OUT, f->bytes)
+				 : e;
 }
 
 static CUresult submit_prefetch(const struct prefetch *f, CUstream stream, bool ptsz)

@@ -45,29 +45,37 @@ void sim_queue_wait(bool (*ready)(const void *what), const void *what)
 	pthread_mutex_unlock(&lock);
 }
 
-struct sim_queue *sim_queue_new(struct sim_ctx *ctx)
+struct sim_queue *sim_queue_new(struct sim_ctx *ctx, int priority)
 {
 	struct sim_queue *q = calloc(1, sizeof(*q));
 
 	if (q) {
 		q->references = 1;
 		q->ctx = ctx;
+		sim_lane_init(&q->lane, ctx->machine, priority);
 	}
 	return q;
 }
 
-/* Under the lock. */
-static void release(struct sim_queue *q)
+struct sim_queue *sim_queue_hold(struct sim_queue *q)
 {
-	if (--q->references == 0)
-		free(q);
+	pthread_mutex_lock(&lock);
+	q->references++;
+	pthread_mutex_unlock(&lock);
+	return q;
 }
 
 void sim_queue_drop(struct sim_queue *q)
 {
+	bool last;
+
 	pthread_mutex_lock(&lock);
-	release(q);
+	last = --q->references == 0;
 	pthread_mutex_unlock(&lock);
+	if (!last)
+		return;
+	sim_lane_close(&q->lane);
+	free(q);
 }
 
 bool sim_queue_is_empty(struct sim_queue *q)
@@ -80,6 +88,23 @@ bool sim_queue_is_empty(struct sim_queue *q)
 	return empty;
 }
 
+bool sim_queue_is_idle(struct sim_queue *q)
+{
+	return sim_queue_is_empty(q) && sim_lane_is_idle(&q->lane);
+}
+
+/* Takes what OP's params point to. */
+static CUresult run(struct sim_queue *q, const struct sim_op *op)
+{
+	struct sim_lane *before = sim_lane_run_in(&q->lane);
+	CUresult r = op->run(op->params, q->ctx);
+
+	sim_lane_run_in(before);
+	if (op->drop)
+		op->drop(op->params);
+	return r;
+}
+
 static void *work(void *argument)
 {
 	struct sim_queue *q = argument;
@@ -89,9 +114,7 @@ static void *work(void *argument)
 	while (q->head) {
 		item = q->head;
 		pthread_mutex_unlock(&lock);
-		item->op.run(item->op.params, q->ctx);
-		if (item->op.drop)
-			item->op.drop(item->op.params);
+		run(q, &item->op);
 		pthread_mutex_lock(&lock);
 		q->head = item->next;
 		if (!q->head)
@@ -101,8 +124,8 @@ static void *work(void *argument)
 		free(item);
 	}
 	q->working = false;
-	release(q);
 	pthread_mutex_unlock(&lock);
+	sim_queue_drop(q);
 	return NULL;
 }
 
@@ -167,14 +190,9 @@ static CUresult append(struct sim_queue *q, const struct sim_op *op)
 
 CUresult sim_queue_submit(struct sim_queue *q, const struct sim_op *op, bool force)
 {
-	CUresult r;
-
-	if (force || !sim_queue_is_empty(q))
-		return append(q, op);
-	r = op->run(op->params, q->ctx);
-	if (op->drop)
-		op->drop(op->params);
-	return r;
+	if (op->reaches && !sim_lane_is_idle(&q->lane))
+		force = true;
+	return force || !sim_queue_is_empty(q) ? append(q, op) : run(q, op);
 }
 
 /* ---- one queue waits for another ----------------------------------------------------- */
@@ -193,9 +211,11 @@ static bool has_reached(const void *what)
 
 static CUresult run_join(void *params, struct sim_ctx *ctx)
 {
+	const struct join *join = params;
+
 	(void)ctx;
 	sim_queue_wait(has_reached, params);
-	return CUDA_SUCCESS;
+	return sim_lane_after(sim_lane_running(), &join->queue->lane);
 }
 
 static void drop_join(void *params)
@@ -214,25 +234,31 @@ CUresult sim_queue_join(struct sim_queue *q, struct sim_queue *other)
 	};
 	bool pending;
 
+	if (q == other)
+		return CUDA_SUCCESS;
 	pthread_mutex_lock(&lock);
 	join.ticket = other->submitted;
-	pending = q != other && other->done != other->submitted;
-	if (pending)
+	pending = other->done != other->submitted;
+	if (pending || !sim_lane_is_idle(&other->lane))
 		other->references++;
+	else
+		join.queue = NULL;
 	pthread_mutex_unlock(&lock);
-	if (!pending)
-		return CUDA_SUCCESS;
-	return append(q, &op);
+	return join.queue ? sim_queue_submit(q, &op, pending) : CUDA_SUCCESS;
 }
 
-void sim_queue_drain(struct sim_queue *q)
+void sim_queue_settle(struct sim_queue *q)
 {
 	struct join join = { .queue = q };
 
 	pthread_mutex_lock(&lock);
 	join.ticket = q->submitted;
-	q->references++;
 	pthread_mutex_unlock(&lock);
 	sim_queue_wait(has_reached, &join);
-	sim_queue_drop(q);
+}
+
+CUresult sim_queue_drain(struct sim_queue *q)
+{
+	sim_queue_settle(q);
+	return sim_lane_wait(&q->lane);
 }

@@ -8,9 +8,9 @@
  * generated one that answers CUDA_ERROR_NOT_SUPPORTED (see generate.py).
  *
  * Device pointers are addresses of this process: memory of a device is a mapping of the
- * machine's backing file, so copies really happen. Streams are in order and nothing takes
- * time: an operation runs when it is submitted, or is recorded when its stream is
- * capturing.
+ * machine's backing file, so copies really happen. Streams are in order. An operation takes
+ * effect when it is submitted, or is recorded when its stream is capturing; when it is done is
+ * the GPU's matter (lane.h).
  */
 
 #ifndef __CUDA_API_VERSION_INTERNAL
@@ -94,6 +94,8 @@ struct sim_op {
 	void (*drop)(void *params); /* frees what params point to; may be NULL */
 	void *params;
 	size_t params_bytes;
+	bool reaches; /* others see it: only after the work before it was done (sim_lane_reach),
+			 for which the submitting thread does not wait */
 };
 /* Runs OP now, or records it in the capture of S. Takes what OP's params point to: DROP is
  * called when it has run, when the last graph that holds it goes, and on every error.

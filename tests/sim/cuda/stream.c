@@ -2,6 +2,7 @@
 #include "stream.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -13,6 +14,7 @@
 static struct stream *streams;
 static uint64_t next_stream_id = 1;
 static pthread_mutex_t streams_lock = PTHREAD_MUTEX_INITIALIZER;
+static atomic_bool has_legacy; /* somebody used a NULL stream */
 
 /* The calling thread's own default stream, one per context it used. */
 struct own {
@@ -27,10 +29,16 @@ static void free_own(void *list)
 {
 	struct own *next;
 
+	pthread_mutex_lock(&streams_lock);
 	for (struct own *own = list; own; own = next) {
+		/* It may have gone with its context. */
+		for (struct stream *s = streams; s; s = s->next)
+			if (s == own->stream && s->ctx_id == own->ctx_id)
+				s->is_gone = true;
 		next = own->next;
 		free(own);
 	}
+	pthread_mutex_unlock(&streams_lock);
 }
 
 __attribute__((constructor)) static void make_own_key(void)
@@ -44,7 +52,7 @@ static struct stream *new_stream(struct sim_ctx *ctx, unsigned int flags, int pr
 
 	if (!stream)
 		return NULL;
-	stream->queue = sim_queue_new(ctx);
+	stream->queue = sim_queue_new(ctx, priority);
 	if (!stream->queue) {
 		free(stream);
 		return NULL;
@@ -82,6 +90,7 @@ CUresult stream_legacy(struct sim_ctx *ctx, struct stream **out)
 		if (stream) {
 			stream->base.legacy = true;
 			stream->base.handle = CU_STREAM_LEGACY;
+			atomic_store(&has_legacy, true);
 			link_stream(stream);
 		}
 	}
@@ -161,34 +170,77 @@ struct sim_ctx *sim_stream_ctx(struct sim_stream *s)
 
 /* ---- order --------------------------------------------------------------------------- */
 
+/* Queues that are looked at without the lock: each is held. */
+struct held {
+	struct sim_queue **list;
+	size_t count, room;
+	struct sim_queue *few[16];
+};
+
+static CUresult hold(struct held *held, struct sim_queue *q)
+{
+	if (held->count == held->room) {
+		size_t room = held->room * 2;
+		struct sim_queue **more = malloc(room * sizeof(struct sim_queue *));
+
+		if (!more)
+			return CUDA_ERROR_OUT_OF_MEMORY;
+		memcpy(more, held->list, held->count * sizeof(struct sim_queue *));
+		if (held->list != held->few)
+			free(held->list);
+		held->list = more;
+		held->room = room;
+	}
+	held->list[held->count++] = sim_queue_hold(q);
+	return CUDA_SUCCESS;
+}
+
+static void let_go(struct held *held)
+{
+	for (size_t i = 0; i < held->count; i++)
+		sim_queue_drop(held->list[i]);
+	if (held->list != held->few)
+		free(held->list);
+}
+
+static void begin(struct held *held)
+{
+	held->list = held->few;
+	held->count = 0;
+	held->room = sizeof(held->few) / sizeof(held->few[0]);
+}
+
 static bool is_blocking(const struct stream *stream)
 {
 	return !stream->base.legacy && !(stream->base.flags & CU_STREAM_NON_BLOCKING);
 }
 
 /*
- * The legacy stream waits for every blocking stream of its context, and they wait for it.
- * Queues that must be waited for are collected first: a join may start a thread.
+ * The legacy stream waits for every blocking stream of its context that has work, and they
+ * wait for it. Queues that must be waited for are collected first: a join may start a thread,
+ * and wait for room in a channel.
  */
 static CUresult order_with_legacy(struct stream *stream)
 {
-	struct sim_queue *others[64];
-	size_t count = 0;
+	struct held others;
 	CUresult r = CUDA_SUCCESS;
 
-	if (!stream->base.legacy && !is_blocking(stream))
+	if (!stream->base.legacy &&
+	    (!is_blocking(stream) ||
+	     !atomic_load_explicit(&has_legacy, memory_order_relaxed)))
 		return CUDA_SUCCESS;
+	begin(&others);
 	pthread_mutex_lock(&streams_lock);
-	for (struct stream *s = streams; s && count < 64; s = s->next) {
-		if (s == stream || s->ctx_id != stream->ctx_id ||
-		    sim_queue_is_empty(s->queue))
-			continue;
-		if (stream->base.legacy ? is_blocking(s) : s->base.legacy)
-			others[count++] = s->queue;
+	for (struct stream *s = streams; s && r == CUDA_SUCCESS; s = s->next) {
+		if (s != stream && s->ctx_id == stream->ctx_id &&
+		    (stream->base.legacy ? is_blocking(s) : s->base.legacy) &&
+		    !sim_queue_is_idle(s->queue))
+			r = hold(&others, s->queue);
 	}
-	for (size_t i = 0; i < count && r == CUDA_SUCCESS; i++)
-		r = sim_queue_join(stream->queue, others[i]);
 	pthread_mutex_unlock(&streams_lock);
+	for (size_t i = 0; i < others.count && r == CUDA_SUCCESS; i++)
+		r = sim_queue_join(stream->queue, others.list[i]);
+	let_go(&others);
 	return r;
 }
 
@@ -208,31 +260,41 @@ CUresult sim_stream_run(struct sim_stream *s, const struct sim_op *op)
 	return stream_submit(s->priv, op, false);
 }
 
-CUresult sim_stream_drain(struct sim_stream *s)
+CUresult sim_stream_settle(struct sim_stream *s)
 {
 	struct stream *stream = s->priv;
 	CUresult r = order_with_legacy(stream);
 
 	if (r == CUDA_SUCCESS)
-		sim_queue_drain(stream->queue);
+		sim_queue_settle(stream->queue);
 	return r;
 }
 
-CUresult sim_queue_drain_context(struct sim_ctx *ctx)
+CUresult sim_stream_drain(struct sim_stream *s)
 {
-	struct stream *s;
+	struct stream *stream = s->priv;
+	CUresult r = s->legacy ? order_with_legacy(stream) : CUDA_SUCCESS;
 
-	do {
-		pthread_mutex_lock(&streams_lock);
-		for (s = streams; s; s = s->next) {
-			if (s->ctx_id == ctx->id && !sim_queue_is_empty(s->queue))
-				break;
-		}
-		pthread_mutex_unlock(&streams_lock);
-		if (s)
-			sim_queue_drain(s->queue);
-	} while (s);
-	return CUDA_SUCCESS;
+	return r == CUDA_SUCCESS ? sim_queue_drain(stream->queue) : r;
+}
+
+/* What is there now: others may go on submitting. */
+CUresult sim_queue_drain_context(uint64_t ctx_id)
+{
+	struct held busy;
+	CUresult r = CUDA_SUCCESS;
+
+	begin(&busy);
+	pthread_mutex_lock(&streams_lock);
+	for (struct stream *s = streams; s && r == CUDA_SUCCESS; s = s->next) {
+		if (s->ctx_id == ctx_id && !sim_queue_is_idle(s->queue))
+			r = hold(&busy, s->queue);
+	}
+	pthread_mutex_unlock(&streams_lock);
+	for (size_t i = 0; i < busy.count && r == CUDA_SUCCESS; i++)
+		r = sim_queue_drain(busy.list[i]);
+	let_go(&busy);
+	return r;
 }
 
 /* ---- life ---------------------------------------------------------------------------- */
@@ -244,22 +306,40 @@ static void free_stream(struct stream *stream)
 	free(stream);
 }
 
-void sim_stream_ctx_gone(struct sim_ctx *ctx)
+/* Takes the first stream out that belongs to context CTX_ID or, with 0, was destroyed and has
+ * done its work since. */
+static struct stream *take_out(uint64_t ctx_id)
 {
 	struct stream **at, *stream;
 
-	sim_queue_drain_context(ctx);
-	do {
-		pthread_mutex_lock(&streams_lock);
-		for (at = &streams; *at && (*at)->ctx_id != ctx->id;)
-			at = &(*at)->next;
-		stream = *at;
-		if (stream)
-			*at = stream->next;
-		pthread_mutex_unlock(&streams_lock);
-		if (stream)
-			free_stream(stream);
-	} while (stream);
+	pthread_mutex_lock(&streams_lock);
+	for (at = &streams; *at; at = &(*at)->next) {
+		if (ctx_id ? (*at)->ctx_id == ctx_id
+			   : (*at)->is_gone && sim_queue_is_idle((*at)->queue))
+			break;
+	}
+	stream = *at;
+	if (stream)
+		*at = stream->next;
+	pthread_mutex_unlock(&streams_lock);
+	return stream;
+}
+
+void sim_stream_ctx_gone(struct sim_ctx *ctx)
+{
+	struct stream *stream;
+
+	sim_queue_drain_context(ctx->id);
+	while ((stream = take_out(ctx->id)) != NULL)
+		free_stream(stream);
+}
+
+static void free_gone(void)
+{
+	struct stream *stream;
+
+	while ((stream = take_out(0)) != NULL)
+		free_stream(stream);
 }
 
 CUresult stream_create(struct sim_ctx *ctx, CUstream *out, unsigned int flags, int priority)
@@ -273,6 +353,7 @@ CUresult stream_create(struct sim_ctx *ctx, CUstream *out, unsigned int flags, i
 	stream = new_stream(ctx, flags, priority);
 	if (!stream)
 		return CUDA_ERROR_OUT_OF_MEMORY;
+	free_gone();
 	pthread_mutex_lock(&streams_lock);
 	link_stream(stream);
 	pthread_mutex_unlock(&streams_lock);
@@ -300,23 +381,26 @@ CUresult cuStreamCreateWithPriority(CUstream *phStream, unsigned int flags, int 
 	return r == CUDA_SUCCESS ? stream_create(ctx, phStream, flags, priority) : r;
 }
 
-/* Returns at once: what is pending still runs. */
+/* Returns at once: what is pending still runs, and the context's work includes it. */
 static CUresult destroy(CUstream handle)
 {
-	struct stream **at, *stream;
+	struct stream *stream;
 
 	if (!handle || handle == CU_STREAM_LEGACY || handle == CU_STREAM_PER_THREAD)
 		return CUDA_ERROR_INVALID_HANDLE;
 	pthread_mutex_lock(&streams_lock);
-	for (at = &streams; *at && (*at)->base.handle != handle;)
-		at = &(*at)->next;
-	stream = *at;
+	for (stream = streams; stream && stream->base.handle != handle;)
+		stream = stream->next;
 	if (stream)
-		*at = stream->next;
+		stream->base.handle = NULL;
 	pthread_mutex_unlock(&streams_lock);
 	if (!stream)
 		return CUDA_ERROR_INVALID_HANDLE;
-	free_stream(stream);
+	sim_capture_stream_gone(&stream->base);
+	pthread_mutex_lock(&streams_lock);
+	stream->is_gone = true;
+	pthread_mutex_unlock(&streams_lock);
+	free_gone();
 	return CUDA_SUCCESS;
 }
 

@@ -67,11 +67,18 @@ void sim_capture_unmark(struct sim_capture_mark *mark);
 /* What sim_submit does where S does not capture: runs OP now or, where host functions or
  * waits are pending in S, queues a copy of it behind them (queue.h). */
 CUresult sim_stream_run(struct sim_stream *s, const struct sim_op *op);
-/* Waits until nothing is pending in S: a synchronous call, after its work was submitted. */
+/* Waits until what is pending in S was submitted: what comes next runs in this thread, and in
+ * the order of S. */
+CUresult sim_stream_settle(struct sim_stream *s);
+/* Waits until S is idle: a synchronous call, after its work was submitted. */
 CUresult sim_stream_drain(struct sim_stream *s);
 
-/* Records EVENT as done now: an event record node runs. INVALID_HANDLE for no event. */
-CUresult sim_event_mark_done(CUevent event);
+/* Within an operation: records EVENT; waits for what was recorded in it last. INVALID_HANDLE
+ * for no event. */
+CUresult sim_event_record_here(CUevent event);
+CUresult sim_event_wait_here(CUevent event);
+/* Records EVENT in S, which does not capture: a launch's attribute. */
+CUresult sim_event_record(CUevent event, struct sim_stream *s);
 /* Whether EVENT is a live event: nodes are refused with INVALID_VALUE otherwise. */
 bool sim_event_is(CUevent event);
 /* Runs a batch of memory operations now (cuStreamBatchMemOp, the graph node). */

@@ -15,6 +15,8 @@ static CUresult query(CUstream handle, bool ptsz, bool wait)
 
 	if (r == CUDA_SUCCESS)
 		r = sim_capture_prohibits(s);
+	if (r == CUDA_SUCCESS)
+		r = sim_capture_forbids();
 	if (r != CUDA_SUCCESS)
 		return r;
 	if (wait) {
@@ -22,8 +24,8 @@ static CUresult query(CUstream handle, bool ptsz, bool wait)
 		sim_pool_sync(sim_stream_ctx(s)->machine);
 		return r;
 	}
-	return sim_queue_is_empty(((struct stream *)s->priv)->queue) ? CUDA_SUCCESS
-								     : CUDA_ERROR_NOT_READY;
+	return sim_queue_is_idle(((struct stream *)s->priv)->queue) ? CUDA_SUCCESS
+								    : CUDA_ERROR_NOT_READY;
 }
 
 CUresult cuStreamQuery(CUstream hStream)
@@ -274,7 +276,9 @@ static CUresult set_attribute(struct stream *s, CUstreamAttrID attr,
 		s->sync_policy = value->syncPolicy;
 		return CUDA_SUCCESS;
 	case CU_STREAM_ATTRIBUTE_PRIORITY:
+		/* A channel that is open keeps its own. */
 		s->base.priority = value->priority;
+		s->queue->lane.priority = value->priority;
 		return CUDA_SUCCESS;
 	case CU_STREAM_ATTRIBUTE_MEM_SYNC_DOMAIN:
 		s->domain = value->memSyncDomain;

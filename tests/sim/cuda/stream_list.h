@@ -9,6 +9,7 @@ struct stream {
 	struct sim_stream base;
 	struct stream *next;
 	uint64_t ctx_id;
+	bool is_gone; /* destroyed; it stays until its work is done */
 	struct sim_queue *queue;
 	CUsynchronizationPolicy sync_policy;
 	CUaccessPolicyWindow window;

@@ -111,6 +111,7 @@ static void check_events(void)
 	SUCCEEDS(cuEventRecord(from, NULL));
 	usleep(3000);
 	SUCCEEDS(cuEventRecord(to, NULL));
+	SUCCEEDS(cuEventSynchronize(to));
 	SUCCEEDS(cuEventElapsedTime(&ms, from, to));
 	CHECK(ms >= 3.0f && ms < 10000.0f);
 	SUCCEEDS(cuEventRecord(untimed, NULL));
