@@ -63,7 +63,10 @@ struct tr_policy_device {
 	uint64_t total_bytes; /* memory of the card, for percentages; 0: unknown; fixed */
 	/* Times the GPU was seen working for the slice uncharged, three seconds each; the keeper's. */
 	_Atomic uint64_t bypass_seen;
-	uint8_t reserved[112];
+	/* What NVML saw the slice's processes use of the GPU's time, armed or not, and when it was
+	 * last asked (0: it does not tell); the keeper's. */
+	_Atomic uint64_t nvml_busy_ns, nvml_seen_ns;
+	uint8_t reserved[96];
 };
 
 struct tr_policy {

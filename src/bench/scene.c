@@ -163,7 +163,7 @@ static int start_watch(struct running *r, struct tr_err *err)
 	char program[256], every[32], total[32];
 	int fds[2];
 
-	(void)snprintf(program, sizeof(program), "%s/sim-ctl", r->stage->sim);
+	(void)snprintf(program, sizeof(program), "%s/sim-watch", r->stage->sim);
 	(void)snprintf(every, sizeof(every), "%llu",
 		       (unsigned long long)r->scene->step_ns / 1000);
 	(void)snprintf(total, sizeof(total), "%llu",
@@ -174,10 +174,9 @@ static int start_watch(struct running *r, struct tr_err *err)
 	r->watch_fd = fds[0];
 	r->watch_pid = tr_machine_spawn(
 		&r->machine,
-		&(struct tr_start){
-			.argv = (const char *[]){ program, "watch", "--every-us", every,
-						  "--for-us", total, "--json", NULL },
-			.out_fd = fds[1] },
+		&(struct tr_start){ .argv = (const char *[]){ program, "--every-us", every,
+							      "--for-us", total, NULL },
+				    .out_fd = fds[1] },
 		err);
 	(void)close(fds[1]);
 	return r->watch_pid < 0 ? r->watch_pid : 0;

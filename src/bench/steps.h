@@ -28,6 +28,8 @@ struct tr_worker {
 	struct tr_bench_worker *page;
 	struct tr_bench_page *tenant;
 	unsigned device, sm_count, loop_q10; /* loop_q10 0: simulated, a round is 1 ns */
+	unsigned
+		block_bytes; /* shared memory, so much that a multiprocessor has one block */
 	uint64_t random;
 	CUfunction loop, loops[TR_DRIVER_LOOPS];
 	struct tr_lane lanes[TR_BENCH_LANES];

@@ -64,8 +64,7 @@ static int take_line(const char *line, const struct tr_scene *scene,
 	size_t i;
 
 	if (!object)
-		return tr_fail(err, EBADMSG, "sim-ctl watch: %s in \"%.60s\"", why.text,
-			       line);
+		return tr_fail(err, EBADMSG, "sim-watch: %s in \"%.60s\"", why.text, line);
 	sample.at_ns = (uint64_t)json_integer_value(json_object_get(object, "now_ns"));
 	json_array_foreach (json_object_get(object, "processes"), i, row) {
 		int pid = (int)json_integer_value(json_object_get(row, "pid"));
@@ -110,7 +109,7 @@ int tr_watch_simulator(int fd, const struct tr_scene *scene, struct tr_series *s
 		ssize_t n;
 
 		if (used == LINE_BYTES)
-			return tr_fail(err, EBADMSG, "sim-ctl watch: a line without end");
+			return tr_fail(err, EBADMSG, "sim-watch: a line without end");
 		if (poll(&ready, 1, SILENCE_MS) == 0)
 			return tr_fail(
 				err, ETIMEDOUT,
@@ -120,7 +119,7 @@ int tr_watch_simulator(int fd, const struct tr_scene *scene, struct tr_series *s
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n < 0)
-			return tr_fail_errno(err, "sim-ctl watch");
+			return tr_fail_errno(err, "sim-watch");
 		if (n == 0)
 			break;
 		used += (size_t)n;

@@ -6,7 +6,7 @@
 
 /* Fills SERIES with samples of the whole scene, one each step. */
 
-/* From the lines that `sim-ctl watch --json` writes into FD: one object each step, `now_ns` and
+/* From the lines that `sim-watch` writes into FD: one object each step, `now_ns` and
  * `processes`: [{"device", "pid", "busy_ns"}]. Pids are known by the end, from the pages. */
 int tr_watch_simulator(int fd, const struct tr_scene *scene, struct tr_series *series,
 		       struct tr_err *err);

@@ -83,8 +83,8 @@ void tr_worker_launch(struct tr_worker *w, unsigned lane, CUfunction function, u
 	struct tr_lane *l = &w->lanes[lane];
 
 	check(w,
-	      tr_driver.cuLaunchKernel(function, l->blocks, 1, 1, BLOCK_THREADS, 1, 1, 0,
-				       l->stream, params, NULL),
+	      tr_driver.cuLaunchKernel(function, l->blocks, 1, 1, BLOCK_THREADS, 1, 1,
+				       w->block_bytes, l->stream, params, NULL),
 	      "cuLaunchKernel");
 	tr_worker_count(w, lane, ns);
 }
@@ -97,7 +97,7 @@ void tr_worker_cooperate(struct tr_worker *w, unsigned lane, uint64_t ns)
 
 	check(w,
 	      tr_driver.cuLaunchCooperativeKernel(w->loop, l->blocks, 1, 1, BLOCK_THREADS,
-						  1, 1, 0, l->stream, params),
+						  1, 1, w->block_bytes, l->stream, params),
 	      "cuLaunchCooperativeKernel");
 	tr_worker_count(w, lane, ns);
 }
@@ -133,7 +133,7 @@ CUgraphExec tr_worker_graph(struct tr_worker *w, unsigned nodes, uint64_t ns)
 	for (unsigned i = 0; i < nodes; i++)
 		check(w,
 		      tr_driver.cuLaunchKernel(w->loop, w->sm_count, 1, 1, BLOCK_THREADS, 1,
-					       1, 0, stream, params, NULL),
+					       1, w->block_bytes, stream, params, NULL),
 		      "cuLaunchKernel");
 	check(w, tr_driver.cuStreamEndCapture(stream, &graph), "cuStreamEndCapture");
 	check(w, tr_driver.cuGraphInstantiateWithFlags(&exec, graph, 0),
@@ -179,31 +179,47 @@ static void open_lanes(struct tr_worker *w, unsigned lanes)
 	}
 }
 
+static void get_function(struct tr_worker *w, CUmodule module, const char *name,
+			 CUfunction *out)
+{
+	check(w, tr_driver.cuModuleGetFunction(out, module, name), "cuModuleGetFunction");
+	check(w,
+	      tr_driver.cuFuncSetAttribute(*out,
+					   CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES,
+					   (int)w->block_bytes),
+	      "cuFuncSetAttribute");
+}
+
+static unsigned get_attribute(struct tr_worker *w, CUdevice_attribute attribute,
+			      CUdevice device)
+{
+	int value = 0;
+
+	check(w, tr_driver.cuDeviceGetAttribute(&value, attribute, device),
+	      "cuDeviceGetAttribute");
+	return (unsigned)value;
+}
+
 static void open_device(struct tr_worker *w)
 {
 	CUcontext context;
 	CUmodule module;
 	CUdevice device;
-	int sm_count;
 
 	check(w, tr_driver.cuDeviceGet(&device, (int)w->device), "cuDeviceGet");
 	check(w, tr_driver.cuDevicePrimaryCtxRetain(&context, device),
 	      "cuDevicePrimaryCtxRetain");
 	check(w, tr_driver.cuCtxSetCurrent(context), "cuCtxSetCurrent");
-	check(w,
-	      tr_driver.cuDeviceGetAttribute(
-		      &sm_count, CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT, device),
-	      "cuDeviceGetAttribute");
-	w->sm_count = (unsigned)sm_count;
+	w->sm_count = get_attribute(w, CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT, device);
+	w->block_bytes = get_attribute(
+		w, CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN, device);
 	check(w, tr_driver.cuModuleLoadData(&module, tr_driver_ptx), "cuModuleLoadData");
-	check(w, tr_driver.cuModuleGetFunction(&w->loop, module, "tranche_loop"),
-	      "cuModuleGetFunction");
+	get_function(w, module, "tranche_loop", &w->loop);
 	for (unsigned i = 0; i < TR_DRIVER_LOOPS; i++) {
 		char name[32];
 
 		(void)snprintf(name, sizeof(name), "tranche_loop_%u", i);
-		check(w, tr_driver.cuModuleGetFunction(&w->loops[i], module, name),
-		      "cuModuleGetFunction");
+		get_function(w, module, name, &w->loops[i]);
 	}
 }
 
@@ -234,7 +250,7 @@ static uint64_t time_rounds(struct tr_worker *w, uint64_t rounds)
 		check(w, tr_driver.cuEventRecord(from, l->stream), "cuEventRecord");
 		check(w,
 		      tr_driver.cuLaunchKernel(w->loop, l->blocks, 1, 1, BLOCK_THREADS, 1,
-					       1, 0, l->stream, params, NULL),
+					       1, w->block_bytes, l->stream, params, NULL),
 		      "cuLaunchKernel");
 		check(w, tr_driver.cuEventRecord(to, l->stream), "cuEventRecord");
 		check(w, tr_driver.cuEventSynchronize(to), "cuEventSynchronize");

@@ -6,13 +6,14 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "bench/leases.h"
 #include "bench/matrix.h"
 #include "cli/cli.h"
 
 struct bench_options {
 	const char *peer, *svg, *quotas, *workloads, *processes, *neighbours, *gpus, *seed,
 		*seconds, *noise, *device;
-	bool is_json, is_quick, is_real_time, is_gpu, is_check;
+	bool is_json, is_quick, is_real_time, is_gpu, is_check, is_leases;
 };
 
 static int parse_number(const char *name, const char *text, unsigned long long most,
@@ -88,6 +89,19 @@ static int set_stage(struct tr_stage *stage, const struct bench_options *o,
 	return r;
 }
 
+static int run_leases(const struct tr_stage *stage, const struct tr_matrix *matrix,
+		      bool is_check)
+{
+	struct tr_leases leases = { matrix->seed, matrix->is_json, matrix->is_quick };
+	struct tr_leases_sum sum;
+
+	tr_leases_run(stage, &leases, &sum);
+	(void)fprintf(matrix->is_json ? stderr : stdout,
+		      "%u numbers, %u beyond their bounds, %u scenes not measured\n",
+		      sum.rows, sum.missed, sum.failed);
+	return is_check && (sum.missed || sum.failed) ? 1 : 0;
+}
+
 int tr_cli_bench(int argc, char **argv)
 {
 	static struct tr_matrix matrix;
@@ -115,6 +129,8 @@ int tr_cli_bench(int argc, char **argv)
 	if (r < 0)
 		return tr_cli_usage(&err, r);
 	r = set_stage(&stage, &o, &err);
+	if (r == 0 && o.is_leases)
+		return run_leases(&stage, &matrix, o.is_check);
 	if (r == 0)
 		r = tr_matrix_run(&stage, &matrix, &summary, &err);
 	if (r < 0)

@@ -41,13 +41,16 @@ static json_t *device_time_json(const struct tr_view_device *d, bool is_armed)
 
 static json_t *device_json(const struct tr_view_device *d, bool is_armed)
 {
-	return json_pack(
-		"{s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:i, s:o}", "uuid", d->uuid,
-		"limit_bytes", (json_int_t)d->limit_bytes, "total_bytes",
-		(json_int_t)d->total_bytes, "used_bytes", (json_int_t)d->use.used_bytes,
-		"overhead_bytes", (json_int_t)d->use.overhead_bytes, "peak_bytes",
-		(json_int_t)d->use.peak_bytes, "refused", (json_int_t)d->use.refused,
-		"processes", (int)d->use.processes, "gpu", device_time_json(d, is_armed));
+	json_t *seen = d->nvml_seen_ns ? counter(d->nvml_busy_ns) : json_null();
+
+	return json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:i, s:o, s:o}", "uuid",
+			 d->uuid, "limit_bytes", (json_int_t)d->limit_bytes, "total_bytes",
+			 (json_int_t)d->total_bytes, "used_bytes",
+			 (json_int_t)d->use.used_bytes, "overhead_bytes",
+			 (json_int_t)d->use.overhead_bytes, "peak_bytes",
+			 (json_int_t)d->use.peak_bytes, "refused",
+			 (json_int_t)d->use.refused, "processes", (int)d->use.processes,
+			 "gpu", device_time_json(d, is_armed), "nvml_busy_ns", seen);
 }
 
 /* What a program calls itself need not be UTF-8. */

@@ -86,6 +86,26 @@ static void print_time(const struct tr_view_device *device, const struct rates *
 	(void)putchar('\n');
 }
 
+/* Nobody counts: what NVML saw, from look to look of the keeper. */
+static void print_seen(const struct tr_view_device *device,
+		       const struct tr_view_device *old)
+{
+	uint64_t ns = old && old->nvml_seen_ns
+			      ? tr_sat_sub(device->nvml_seen_ns, old->nvml_seen_ns)
+			      : 0;
+	double gpu = part(device->nvml_busy_ns, old ? old->nvml_busy_ns : 0, ns);
+
+	if (!device->nvml_seen_ns)
+		return;
+	(void)printf("  %-12s [", "GPU by NVML");
+	print_share_bar(gpu, 1);
+	if (ns)
+		(void)printf("] %5.1f%%, ", gpu * 100);
+	else
+		(void)printf("]     - , ");
+	(void)printf("%.1f GPU-s\n", (double)device->nvml_busy_ns / 1e9);
+}
+
 static void print_bar(uint64_t used, uint64_t limit)
 {
 	unsigned filled = limit ? (unsigned)((unsigned __int128)used * BAR_WIDTH / limit)
@@ -134,11 +154,12 @@ static void print_slice(const struct tr_view_slice *slice, const struct tr_view_
 		struct rates rates;
 
 		print_device(&slice->devices[d]);
-		if (!slice->is_armed)
-			continue;
 		if (old)
 			rates = rates_between(old, slice, d);
-		print_time(&slice->devices[d], old ? &rates : NULL);
+		if (slice->is_armed)
+			print_time(&slice->devices[d], old ? &rates : NULL);
+		else
+			print_seen(&slice->devices[d], old ? &old->devices[d] : NULL);
 	}
 	for (unsigned p = 0; p < slice->process_count; p++)
 		print_process(slice, &slice->processes[p]);

@@ -89,6 +89,8 @@ static int fill_slice(struct tr_view_slice *slice, const struct tr_page *page,
 		memcpy(slice->devices[d].uuid, row->uuid, sizeof(row->uuid) - 1);
 		slice->devices[d].limit_bytes = row->limit_bytes;
 		slice->devices[d].total_bytes = row->total_bytes;
+		slice->devices[d].nvml_busy_ns = row->nvml_busy_ns;
+		slice->devices[d].nvml_seen_ns = row->nvml_seen_ns;
 		tr_slice_use(page->map, copy, d, &slice->devices[d].use);
 		if (slice->is_armed)
 			fill_time(&slice->devices[d], row, &copy->pace[d], slice->at_ns);

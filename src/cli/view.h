@@ -41,6 +41,8 @@ struct tr_view_device {
 	struct tr_view_share share;
 	struct tr_view_time time; /* also of processes that are gone */
 	uint64_t gate_waits;
+	/* What NVML saw, armed or not, and when; 0: it does not tell. */
+	uint64_t nvml_busy_ns, nvml_seen_ns;
 };
 
 struct tr_view_slice {

@@ -43,18 +43,17 @@ static void fade(struct tr_ratio *sums, double charged_ns, double memory_ns)
 	sums->doubt_ns *= keep;
 	sums->wall_ns *= keep;
 	sums->samples *= keep;
-	sums->changes *= keep;
 }
 
 static void add(struct tr_ratio *sums, const struct tr_look *look, double memory_ns)
 {
-	fade(sums, larger((double)look->charged_ns, (double)look->busy_ns), memory_ns);
+	/* By the true time, where there is one: what is stretched is not more work. */
+	fade(sums, larger((double)look->charged_ns / 8, (double)look->busy_ns), memory_ns);
 	sums->busy_ns += (double)look->busy_ns;
 	sums->charged_ns += (double)look->charged_ns;
 	sums->doubt_ns += (double)look->doubt_ns;
 	sums->wall_ns += (double)look->wall_ns;
 	sums->samples += look->samples;
-	sums->changes += look->changes;
 }
 
 struct interval {
@@ -63,11 +62,9 @@ struct interval {
 
 static struct interval bounds(const struct tr_ratio *sums, double longest_ns)
 {
-	/* Percents that vary are rounded up as often as down; one that stays is wrong alike each
-	 * time. */
-	double averaged = larger(0.2, 1.0 / (1.0 + sums->changes / 8.0));
+	/* Half a percent of each sample, however many: a load that repeats is rounded alike. */
 	double share = smaller(1.0, sums->busy_ns / larger(sums->wall_ns, 1.0));
-	double doubt = sums->doubt_ns * averaged + longest_ns + EDGE_NS * share;
+	double doubt = sums->doubt_ns + longest_ns + EDGE_NS * share;
 
 	return (struct interval){
 		.low = larger(0.0, sums->busy_ns - doubt) / sums->charged_ns,
@@ -78,20 +75,22 @@ static struct interval bounds(const struct tr_ratio *sums, double longest_ns)
 
 /* Leaves 1 when the whole doubt cannot hold it, comes back when half of it can: no swinging at the
  * border. */
-static void settle(struct tr_gamma *gamma, const struct interval *in, unsigned sharers)
+static void settle(struct tr_gamma *gamma, const struct interval *in)
 {
 	double low = gamma->is_off ? (in->low + in->middle) / 2 : in->low;
 	double high = gamma->is_off ? (in->high + in->middle) / 2 : in->high;
-	double least = sharers ? 1.0 / sharers : 0.0;
 
 	gamma->is_off = low > 1.0 || high < 1.0;
-	gamma->value = larger(larger(GAMMA_MIN, least), smaller(GAMMA_MAX, in->middle));
+	gamma->value = larger(GAMMA_MIN, smaller(GAMMA_MAX, in->middle));
 }
 
-static uint64_t value_q16(const struct tr_gamma *gamma)
+static uint64_t value_q16(const struct tr_gamma *gamma, unsigned sharers)
 {
-	return gamma->is_off ? (uint64_t)(gamma->value * (double)TR_GAMMA_ONE_Q16)
-			     : TR_GAMMA_ONE_Q16;
+	double least = sharers ? 1.0 / sharers : 0.0;
+
+	return gamma->is_off
+		       ? (uint64_t)(larger(least, gamma->value) * (double)TR_GAMMA_ONE_Q16)
+		       : TR_GAMMA_ONE_Q16;
 }
 
 uint64_t tr_gamma_feed(struct tr_gamma *gamma, const struct tr_look *look)
@@ -100,20 +99,21 @@ uint64_t tr_gamma_feed(struct tr_gamma *gamma, const struct tr_look *look)
 	struct interval brief, steady;
 
 	if (!look->is_whole || (look->charged_ns == 0 && look->busy_ns == 0))
-		return value_q16(gamma);
+		return value_q16(gamma, look->sharers);
 	add(&gamma->brief, look, larger(BRIEF_NS, BRIEF_LONGEST * longest_ns));
 	add(&gamma->steady, look, larger(STEADY_NS, STEADY_LONGEST * longest_ns));
 	if (gamma->brief.samples < ENOUGH_ROWS ||
 	    gamma->brief.charged_ns < larger(ENOUGH_NS, 3.0 * longest_ns))
-		return value_q16(gamma);
+		return value_q16(gamma, look->sharers);
 	brief = bounds(&gamma->brief, longest_ns);
 	steady = bounds(&gamma->steady, longest_ns);
 	if (brief.low > steady.high || brief.high < steady.low) {
-		gamma->steady = gamma->brief;
+		/* Something else than before: both begin anew, so that nothing old is in them. */
+		gamma->steady = gamma->brief = (struct tr_ratio){ 0 };
 		steady = brief;
 	}
-	settle(gamma, &steady, look->sharers);
-	return value_q16(gamma);
+	settle(gamma, &steady);
+	return value_q16(gamma, look->sharers);
 }
 
 /* ---- watchdog ------------------------------------------------------------------------ */
@@ -170,16 +170,14 @@ static const struct tr_gpu_sample *next_sample(const struct tr_gpu_sample *rows,
 	return found;
 }
 
-static void add_sample(struct tr_samples *samples, const struct tr_gpu_sample *row,
-		       uint64_t span_us, struct tr_look *look)
+static void add_sample(const struct tr_gpu_sample *row, uint64_t span_us,
+		       struct tr_look *look)
 {
 	unsigned percent = row->sm_percent < 100 ? row->sm_percent : 100;
 
 	look->busy_ns = tr_sat_add(look->busy_ns, span_us * percent * 10);
 	look->doubt_ns = tr_sat_add(look->doubt_ns, span_us * 5);
 	look->samples++;
-	look->changes += percent != samples->last_percent;
-	samples->last_percent = percent;
 }
 
 void tr_samples_feed(struct tr_samples *samples, const struct tr_gpu_sample *rows,
@@ -202,6 +200,6 @@ void tr_samples_feed(struct tr_samples *samples, const struct tr_gpu_sample *row
 		if (span_us > PERIOD_MAX_US)
 			span_us = PERIOD_MAX_US;
 		samples->last_us = row->end_us;
-		add_sample(samples, row, span_us, look);
+		add_sample(row, span_us, look);
 	}
 }

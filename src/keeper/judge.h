@@ -24,8 +24,6 @@ struct tr_look {
 	uint64_t charged_ns; /* by the slice, before gamma */
 	uint64_t doubt_ns;   /* rounding: half a percent of each sample */
 	unsigned samples;    /* of its processes */
-	unsigned
-		changes; /* samples whose percent was not the one before: rounding averages out */
 	uint64_t longest_ns; /* longest submission: busy long before it is charged */
 	unsigned sharers;    /* processes with a context on the device; 0: not known */
 	bool is_launching;   /* it launched since the last look */
@@ -35,7 +33,7 @@ struct tr_look {
 };
 
 struct tr_ratio { /* sums that fade by charged time: a slice of 5 % remembers as much work */
-	double busy_ns, charged_ns, doubt_ns, wall_ns, samples, changes;
+	double busy_ns, charged_ns, doubt_ns, wall_ns, samples;
 };
 
 struct tr_gamma {
@@ -68,7 +66,6 @@ uint64_t tr_watch_lowered_q16(const struct tr_watch *watch, uint64_t gamma_q16);
 /* One process' samples of one device, from poll to poll. */
 struct tr_samples {
 	uint64_t last_us; /* end of the last one; 0: none yet */
-	unsigned last_percent;
 };
 /* ROWS, of one process: their time goes into LOOK. *PERIOD_US: the device's sample length, learned
  * from the distance of stamps; 0: not known yet, the distance counts whole. BASE_US: before it

@@ -188,6 +188,7 @@ static void hear_person(struct tr_crowd *crowd, const struct tr_gpu_sample *rows
 	struct tr_look stranger = { 0 };
 	bool is_armed = person && person->kept && person->kept->is_armed;
 	struct tr_look *look = is_armed ? &person->kept->rows[person->row].look : &stranger;
+	uint64_t before_ns = look->busy_ns;
 
 	if (!person)
 		return;
@@ -195,6 +196,10 @@ static void hear_person(struct tr_crowd *crowd, const struct tr_gpu_sample *rows
 		person->base_us = swept->base_us;
 	tr_samples_feed(&person->samples, rows, count, person->base_us, &swept->period_us,
 			look);
+	if (person->kept && person->kept->is_ours)
+		(void)atomic_fetch_add(
+			&person->kept->page.writable->devices[person->row].nvml_busy_ns,
+			look->busy_ns - before_ns);
 	if (person->is_named)
 		hearing->strange_ns += stranger.busy_ns;
 	else
@@ -298,6 +303,9 @@ static void judge_rows(struct tr_fleet *fleet, int gpu, const struct hearing *he
 		if (!hearing->is_heard || hearing->nameless_ns)
 			kept->rows[d].look.is_whole = false;
 		kept->rows[d].look.sharers = hearing->people;
+		if (hearing->is_heard)
+			atomic_store(&kept->page.writable->devices[d].nvml_seen_ns,
+				     tr_clock_ns());
 		if (kept->is_armed)
 			judge_row(kept, (unsigned)d);
 		atomic_store(&kept->page.writable->keeper_seen_ns, tr_clock_ns());

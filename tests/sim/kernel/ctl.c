@@ -37,6 +37,7 @@ static const char usage[] =
 	"  live [--json] [--objects] [PID]\n"
 	"                        live objects of each process: counts and bytes, or each "
 	"one\n"
+	"  busy [--json] [PID]   time in which kernels ran, by device and process\n"
 	"  fault RULES | --clear replace the machine's faults, while it runs\n"
 	"  devices               one line per device: index, UUID, name\n";
 

@@ -23,6 +23,12 @@ int ctl_fail(int r);
 /* TEXT as a JSON string, quotes included. */
 void ctl_json_text(const char *text);
 
+/* Every connection; the caller frees *CLIENTS, also after an error. */
+int ctl_clients(struct rm_client **clients, size_t *n);
+/* Is row AT the one by which its process is shown? PID: only that one is asked for; 0: any. */
+bool ctl_is_shown(const struct rm_client *clients, size_t at, int pid);
+
+int ctl_busy(const struct ctl_look *look);
 int ctl_live(const struct ctl_look *look);
 int ctl_phys(const struct ctl_look *look);
 

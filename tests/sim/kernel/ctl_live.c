@@ -186,7 +186,7 @@ static void print_process(const struct rm_client *clients, size_t n, size_t at, 
 		putchar('}');
 }
 
-static int read_clients(struct rm_client **clients, size_t *n)
+int ctl_clients(struct rm_client **clients, size_t *n)
 {
 	size_t room = 64;
 	int r;
@@ -206,7 +206,7 @@ static int read_clients(struct rm_client **clients, size_t *n)
 
 /* Once per process, not the tool itself, and the bytes of descriptors only when there are
  * any. */
-static bool is_shown(const struct rm_client *clients, size_t at, int pid)
+bool ctl_is_shown(const struct rm_client *clients, size_t at, int pid)
 {
 	static const struct rm_client nobody;
 	const struct rm_client *c = &clients[at];
@@ -231,7 +231,7 @@ static int show(const struct ctl_look *look, bool counts)
 	size_t n;
 	int r;
 
-	r = read_clients(&clients, &n);
+	r = ctl_clients(&clients, &n);
 	if (r != 0) {
 		free(clients);
 		return ctl_fail(r);
@@ -239,7 +239,7 @@ static int show(const struct ctl_look *look, bool counts)
 	if (look->as_json)
 		fputs("{\"processes\":[", stdout);
 	for (size_t i = 0; i < n; i++) {
-		if (!is_shown(clients, i, look->pid))
+		if (!ctl_is_shown(clients, i, look->pid))
 			continue;
 		print_process(clients, n, i, first, &s, counts);
 		first = false;

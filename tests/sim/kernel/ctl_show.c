@@ -187,6 +187,7 @@ static const struct {
 	{ "info", show_info },     { "devices", show_devices },
 	{ "memory", show_memory }, { "processes", show_processes },
 	{ "phys", ctl_phys },      { "live", ctl_live },
+	{ "busy", ctl_busy },
 };
 
 ctl_command ctl_find(const char *name)

@@ -274,36 +274,6 @@ nvmlReturn_t nvmlDeviceGetFanSpeed_v2(nvmlDevice_t device, unsigned int fan,
 
 /* ---- engines ------------------------------------------------------------------------- */
 
-nvmlReturn_t nvmlDeviceGetUtilizationRates(nvmlDevice_t device,
-					   nvmlUtilization_t *utilization)
-{
-	struct nv_device dev;
-
-	NV_ENTER_DEVICE(device, &dev);
-	if (!utilization)
-		return NVML_ERROR_INVALID_ARGUMENT;
-	utilization->gpu = 0;
-	utilization->memory = 0;
-	return NVML_SUCCESS;
-}
-
-nvmlReturn_t nvmlDeviceGetSamples(nvmlDevice_t device, nvmlSamplingType_t type,
-				  unsigned long long lastSeenTimeStamp,
-				  nvmlValueType_t *sampleValType, unsigned int *sampleCount,
-				  nvmlSample_t *samples)
-{
-	struct nv_device dev;
-
-	NV_ENTER_DEVICE(device, &dev);
-	(void)lastSeenTimeStamp;
-	(void)samples;
-	if (!sampleValType || !sampleCount || type >= NVML_SAMPLINGTYPE_COUNT)
-		return NVML_ERROR_INVALID_ARGUMENT;
-	*sampleValType = NVML_VALUE_TYPE_UNSIGNED_INT;
-	*sampleCount = 0;
-	return NVML_ERROR_NOT_FOUND; /* no sample since then */
-}
-
 nvmlReturn_t nvmlDeviceGetEncoderCapacity(nvmlDevice_t device,
 					  nvmlEncoderType_t encoderQueryType,
 					  unsigned int *encoderCapacity)

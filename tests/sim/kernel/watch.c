@@ -1,0 +1,114 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * sim-watch --every-us N --for-us N: who had the GPUs of the machine ($TRANCHE_SIM), one line of
+ * JSON for each step, by the machine's own books:
+ *   {"now_ns":N,"devices":[{"device":0,"busy_ns":N}],
+ *    "processes":[{"device":0,"pid":P,"busy_ns":N,"kernels":N}]}
+ * A program of its own, not a part of sim-ctl: that one is static, and on a virtual clock it
+ * would see real time. Steps are the machine's time.
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "rm/inspect.h"
+#include "rm/rm.h"
+#include "rm/time.h"
+
+#define PROCESSES_MAX 1024
+
+static uint64_t now_ns(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+static void sleep_until(uint64_t at_ns)
+{
+	const struct timespec t = { .tv_sec = (time_t)(at_ns / 1000000000u),
+				    .tv_nsec = (long)(at_ns % 1000000000u) };
+
+	while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &t, NULL) == EINTR)
+		;
+}
+
+static int fail(int r)
+{
+	fprintf(stderr, "sim-watch: %s\n", rm_reason()[0] ? rm_reason() : strerror(-r));
+	return 1;
+}
+
+static int print_processes(uint32_t device, const char **comma)
+{
+	static struct rm_process rows[PROCESSES_MAX];
+	size_t n = PROCESSES_MAX;
+	int r = rm_processes(device, rows, &n);
+
+	for (size_t i = 0; r == 0 && i < n; i++) {
+		struct rm_busy busy;
+
+		r = rm_busy(device, rows[i].host_pid, &busy);
+		if (r == 0)
+			printf("%s{\"device\":%" PRIu32 ",\"pid\":%d,\"busy_ns\":%" PRIu64
+			       ",\"kernels\":%" PRIu64 "}",
+			       *comma, device, rows[i].host_pid, busy.process_ns,
+			       busy.kernels);
+		*comma = ",";
+	}
+	return r;
+}
+
+static int print_step(void)
+{
+	uint32_t devices = rm_machine()->device_count;
+	const char *comma = "";
+	int r = 0;
+
+	printf("{\"now_ns\":%" PRIu64 ",\"devices\":[", now_ns());
+	for (uint32_t d = 0; r == 0 && d < devices; d++) {
+		struct rm_busy busy;
+
+		r = rm_busy(d, 0, &busy);
+		if (r == 0)
+			printf("%s{\"device\":%" PRIu32 ",\"busy_ns\":%" PRIu64 "}",
+			       d ? "," : "", d, busy.device_ns);
+	}
+	fputs("],\"processes\":[", stdout);
+	for (uint32_t d = 0; r == 0 && d < devices; d++)
+		r = print_processes(d, &comma);
+	puts("]}");
+	return fflush(stdout) == 0 ? r : -errno;
+}
+
+int main(int argc, char **argv)
+{
+	uint64_t every_ns = 10000000, for_ns = 10000000000u, start_ns;
+	int r;
+
+	for (int i = 1; i + 1 < argc; i += 2) {
+		if (strcmp(argv[i], "--every-us") == 0)
+			every_ns = strtoull(argv[i + 1], NULL, 10) * 1000;
+		else if (strcmp(argv[i], "--for-us") == 0)
+			for_ns = strtoull(argv[i + 1], NULL, 10) * 1000;
+		else
+			argc = 0;
+	}
+	if (argc % 2 == 0 || every_ns == 0) {
+		fputs("usage: sim-watch [--every-us N] [--for-us N]\n", stderr);
+		return 2;
+	}
+	r = rm_open();
+	if (r == 0)
+		r = rm_time_open();
+	start_ns = now_ns();
+	for (uint64_t at_ns = 0; r == 0 && at_ns <= for_ns; at_ns += every_ns) {
+		sleep_until(start_ns + at_ns);
+		r = print_step();
+	}
+	return r ? fail(r) : 0;
+}

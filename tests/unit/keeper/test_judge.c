@@ -1,0 +1,346 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "keeper/judge.h"
+
+#include "../tr_test.h"
+
+#define MS        UINT64_C(1000000)
+#define SECOND    UINT64_C(1000000000)
+#define SAMPLE_US UINT64_C(166667)
+
+/* A slice on a device: kernels of KERNEL_NS, SHARE of the time in the long run. Its own measurement
+ * tells STRETCH times the truth, when a kernel ends; NVML tells whole percents of each sample. */
+struct tenant {
+	uint64_t kernel_ns;
+	double share, stretch;
+	uint64_t now_ns, busy_ns, next_ns, left_ns, charged_ns;
+	uint64_t period_us;
+	struct tr_samples samples;
+	struct tr_gamma gamma;
+	struct tr_watch watch;
+	unsigned sharers, seed;
+	double uncharged; /* part of its work that goes around the hook */
+};
+
+static uint64_t noise(struct tenant *t, uint64_t below)
+{
+	t->seed = t->seed * 1664525u + 1013904223u;
+	return below ? (t->seed >> 8) % below : 0;
+}
+
+/* Busy nanoseconds of the next STEP; starts a kernel when its time has come. */
+static uint64_t work(struct tenant *t, uint64_t step_ns)
+{
+	uint64_t end_ns = t->now_ns + step_ns, busy_ns = 0;
+
+	while (t->now_ns < end_ns) {
+		uint64_t room = end_ns - t->now_ns, part;
+
+		if (t->left_ns == 0 && t->next_ns > t->now_ns) {
+			t->now_ns += t->next_ns - t->now_ns < room ? t->next_ns - t->now_ns
+								   : room;
+			continue;
+		}
+		if (t->left_ns == 0) {
+			t->left_ns = t->kernel_ns + noise(t, t->kernel_ns / 10);
+			t->next_ns += (uint64_t)((double)t->left_ns / t->share);
+			if (t->next_ns < t->now_ns + t->left_ns)
+				t->next_ns = t->now_ns + t->left_ns;
+		}
+		part = t->left_ns < room ? t->left_ns : room;
+		t->left_ns -= part;
+		t->now_ns += part;
+		busy_ns += part;
+		t->busy_ns += part;
+		if (t->left_ns == 0) {
+			t->charged_ns += (uint64_t)((double)t->busy_ns * t->stretch *
+						    (1 - t->uncharged));
+			t->busy_ns = 0;
+		}
+	}
+	return busy_ns;
+}
+
+/* A second of it, as the keeper looks: 1.0 as 1. */
+static double look(struct tenant *t, struct tr_look *out, bool *is_told)
+{
+	struct tr_gpu_sample rows[6];
+	size_t count = 0;
+	uint64_t charged_ns = t->charged_ns;
+
+	*out = (struct tr_look){ .wall_ns = 6 * SAMPLE_US * 1000,
+				 .is_whole = true,
+				 .is_launching = true,
+				 .sharers = t->sharers,
+				 .longest_ns = t->kernel_ns };
+	for (unsigned i = 0; i < 6; i++) {
+		uint64_t busy_ns = work(t, SAMPLE_US * 1000);
+		unsigned percent =
+			(unsigned)((busy_ns * 100 + SAMPLE_US * 500) / (SAMPLE_US * 1000));
+
+		if (percent) /* a process that did nothing has no row */
+			rows[count++] = (struct tr_gpu_sample){ 1, percent,
+								t->now_ns / 1000 };
+	}
+	tr_samples_feed(&t->samples, rows, count, 1, &t->period_us, out);
+	out->charged_ns = t->charged_ns - charged_ns;
+	*is_told = tr_watch_feed(&t->watch, out);
+	return (double)tr_gamma_feed(&t->gamma, out) / (double)TR_GAMMA_ONE_Q16;
+}
+
+static double run(struct tenant *t, unsigned seconds, double *low, double *high)
+{
+	double gamma = 1.0;
+	struct tr_look told;
+	bool is_told;
+
+	*low = 100;
+	*high = 0;
+	for (unsigned i = 0; i < seconds; i++) {
+		gamma = look(t, &told, &is_told);
+		*low = gamma < *low ? gamma : *low;
+		*high = gamma > *high ? gamma : *high;
+		assert_false(is_told);
+	}
+	return gamma;
+}
+
+static struct tenant make(uint64_t kernel_ns, double share, double stretch)
+{
+	return (struct tenant){ .kernel_ns = kernel_ns,
+				.share = share,
+				.stretch = stretch,
+				.now_ns = 1000 * SECOND,
+				.next_ns = 1000 * SECOND,
+				.period_us = SAMPLE_US,
+				.sharers = 4,
+				.seed = 7 };
+}
+
+static const uint64_t kernels[] = { MS / 100, MS / 5, 5 * MS, 100 * MS, 500 * MS };
+static const double shares[] = { 0.01, 0.05, 0.1, 0.2, 0.33, 0.5, 0.8, 0.95, 1.0 };
+
+/* As long as some million kernels, at most two hours. */
+static unsigned hours(uint64_t kernel_ns)
+{
+	return kernel_ns < MS ? 300 : 7200;
+}
+
+static void right_charges_leave_gamma_at_one(void **state)
+{
+	(void)state;
+	for (size_t k = 0; k < TR_COUNT(kernels); k++)
+		for (size_t s = 0; s < TR_COUNT(shares); s++) {
+			struct tenant t = make(kernels[k], shares[s], 1.0);
+			double low, high;
+
+			(void)run(&t, hours(kernels[k]), &low, &high);
+			if (low < 0.99 || high > 1.01)
+				fail_msg("kernels of %llu ns, share %g: gamma %g to %g",
+					 (unsigned long long)kernels[k], shares[s], low,
+					 high);
+		}
+}
+
+/* Whoever shares the GPU by turns measures the others' turns too. */
+static void stretched_spans_are_found_out(void **state)
+{
+	static const double stretches[] = { 4.0, 2.0, 1.25, 0.9 };
+
+	(void)state;
+	for (size_t k = 1; k < TR_COUNT(kernels); k++)
+		for (size_t s = 1; s < TR_COUNT(shares); s++)
+			for (size_t i = 0; i < TR_COUNT(stretches); i++) {
+				struct tenant t = make(kernels[k], shares[s], stretches[i]);
+				double low, high, points;
+
+				(void)run(&t, 600 + (unsigned)(60 / shares[s]), &low,
+					  &high);
+				(void)run(&t, 200, &low, &high);
+				/* What the slice gets wrong by it, in points of the device. */
+				points = shares[s] * (high * stretches[i] - 1) * 100;
+				if (points > 1.6 || -points > 1.6 ||
+				    shares[s] * (1 - low * stretches[i]) * 100 > 1.6)
+					fail_msg(
+						"kernels of %llu ns, share %g, stretch %g: "
+						"gamma %g to %g",
+						(unsigned long long)kernels[k], shares[s],
+						stretches[i], low, high);
+			}
+}
+
+static void a_neighbour_comes_and_goes(void **state)
+{
+	struct tenant t = make(5 * MS, 0.5, 1.0);
+	double low, high, gamma;
+
+	(void)state;
+	(void)run(&t, 60, &low, &high);
+	t.stretch = 2.0;
+	gamma = run(&t, 10, &low, &high);
+	assert_true(gamma > 0.48 && gamma < 0.52);
+	t.stretch = 1.0;
+	gamma = run(&t, 10, &low, &high);
+	assert_true(gamma > 0.985 && gamma < 1.015);
+}
+
+static void few_data_and_mixed_data_say_nothing(void **state)
+{
+	struct tr_gamma gamma = { 0 };
+	struct tr_look one = { .wall_ns = SECOND,
+			       .busy_ns = SECOND / 10,
+			       .charged_ns = SECOND / 2,
+			       .samples = 2,
+			       .is_whole = true };
+	struct tr_look mixed = one;
+
+	(void)state;
+	assert_int_equal(tr_gamma_feed(&gamma, &one), TR_GAMMA_ONE_Q16);
+	mixed.is_whole = false;
+	for (unsigned i = 0; i < 1000; i++)
+		assert_int_equal(tr_gamma_feed(&gamma, &mixed), TR_GAMMA_ONE_Q16);
+	/* NVML tells nothing of it at all. */
+	one.busy_ns = one.samples = 0;
+	for (unsigned i = 0; i < 1000; i++)
+		assert_int_equal(tr_gamma_feed(&gamma, &one), TR_GAMMA_ONE_Q16);
+}
+
+static void gamma_stays_in_its_bounds(void **state)
+{
+	static const uint64_t words[] = { 0, 1, SECOND, UINT64_MAX / 2, UINT64_MAX };
+	struct tr_gamma gamma = { 0 };
+	struct tr_watch watch = { 0 };
+	unsigned seed = 3;
+
+	(void)state;
+	for (unsigned i = 0; i < 200000; i++) {
+		struct tr_look any = { .is_whole = true };
+		uint64_t *fields[] = { &any.wall_ns, &any.busy_ns, &any.charged_ns,
+				       &any.doubt_ns, &any.longest_ns };
+		uint64_t told;
+
+		for (size_t f = 0; f < TR_COUNT(fields); f++) {
+			seed = seed * 1664525u + 1013904223u;
+			*fields[f] = words[(seed >> 10) % TR_COUNT(words)];
+		}
+		any.samples = seed >> 28;
+		any.sharers = seed >> 30;
+		told = tr_gamma_feed(&gamma, &any);
+		assert_true(told >= TR_GAMMA_ONE_Q16 / 64 &&
+			    told <= TR_GAMMA_ONE_Q16 * 5 / 4);
+		if (any.sharers)
+			assert_true(told >= TR_GAMMA_ONE_Q16 / any.sharers - 1);
+		(void)tr_watch_feed(&watch, &any);
+		assert_true(tr_watch_lowered_q16(&watch, told) <= 4 * TR_GAMMA_ONE_Q16);
+		assert_true(tr_watch_lowered_q16(&watch, told) >= told);
+	}
+}
+
+static unsigned told_within(struct tenant *t, unsigned seconds)
+{
+	struct tr_look seen;
+	unsigned count = 0;
+
+	for (unsigned i = 0; i < seconds; i++) {
+		bool is_told;
+
+		(void)look(t, &seen, &is_told);
+		count += is_told;
+	}
+	return count;
+}
+
+static void bypassed_work_is_told(void **state)
+{
+	struct tenant half = make(5 * MS, 0.8, 1.0), all = half;
+
+	(void)state;
+	assert_int_equal(told_within(&half, 600), 0);
+	half.uncharged = 0.5;
+	assert_int_equal(told_within(&half, 2), 0);
+	assert_int_equal(told_within(&half, 1), 1);
+	assert_int_equal(told_within(&half, 9), 3);
+	assert_true(tr_watch_lowered_q16(&half.watch, TR_GAMMA_ONE_Q16) >
+		    TR_GAMMA_ONE_Q16 * 19 / 10);
+	half.uncharged = 0;
+	assert_int_equal(told_within(&half, 60), 0);
+	assert_int_equal(tr_watch_lowered_q16(&half.watch, TR_GAMMA_ONE_Q16),
+			 TR_GAMMA_ONE_Q16);
+	/* Nothing charged ever, though it launches: it may be one long kernel, for a while. */
+	all.uncharged = 1.0;
+	assert_int_equal(told_within(&all, 29), 0);
+	assert_true(told_within(&all, 4) > 0);
+}
+
+static void a_process_without_the_hook_is_told(void **state)
+{
+	struct tr_watch watch = { 0 };
+	struct tr_look idle = { .wall_ns = SECOND, .busy_ns = SECOND / 2 };
+
+	(void)state;
+	assert_false(tr_watch_feed(&watch, &idle));
+	assert_false(tr_watch_feed(&watch, &idle));
+	assert_true(tr_watch_feed(&watch, &idle));
+	assert_int_equal(tr_watch_lowered_q16(&watch, TR_GAMMA_ONE_Q16),
+			 4 * TR_GAMMA_ONE_Q16);
+}
+
+/* Busy for ten seconds, charged at the end: known by its length or not. */
+static void a_long_kernel_is_no_bypass(void **state)
+{
+	(void)state;
+	for (unsigned is_known = 0; is_known < 2; is_known++) {
+		struct tr_watch watch = { 0 };
+
+		for (unsigned i = 0; i < 100; i++) {
+			struct tr_look second = { .wall_ns = SECOND, .busy_ns = SECOND };
+
+			second.is_launching = i % 10 == 0;
+			second.charged_ns = i % 10 == 9 ? 10 * SECOND : 0;
+			second.longest_ns = is_known ? 10 * SECOND : 0;
+			assert_false(tr_watch_feed(&watch, &second));
+		}
+	}
+}
+
+static void samples_count_for_their_length(void **state)
+{
+	static const struct tr_gpu_sample gap[] = { { 1, 50, 3166667 },
+						    { 1, 50, 3000000 } };
+	static const struct tr_gpu_sample later[] = { { 1, 100, 9000000 },
+						      { 1, 100, 500 } };
+	struct tr_samples samples = { 0 };
+	struct tr_look seen = { 0 };
+	uint64_t period_us = 0;
+
+	(void)state;
+	/* Unsorted, and the second 5/6 after the first: the length is learned from it. */
+	tr_samples_feed(&samples, gap, 2, 2900000, &period_us, &seen);
+	assert_int_equal(period_us, 166667);
+	assert_int_equal(seen.samples, 2);
+	assert_int_equal(seen.busy_ns, (100000 + 166667) * UINT64_C(500));
+	/* Idle for long, then one sample; a row of before is nothing. */
+	seen = (struct tr_look){ 0 };
+	tr_samples_feed(&samples, later, 2, 2900000, &period_us, &seen);
+	assert_int_equal(seen.samples, 1);
+	assert_int_equal(seen.busy_ns, UINT64_C(166667000));
+	/* Told again: counted once. */
+	tr_samples_feed(&samples, later, 2, 2900000, &period_us, &seen);
+	assert_int_equal(seen.samples, 1);
+}
+
+int main(void)
+{
+	static const struct CMUnitTest tests[] = {
+		cmocka_unit_test(right_charges_leave_gamma_at_one),
+		cmocka_unit_test(stretched_spans_are_found_out),
+		cmocka_unit_test(a_neighbour_comes_and_goes),
+		cmocka_unit_test(few_data_and_mixed_data_say_nothing),
+		cmocka_unit_test(gamma_stays_in_its_bounds),
+		cmocka_unit_test(bypassed_work_is_told),
+		cmocka_unit_test(a_process_without_the_hook_is_told),
+		cmocka_unit_test(a_long_kernel_is_no_bypass),
+		cmocka_unit_test(samples_count_for_their_length),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
