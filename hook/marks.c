@@ -21,6 +21,7 @@
 #define NS_PER_MS   1e6
 #define LONGEST_MS  1e8f
 #define NO_RUN      RUNS
+#define SHARED      16u /* a single one is learned as this part of its span at least */
 
 /* A run of submissions between two events. Host times are CLOCK_MONOTONIC before the call. */
 struct run {
@@ -320,7 +321,7 @@ static struct tr_busy busy_of(const struct run *r, uint64_t begin_ns, uint64_t s
 static bool take_in(struct tr_marks *m, unsigned i, uint64_t now_ns)
 {
 	struct run *r = &m->runs[i];
-	uint64_t begin_ns, span_ns;
+	uint64_t begin_ns, span_ns, ours_ns;
 	CUevent anchor = m->anchor;
 	struct tr_busy busy;
 	int64_t span;
@@ -330,9 +331,11 @@ static bool take_in(struct tr_marks *m, unsigned i, uint64_t now_ns)
 	span_ns = span > 0 ? (uint64_t)span : 0;
 	begin_ns = begin_of(m, r, span_ns, now_ns);
 	busy = busy_of(r, begin_ns, span_ns);
+	ours_ns = tr_pace_measured(m->dev, &busy, r->predicted_ns, now_ns);
 	if (r->key)
-		tr_key_learn(r->key, busy.busy_ns);
-	tr_pace_measured(m->dev, &busy, r->predicted_ns, now_ns);
+		tr_key_learn(r->key, ours_ns > busy.busy_ns / SHARED
+					     ? ours_ns
+					     : busy.busy_ns / SHARED);
 	if (busy.end_ns > m->anchor_ns) {
 		m->anchor_ns = busy.end_ns;
 		m->anchor = r->end;

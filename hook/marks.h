@@ -48,9 +48,10 @@ void tr_marks_stay(struct tr_marks *m, CUcontext ctx);
 void tr_marks_gone(struct tr_marks *m);
 void tr_marks_forget(void);
 
-/* pace.c: what was predicted as PREDICTED_NS on DEV was BUSY in truth. */
-void tr_pace_measured(tr_dev dev, const struct tr_busy *busy, uint64_t predicted_ns,
-		      uint64_t now_ns);
+/* pace.c: what was predicted as PREDICTED_NS on DEV was BUSY in truth. Returns what of that
+ * was charged: others may have held the GPU too. */
+uint64_t tr_pace_measured(tr_dev dev, const struct tr_busy *busy, uint64_t predicted_ns,
+			  uint64_t now_ns);
 /* An unmeasured submission is no longer in flight. */
 void tr_pace_seen(tr_dev dev);
 /* How long a run may stay open or pending. */

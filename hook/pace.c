@@ -152,8 +152,8 @@ static void flush(const struct look *now)
 				   predicted_ns, n, now->now_ns);
 }
 
-void tr_pace_measured(tr_dev dev, const struct tr_busy *busy, uint64_t predicted_ns,
-		      uint64_t now_ns)
+uint64_t tr_pace_measured(tr_dev dev, const struct tr_busy *busy, uint64_t predicted_ns,
+			  uint64_t now_ns)
 {
 	struct tr_state_usage *usage = usage_of(&devices[dev.at], dev);
 	struct tr_state_pace *pace = &tr_self.ledger.state->pace[dev.at];
@@ -170,6 +170,7 @@ void tr_pace_measured(tr_dev dev, const struct tr_busy *busy, uint64_t predicted
 		count(&usage->gpu_ns, real_ns);
 		tr_usage_settle(usage, predicted_ns, busy->busy_ns);
 	}
+	return ours_ns;
 }
 
 void tr_pace_seen(tr_dev dev)
@@ -202,13 +203,13 @@ static struct gate gate_at(const struct look *l)
 
 /* One slice of a wait. What the GPU has done meanwhile is taken in, and the limit may be
  * another. */
-static void wait_a_little(struct look *l, struct gate *g, CUstream stream, uint64_t ns)
+static void wait_a_little(struct look *l, struct gate *g, uint64_t ns)
 {
 	if (!g->has_waited) {
 		g->has_waited = true;
 		count(&l->pace->gate_waits, 1);
 		if (l->marks)
-			tr_marks_close(l->marks, stream, l->now_ns);
+			tr_marks_close(l->marks, NULL, l->now_ns);
 	}
 	if (ns > SLEEP_NS)
 		ns = SLEEP_NS;
@@ -244,7 +245,7 @@ static struct tr_rate rate_after_wait(const struct tr_rate *rate)
 
 /* Waits until PREDICTED may be charged, and charges it. Ends at the debt bound whatever
  * happens. MORE_NS: how much further than the window the slice may be ahead this time. */
-static void pass(struct look *l, CUstream stream, uint64_t predicted_ns, uint64_t more_ns)
+static void pass(struct look *l, uint64_t predicted_ns, uint64_t more_ns)
 {
 	struct gate g = gate_at(l);
 	struct tr_rate asked;
@@ -267,14 +268,14 @@ static void pass(struct look *l, CUstream stream, uint64_t predicted_ns, uint64_
 			charge(l, predicted_ns);
 			break;
 		}
-		wait_a_little(l, &g, stream, ns);
+		wait_a_little(l, &g, ns);
 	}
 	waited(l, &g);
 }
 
 /* Nobody knows yet how long it takes: of such submissions one at a time, so that what is
  * queued unseen is never more than one. */
-static void pass_unmeasured(struct look *l, CUstream stream)
+static void pass_unmeasured(struct look *l)
 {
 	_Atomic uint64_t *in_flight = &l->device->unmeasured_ns;
 	struct gate g = gate_at(l);
@@ -285,7 +286,7 @@ static void pass_unmeasured(struct look *l, CUstream stream)
 	while (!atomic_compare_exchange_strong(in_flight, &none, l->now_ns) &&
 	       l->now_ns < g.until_ns) {
 		none = 0;
-		wait_a_little(l, &g, stream, ns);
+		wait_a_little(l, &g, ns);
 		ns = ns * 2 < SLEEP_NS ? ns * 2 : SLEEP_NS;
 	}
 	waited(l, &g);
@@ -349,9 +350,9 @@ static void let_pass(struct tr_submission *s, struct look *l)
 	}
 	if (!s->known.samples && !is_free && !is_graced) {
 		s->is_unmeasured = true;
-		pass_unmeasured(l, s->stream);
+		pass_unmeasured(l);
 	}
-	pass(l, s->stream, s->known.cost_ns, is_graced ? l->rate.window_ns : 0);
+	pass(l, s->known.cost_ns, is_graced ? l->rate.window_ns : 0);
 }
 
 void tr_pace_begin(struct tr_submission *s)
@@ -466,7 +467,7 @@ void tr_pace_recording(CUstream stream)
 		return;
 	flush(&l);
 	if (here->launched != stream)
-		pass(&l, stream, 0, 0);
+		pass(&l, 0, 0);
 	here->launched = NULL;
 	here->recorded = stream;
 }
