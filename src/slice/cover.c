@@ -147,9 +147,12 @@ uint64_t tr_rate_cover(struct tr_state *state, uint32_t dev, const struct tr_bus
 		begin_ns = end_ns - ns;
 	span_ns = end_ns - begin_ns;
 	/* Nearly all of it: the gaps are the host's between two launches. */
-	if (ns <= span_ns / 4 * 3)
-		return cover_some(ring, begin_ns, begin_ns + least(span_ns, LONG_NS), ns,
-				  now_ns);
+	if (ns <= span_ns / 4 * 3) {
+		long_ns = tr_sat_sub(ns, LONG_NS);
+		return long_ns + cover_some(ring, begin_ns,
+					    begin_ns + least(span_ns, LONG_NS),
+					    ns - long_ns, now_ns);
+	}
 	if (span_ns > LONG_NS) {
 		long_ns = cover_long(&state->pace[dev].covered_ns, begin_ns,
 				     end_ns - LONG_NS, end_ns, now_ns);
