@@ -1,0 +1,210 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+# clock.sh LIBRARY_DIR PLAY CLAIM: one claim about the virtual clock, on a machine of its own.
+set -eu
+libraries=$1 play=$2 claim=$3
+dir=$(mktemp -d)
+mkdir "$dir/machine"
+export TRANCHE_SIM="$dir/machine" TRANCHE_SIM_CLOCK=virtual TRANCHE_SIM_LINGER_MS=200 \
+	TRANCHE_SIM_KERNEL="$libraries/sim-kernel" LOG="$dir/log"
+started=
+rank=
+finish() {
+	for pid in $started; do
+		kill -KILL "$pid" 2>/dev/null || true
+	done
+	rm -rf "$dir"
+}
+trap finish EXIT
+
+play() {
+	LD_PRELOAD="$libraries/libsimtime.so" "$play" "$@"
+}
+
+# Starts PLAY with $rank in the background; its pid is in $pid.
+begin() {
+	TRANCHE_SIM_RANK=$rank LD_PRELOAD="$libraries/libsimtime.so" "$play" "$@" &
+	pid=$!
+	started="$started $pid"
+}
+
+fail() {
+	echo "$1" >&2
+	[ ! -f "$LOG" ] || tail -n 40 "$LOG" >&2
+	exit 1
+}
+
+# The log must be what standard input says.
+log_is() {
+	cat >"$dir/want"
+	diff -u "$dir/want" "$LOG" >&2 || fail "the log is another one"
+}
+
+# Looks until the log has COUNT lines that match PATTERN; real time, bounded.
+await() {
+	n=0
+	until [ -f "$LOG" ] && [ "$(grep -c "$1" "$LOG")" -ge "$2" ]; do
+		n=$((n + 1))
+		[ $n -lt 400 ] || fail "$1 never came"
+		sleep 0.02
+	done
+}
+
+case $claim in
+order)
+	# by time; at the same time by rank, whoever came first
+	export TRANCHE_SIM_HOLD=3
+	rank=3 && begin sleeps c 3 2000
+	a=$pid
+	rank=2 && begin sleeps b 3 2000
+	b=$pid
+	rank=1 && begin sleeps a 2 3000
+	wait "$a" "$b" "$pid"
+	log_is <<-END
+		b slept 2000
+		c slept 2000
+		a slept 3000
+		b slept 4000
+		c slept 4000
+		a slept 6000
+		b slept 6000
+		c slept 6000
+	END
+	;;
+hold)
+	export TRANCHE_SIM_HOLD=2
+	begin sleeps a 1 1000
+	a=$pid
+	sleep 0.3
+	[ ! -f "$LOG" ] || fail "the clock moved before the second process came"
+	begin sleeps b 1 1000
+	wait "$a" "$pid"
+	[ "$(wc -l <"$LOG")" -eq 2 ] || fail "not both went on"
+	;;
+ways)
+	play ways w
+	awk '{ print $2, int(($3 - last) / 1000); last = $3 }' "$LOG" >"$dir/got"
+	printf '%s\n' "sleep 1000" "usleep 1" "clock_nanosleep 2" "absolute 1000" "poll 3" "select 4" "loop 1" >"$dir/want"
+	diff -u "$dir/want" "$dir/got" >&2 || fail "a sleep took another time"
+	;;
+kill_running)
+	export TRANCHE_SIM_HOLD=2
+	begin sleeps a 5 1000
+	a=$pid
+	begin computes b
+	await 'b computes' 1
+	kill -KILL "$pid"
+	wait "$a" || fail "the one that stayed failed"
+	[ "$(grep -c 'a slept' "$LOG")" -eq 5 ] || fail "the clock stands"
+	;;
+kill_blocked)
+	export TRANCHE_SIM_HOLD=2
+	begin waits b
+	b=$pid
+	await 'b waits' 1
+	kill -KILL "$b"
+	wait "$b" || true
+	begin sleeps a 5 1000
+	a=$pid
+	begin sleeps c 5 1000
+	wait "$a" "$pid"
+	[ "$(grep -c slept "$LOG")" -eq 10 ] || fail "the clock stands"
+	[ ! -e "$TRANCHE_SIM/clock.error" ] || fail "$(cat "$TRANCHE_SIM/clock.error")"
+	;;
+stopped)
+	# a process that is stopped does not stop the others for long
+	export TRANCHE_SIM_HOLD=2
+	begin computes b
+	b=$pid
+	await 'b computes' 1
+	kill -STOP "$b"
+	begin sleeps a 5 1000
+	wait "$pid"
+	[ "$(grep -c 'a slept' "$LOG")" -eq 5 ] || fail "the clock stands"
+	;;
+fork)
+	play forks parent
+	log_is <<-END
+		child forked 1000
+		parent beside 2000
+		image slept 2500
+		image slept 3500
+		parent after 3500
+	END
+	;;
+threads)
+	play threads
+	log_is <<-END
+		a took 1000
+		b took 2000
+		a took 3000
+		b took 4000
+		a took 5000
+		b took 6000
+		main joined 6300
+		main timed-out 5006300
+	END
+	;;
+same)
+	# threads, processes and work by chance, but the same each time
+	for run in 1 2 3; do
+		seed=7
+		[ $run -lt 3 ] || seed=8
+		export LOG="$dir/log$run" TRANCHE_SIM="$dir/machine$run"
+		mkdir "$TRANCHE_SIM"
+		play mix $seed
+		await ends 2
+	done
+	[ "$(wc -l <"$dir/log1")" -eq 242 ] || fail "not everything ran"
+	diff -u "$dir/log1" "$dir/log2" >&2 || fail "two runs differ"
+	! diff -q "$dir/log1" "$dir/log3" >/dev/null || fail "another seed is no other run"
+	;;
+kernels)
+	# two processes take turns of 2 ms; each kernel of 1 ms is half of one
+	export TRANCHE_SIM_HOLD=2
+	rank=1 && begin kernels a 4 1000
+	a=$pid
+	rank=2 && begin kernels b 4 1000
+	wait "$a" "$pid"
+	sort -s -k3n "$LOG" | tail -n 1 | grep -q '8000$' || fail "eight kernels of 1 ms are not 8 ms"
+	;;
+deadlock)
+	begin waits a
+	await 'a waits' 1
+	n=0
+	until [ -s "$TRANCHE_SIM/clock.error" ]; do
+		n=$((n + 1))
+		[ $n -lt 100 ] || fail "nobody told"
+		sleep 0.02
+	done
+	grep -q '^deadlock at .* 1 threads wait' "$TRANCHE_SIM/clock.error" || fail "told otherwise"
+	[ "$(wc -l <"$TRANCHE_SIM/clock.error")" -eq 1 ] || fail "told twice"
+	;;
+real)
+	# without such a machine the library is not there
+	unset TRANCHE_SIM_CLOCK
+	before=$(date +%s%N)
+	LD_PRELOAD="$libraries/libsimtime.so" sleep 0.2
+	[ $(($(date +%s%N) - before)) -ge 200000000 ] || fail "a real sleep was none"
+	[ ! -e "$TRANCHE_SIM/socket" ] || fail "it started a machine"
+	# and without the library there is no time on a machine with a virtual clock
+	export TRANCHE_SIM_CLOCK=virtual
+	! "$play" kernels a 1 1000 2>"$dir/why" || fail "it has time without the library"
+	grep -q rm_time_open "$dir/why" || fail "$(cat "$dir/why")"
+	;;
+speed)
+	# the bound is far, for loaded machines
+	export TRANCHE_SIM_HOLD=2
+	before=$(date +%s%N)
+	begin sleeps a 100 10000
+	a=$pid
+	begin sleeps b 100 10000
+	wait "$a" "$pid"
+	took=$((($(date +%s%N) - before) / 1000000))
+	echo "1 s of two processes with 100 sleeps each took $took ms"
+	[ $took -lt 1000 ] || fail "slower than the real clock"
+	;;
+*)
+	fail "no claim $claim"
+	;;
+esac
