@@ -53,7 +53,7 @@ struct rm_device {
 	bool has_nvlink, has_multicast, has_mig;
 	uint32_t power_limit_mw;
 	uint32_t pcie_gbps, copy_gbps; /* 10^9 bytes/s: over the bus, within the device */
-	char model[16]; /* the name in the table of models: "h100" */
+	char model[16];                /* the name in the table of models: "h100" */
 };
 
 struct rm_machine {
@@ -67,7 +67,7 @@ struct rm_machine {
 	bool is_mps;       /* processes share the multiprocessors, there are no turns */
 	uint32_t noise_percent; /* of a kernel's duration, both ways at most */
 	uint64_t seed;          /* from which all that is random comes */
-	bool split_pointers; /* cuGetProcAddress gives other pointers than dlsym */
+	bool split_pointers;    /* cuGetProcAddress gives other pointers than dlsym */
 	struct rm_device devices[RM_DEVICES_MAX];
 };
 
