@@ -228,7 +228,7 @@ int tr_matrix_run(const struct tr_stage *stage, const struct tr_matrix *m,
 
 bool tr_summary_is_good(const struct tr_summary *s, bool by_second)
 {
-	if (s->failed || s->mean > 1 || s->over)
+	if (s->cells == 0 || s->failed || s->mean > 1 || s->over)
 		return false;
 	return !by_second || (s->window_off <= 5 && s->stall_over <= 1);
 }
