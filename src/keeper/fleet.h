@@ -21,6 +21,8 @@
 struct tr_kept_row { /* of the policy page */
 	int gpu;     /* of the machine; -1: not one of its devices */
 	struct tr_activity activity;
+	uint64_t read_ns,
+		trust_ns; /* when ACTIVITY was read; how far its queue is believed */
 	struct tr_gamma gamma;
 	struct tr_watch watch;
 	struct tr_look look;                             /* being gathered */

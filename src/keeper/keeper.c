@@ -10,8 +10,8 @@
 
 #define SWEEP_NS UINT64_C(1000000000)
 #define IDLE_NS  UINT64_C(200000000) /* a look at the root: is there something new */
-#define WHO_NS   UINT64_C(100000000)
-#define STALE_NS UINT64_C(20000000) /* what was read longer ago decides nothing */
+#define WHO_NS   UINT64_C(250000000) /* a program takes longer to start */
+#define STALE_NS UINT64_C(20000000)  /* what was read longer ago decides nothing */
 
 void tr_keeper_open(struct tr_keeper *out, const struct tr_gpus *gpus)
 {
@@ -85,8 +85,14 @@ static void find_contested(struct tr_keeper *keeper)
 				keeper->contested |= bit;
 		}
 	}
-	keeper->contested |= ours & ((ranks[0] & ranks[1]) | (ranks[1] & ranks[2]) |
-				     (ranks[0] & ranks[2]));
+	keeper->ranked = (ranks[0] & ranks[1]) | (ranks[1] & ranks[2]) |
+			 (ranks[0] & ranks[2]);
+	keeper->contested |= ours & keeper->ranked;
+}
+
+static bool is_due(uint64_t last_ns, uint64_t now_ns, uint64_t every_ns)
+{
+	return last_ns == 0 || now_ns < last_ns || now_ns - last_ns >= every_ns;
 }
 
 static bool make_room(struct tr_keeper *keeper)
@@ -116,22 +122,37 @@ static int find_row(const struct tr_kept *kept, unsigned gpu)
 	return -1;
 }
 
-static bool look_at(struct tr_kept *kept, unsigned d, uint64_t now_ns,
-		    struct tr_lease_row *out)
+static bool read_activity(struct tr_kept *kept, unsigned d, uint64_t now_ns)
 {
-	const struct tr_policy_device *page_row = &kept->devices[d];
-	struct tr_activity *activity = &kept->rows[d].activity;
+	struct tr_kept_row *row = &kept->rows[d];
 	struct tr_state_pace pace;
 
 	if (!tr_kept_read(kept, &pace, sizeof(pace),
 			  offsetof(struct tr_state, pace) + d * sizeof(pace)))
 		return false;
-	tr_activity_look(activity, &pace, now_ns);
+	tr_activity_look(&row->activity, &pace, now_ns);
+	row->trust_ns = tr_activity_trust_ns(&kept->devices[d], &pace);
+	row->read_ns = now_ns;
+	return true;
+}
+
+static bool look_at(struct tr_keeper *keeper, struct tr_kept *kept, unsigned d,
+		    uint64_t now_ns, struct tr_lease_row *out)
+{
+	struct tr_kept_row *row = &kept->rows[d];
+	uint64_t pause_ns = tr_activity_pause_ns(&row->activity, now_ns,
+						 keeper->active[row->gpu],
+						 keeper->ranked >> row->gpu & 1);
+
+	keeper->is_dozing &= pause_ns > 0;
+	/* Looks are never quite on time: half of one early is due. */
+	if (is_due(row->read_ns, now_ns, tr_sat_sub(pause_ns, TR_LEASE_LOOK_NS / 2)) &&
+	    !read_activity(kept, d, now_ns))
+		return false;
 	*out = (struct tr_lease_row){
 		.rank = rank_of(kept, d),
-		.is_active = tr_activity_is_active(activity, now_ns,
-						   tr_activity_trust_ns(page_row, &pace)),
-		.can_borrow = tr_can_borrow(page_row),
+		.is_active = tr_activity_is_active(&row->activity, now_ns, row->trust_ns),
+		.can_borrow = tr_can_borrow(&kept->devices[d]),
 	};
 	return true;
 }
@@ -154,9 +175,13 @@ static void lease_gpu(struct tr_keeper *keeper, unsigned gpu)
 		struct tr_kept *kept = keeper->fleet.slices[i];
 		int d = takes_part(kept) ? find_row(kept, gpu) : -1;
 
-		if (d >= 0 && look_at(kept, (unsigned)d, looked_ns, &keeper->leases[count]))
+		if (d >= 0 &&
+		    look_at(keeper, kept, (unsigned)d, looked_ns, &keeper->leases[count]))
 			keeper->lessees[count++] = kept;
 	}
+	keeper->active[gpu] = 0;
+	for (size_t i = 0; i < count; i++)
+		keeper->active[gpu] += keeper->leases[i].is_active;
 	tr_leases_decide(keeper->leases, count, keeper->swept[gpu].is_foreign_busy);
 	/* Stopped in between (a suspended machine, SIGSTOP): the next look decides. */
 	now_ns = tr_clock_ns();
@@ -177,11 +202,6 @@ static void lease_gpu(struct tr_keeper *keeper, unsigned gpu)
 }
 
 /* ---- a turn -------------------------------------------------------------------------- */
-
-static bool is_due(uint64_t last_ns, uint64_t now_ns, uint64_t every_ns)
-{
-	return last_ns == 0 || now_ns < last_ns || now_ns - last_ns >= every_ns;
-}
 
 static bool is_used(const struct tr_keeper *keeper, unsigned gpu)
 {
@@ -213,10 +233,13 @@ uint64_t tr_keeper_turn(struct tr_keeper *keeper)
 		keeper->occupied_ns = now_ns;
 		find_contested(keeper);
 	}
+	keeper->is_dozing = true;
 	if (keeper->contested && make_room(keeper))
 		for (unsigned g = 0; g < keeper->fleet.gpus->count; g++)
 			if (keeper->contested >> g & 1)
 				lease_gpu(keeper, g);
 	sweep_one_due(keeper, now_ns);
-	return keeper->contested ? TR_LEASE_LOOK_NS : IDLE_NS;
+	if (!keeper->contested)
+		return IDLE_NS;
+	return keeper->is_dozing ? 2 * TR_LEASE_LOOK_NS : TR_LEASE_LOOK_NS;
 }

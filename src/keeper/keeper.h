@@ -19,8 +19,10 @@ struct tr_keeper {
 	struct tr_fleet fleet;
 	struct tr_crowd crowd;
 	struct tr_swept swept[TR_GPUS_MAX];
-	uint64_t contested;   /* by GPU: leases are needed there */
-	uint64_t occupied_ns; /* when it was last looked who has programs */
+	uint64_t contested, ranked; /* by GPU: leases are needed there; for priorities */
+	size_t active[TR_GPUS_MAX]; /* slices, at the last look */
+	bool is_dozing;             /* all slices sleep */
+	uint64_t occupied_ns;       /* when it was last looked who has programs */
 	struct tr_lease_row *leases;
 	struct tr_kept **lessees;
 	size_t lease_room;

@@ -5,6 +5,7 @@
 
 #define RANKS        3u
 #define TRUST_MAX_NS UINT64_C(3600000000000)
+#define DOZE_NS      UINT64_C(250000000) /* idle for so long: looked at less often */
 
 void tr_activity_look(struct tr_activity *activity, const struct tr_state_pace *pace,
 		      uint64_t now_ns)
@@ -44,10 +45,23 @@ bool tr_activity_is_active(const struct tr_activity *activity, uint64_t now_ns,
 	       tr_sat_add(activity->tat_max_ns, TR_LEASE_HOLD_NS) > now_ns;
 }
 
+uint64_t tr_activity_pause_ns(const struct tr_activity *activity, uint64_t now_ns,
+			      size_t active, bool is_ranked)
+{
+	if (!activity->is_known || tr_sat_sub(now_ns, activity->changed_ns) < DOZE_NS ||
+	    activity->tat_max_ns > now_ns)
+		return 0;
+	if (is_ranked || active == 1)
+		return 2 * TR_LEASE_LOOK_NS;
+	/* Of two that are active neither borrows: a third changes nothing. */
+	return active == 0 ? 4 * TR_LEASE_LOOK_NS : 10 * TR_LEASE_LOOK_NS;
+}
+
 uint64_t tr_activity_trust_ns(const struct tr_policy_device *row,
 			      const struct tr_state_pace *pace)
 {
 	uint64_t rate = row->rate_max_q32, trust = row->debt_max_ns, owed;
+	double debt;
 
 	if (rate == 0)
 		rate = row->rate_q32;
@@ -55,12 +69,8 @@ uint64_t tr_activity_trust_ns(const struct tr_policy_device *row,
 		rate = TR_RATE_ALL;
 	if (trust == 0)
 		trust = TR_DEBT_MAX_NS;
-	owed = (uint64_t)((double)pace->longest_ns * 2.0 * (double)TR_RATE_ALL /
-						  (double)rate <
-					  (double)TRUST_MAX_NS
-				  ? (double)pace->longest_ns * 2.0 * (double)TR_RATE_ALL /
-					    (double)rate
-				  : (double)TRUST_MAX_NS);
+	debt = (double)pace->longest_ns * 2.0 * (double)TR_RATE_ALL / (double)rate;
+	owed = debt < (double)TRUST_MAX_NS ? (uint64_t)debt : TRUST_MAX_NS;
 	if (owed > trust)
 		trust = owed;
 	return trust < TRUST_MAX_NS ? trust : TRUST_MAX_NS;
