@@ -9,7 +9,7 @@
 #define BRIEF_NS    (2000.0 * MS_NS)
 #define STEADY_NS   (20000.0 * MS_NS)
 #define ENOUGH_NS   (1000.0 * MS_NS)
-#define ENOUGH_ROWS 6.0
+#define ENOUGH_ROWS 3.0
 /* In units of the longest submission: what is under way blurs the ends of the sums. */
 #define BRIEF_LONGEST  6.0
 #define STEADY_LONGEST 40.0
@@ -102,7 +102,8 @@ uint64_t tr_gamma_feed(struct tr_gamma *gamma, const struct tr_look *look)
 		return value_q16(gamma, look->sharers);
 	add(&gamma->brief, look, larger(BRIEF_NS, BRIEF_LONGEST * longest_ns));
 	add(&gamma->steady, look, larger(STEADY_NS, STEADY_LONGEST * longest_ns));
-	if (gamma->brief.samples < ENOUGH_ROWS ||
+	/* Of the steady sums: brief ones forget as fast as NVML tells, at a sample a second. */
+	if (gamma->steady.samples < ENOUGH_ROWS ||
 	    gamma->brief.charged_ns < larger(ENOUGH_NS, 3.0 * longest_ns))
 		return value_q16(gamma, look->sharers);
 	brief = bounds(&gamma->brief, longest_ns);

@@ -183,6 +183,31 @@ static void a_neighbour_comes_and_goes(void **state)
 	assert_true(gamma > 0.985 && gamma < 1.015);
 }
 
+/* Drivers that tell one sample a second: a slice that works all the time is found out too. */
+static void one_sample_a_second_is_enough(void **state)
+{
+	static const double busy[] = { 0.1, 0.3, 0.56, 0.8, 0.95 };
+
+	(void)state;
+	for (size_t i = 0; i < TR_COUNT(busy); i++) {
+		struct tr_gamma gamma = { 0 };
+		struct tr_look one = { .wall_ns = SECOND,
+				       .busy_ns = (uint64_t)(busy[i] * 1e9),
+				       .charged_ns = (uint64_t)(busy[i] * 1.6e9),
+				       .doubt_ns = 5 * MS,
+				       .longest_ns = 11 * MS,
+				       .samples = 1,
+				       .sharers = 2,
+				       .is_whole = true };
+		double found = 1;
+
+		for (unsigned n = 0; n < 12; n++)
+			found = (double)tr_gamma_feed(&gamma, &one) / TR_GAMMA_ONE_Q16;
+		if (found < 0.62 || found > 0.63)
+			fail_msg("busy %g: gamma %g", busy[i], found);
+	}
+}
+
 static void few_data_and_mixed_data_say_nothing(void **state)
 {
 	struct tr_gamma gamma = { 0 };
@@ -334,6 +359,7 @@ int main(void)
 		cmocka_unit_test(right_charges_leave_gamma_at_one),
 		cmocka_unit_test(stretched_spans_are_found_out),
 		cmocka_unit_test(a_neighbour_comes_and_goes),
+		cmocka_unit_test(one_sample_a_second_is_enough),
 		cmocka_unit_test(few_data_and_mixed_data_say_nothing),
 		cmocka_unit_test(gamma_stays_in_its_bounds),
 		cmocka_unit_test(bypassed_work_is_told),
