@@ -137,7 +137,7 @@ uint64_t tr_rate_cover(struct tr_state *state, uint32_t dev, const struct tr_bus
 	uint64_t long_ns = 0, span_ns, ns;
 	_Atomic uint64_t *ring;
 
-	if (dev >= TR_DEVICES_MAX || begin_ns >= end_ns)
+	if (dev >= TR_DEVICES_MAX || begin_ns >= end_ns || end_ns > INT64_MAX)
 		return 0;
 	ring = state->covered[dev];
 	ns = least(busy->busy_ns, end_ns - begin_ns);

@@ -34,7 +34,7 @@ static int64_t read_us(clockid_t id)
 /* From the machine's clock to time stamps, which are of the wall's. It is read once, so that a stamp
  * that is handed back means the same sample; set anew when the wall's clock was. A process that
  * does not take part in a virtual clock has no wall for it: there it is the stamp itself. */
-static int64_t epoch_us(void)
+static int64_t find_epoch_us(void)
 {
 	static _Atomic int64_t kept_us;
 	const struct rm_machine *machine = rm_machine();
@@ -51,15 +51,15 @@ static int64_t epoch_us(void)
 	return now;
 }
 
-static uint64_t stamp_us(uint64_t machine_ns)
+static uint64_t stamp_us(uint64_t machine_ns, int64_t epoch_us)
 {
-	return machine_ns / 1000 + (uint64_t)epoch_us();
+	return machine_ns / 1000 + (uint64_t)epoch_us;
 }
 
 /* The machine's time before which no sample can be newer than LAST_SEEN_US. */
-static uint64_t machine_ns(uint64_t last_seen_us)
+static uint64_t machine_ns(uint64_t last_seen_us, int64_t epoch_us)
 {
-	uint64_t epoch = (uint64_t)epoch_us();
+	uint64_t epoch = (uint64_t)epoch_us;
 
 	if (last_seen_us <= epoch)
 		return 0;
@@ -72,6 +72,7 @@ static uint64_t machine_ns(uint64_t last_seen_us)
 struct rows {
 	struct rm_sample *rows; /* the owner frees */
 	size_t n;
+	int64_t epoch_us; /* what their stamps are counted from */
 };
 
 /* Those newer than LAST_SEEN_US of the last SIXTHS. */
@@ -79,11 +80,13 @@ static nvmlReturn_t read_rows(uint32_t device, bool processes, uint64_t last_see
 			      uint64_t sixths, struct rows *out)
 {
 	size_t room = processes ? PROCESS_ROWS : DEVICE_ROWS, n = room, kept = 0;
-	uint64_t after_ns = machine_ns(last_seen_us), oldest_ns = 0;
+	int64_t epoch_us = find_epoch_us();
+	uint64_t after_ns = machine_ns(last_seen_us, epoch_us), oldest_ns = 0;
 	struct rm_busy busy;
 	int r;
 
 	out->n = 0;
+	out->epoch_us = epoch_us;
 	out->rows = malloc(room * sizeof(*out->rows));
 	if (!out->rows)
 		return NVML_ERROR_MEMORY;
@@ -99,7 +102,7 @@ static nvmlReturn_t read_rows(uint32_t device, bool processes, uint64_t last_see
 		return nv_result(r);
 	}
 	for (size_t i = 0; i < n; i++) {
-		if (stamp_us(out->rows[i].end_ns) > last_seen_us)
+		if (stamp_us(out->rows[i].end_ns, epoch_us) > last_seen_us)
 			out->rows[kept++] = out->rows[i];
 	}
 	out->n = kept;
@@ -156,7 +159,7 @@ nvmlReturn_t nvmlDeviceGetSamples(nvmlDevice_t device, nvmlSamplingType_t type,
 	for (unsigned int i = 0; i < *sampleCount; i++) {
 		const struct rm_sample *row = &rows.rows[i];
 
-		samples[i].timeStamp = stamp_us(row->end_ns);
+		samples[i].timeStamp = stamp_us(row->end_ns, rows.epoch_us);
 		samples[i].sampleValue.ullVal = 0;
 		samples[i].sampleValue.uiVal = is_gpu ? row->sm_percent : row->mem_percent;
 	}
@@ -177,6 +180,7 @@ struct person {
 struct people {
 	struct person *people; /* the owner frees */
 	size_t n;
+	int64_t epoch_us;
 };
 
 /* Rows come in the same order in each sixth: the next one is mostly the one wanted. */
@@ -219,6 +223,7 @@ static nvmlReturn_t read_people(uint32_t device, uint64_t last_seen_us, struct p
 	for (size_t i = 0; out->people && i < rows.n; i++)
 		add_row(find_person(out, rows.rows[i].pid, &hint), &rows.rows[i]);
 	free(rows.rows);
+	out->epoch_us = rows.epoch_us;
 	if (!out->people)
 		return NVML_ERROR_MEMORY;
 	for (size_t i = 0; i < out->n; i++) {
@@ -271,7 +276,7 @@ nvmlReturn_t nvmlDeviceGetProcessUtilization(nvmlDevice_t device,
 
 		utilization[i] = (nvmlProcessUtilizationSample_t){
 			.pid = (unsigned int)p->pid,
-			.timeStamp = stamp_us(p->active_ns),
+			.timeStamp = stamp_us(p->active_ns, people.epoch_us),
 			.smUtil = mean(p->sm_sum, p->active_sixths),
 			.memUtil = mean(p->mem_sum, p->active_sixths),
 		};
@@ -301,7 +306,7 @@ nvmlReturn_t nvmlDeviceGetProcessesUtilizationInfo(nvmlDevice_t device,
 
 		info->procUtilArray[i] = (nvmlProcessUtilizationInfo_v1_t){
 			.pid = (unsigned int)p->pid,
-			.timeStamp = stamp_us(p->active_ns),
+			.timeStamp = stamp_us(p->active_ns, people.epoch_us),
 			.smUtil = mean(p->sm_sum, p->active_sixths),
 			.memUtil = mean(p->mem_sum, p->active_sixths),
 		};
