@@ -56,7 +56,9 @@ int tr_machine_start(struct tr_machine *m, const struct tr_stage *stage,
 	if (!stage->sim)
 		return 0;
 	(void)snprintf(gpus, sizeof(gpus), "gpus=%uxh100", scene->gpus);
-	(void)snprintf(seed, sizeof(seed), "seed=%llu", (unsigned long long)scene->seed);
+	/* Not the seed itself: two machines with the same UUIDs would share a keeper. */
+	(void)snprintf(seed, sizeof(seed), "noise_seed=%llu",
+		       (unsigned long long)scene->seed);
 	(void)snprintf(noise, sizeof(noise), "noise_pct=%u", stage->noise_percent);
 	(void)snprintf(held, sizeof(held), "hold=%u", hold);
 	(void)snprintf(pid, sizeof(pid), "%d", (int)getpid());

@@ -151,6 +151,15 @@ static int set_seed(struct sim_settings *s, const char *source, const char *valu
 	return 0;
 }
 
+static int set_noise_seed(struct sim_settings *s, const char *source, const char *value)
+{
+	if (parse_number(value, UINT64_MAX, &s->machine.seed) != 0)
+		return REFUSE(s, "%s: \"%.60s\" is not a whole number below 2^64", source,
+			      value);
+	s->has_noise_seed = true;
+	return 0;
+}
+
 static int set_linger(struct sim_settings *s, const char *source, const char *value)
 {
 	uint64_t v;
@@ -264,6 +273,7 @@ static const struct key {
 	{ "newer", "TRANCHE_SIM_NEWER", set_newer },
 	{ "split", "TRANCHE_SIM_SPLIT", set_split },
 	{ "seed", "TRANCHE_SIM_SEED", set_seed },
+	{ "noise_seed", "TRANCHE_SIM_NOISE_SEED", set_noise_seed },
 	{ "linger_ms", "TRANCHE_SIM_LINGER_MS", set_linger },
 	{ "numa", "TRANCHE_SIM_NUMA", set_numa },
 	{ "memory_mib", "TRANCHE_SIM_MEMORY_MIB", set_memory },
@@ -306,7 +316,8 @@ static int set_line(struct sim_settings *s, const char *source, char *line)
 	return REFUSE(s,
 		      "%s: unknown setting \"%.40s\"; there are gpus, driver, pids, newer, "
 		      "split, "
-		      "seed, linger_ms, numa, memory_mib, clock, quantum_us, switch_us, "
+		      "seed, noise_seed, linger_ms, numa, memory_mib, clock, quantum_us, "
+		      "switch_us, "
 		      "mps, noise_pct, hold",
 		      source, name);
 }
@@ -382,7 +393,8 @@ int sim_settings_read(struct sim_settings *s, const char *dir, int dir_fd,
 	if (s->numa_nodes == UINT32_MAX)
 		s->numa_nodes = s->machine.device_count > 1 ? 2 : 1;
 	snprintf(s->machine.dir, sizeof(s->machine.dir), "%s", dir);
-	s->machine.seed = s->seed;
+	if (!s->has_noise_seed)
+		s->machine.seed = s->seed;
 	sim_models_fill(s);
 	return 0;
 }

@@ -14,6 +14,7 @@
 struct sim_settings {
 	struct rm_machine machine;
 	uint64_t seed;       /* UUIDs */
+	bool has_noise_seed; /* else noise comes from `seed` too */
 	uint32_t linger_ms;  /* between the last client's end and the machine's */
 	uint32_t numa_nodes; /* 0: devices have none */
 	uint64_t quantum_ns, switch_ns; /* of processes on a device */
