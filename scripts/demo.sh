@@ -1,7 +1,8 @@
 #!/bin/sh
 # make demo: two programs that nobody here wrote, ffmpeg and numba, share one GPU, each in a slice of
-# its memory. On a machine without an NVIDIA driver the GPU is a simulated one; device memory and
-# copies are real there, kernels compute nothing.
+# its memory; then two programs that each want all of the GPU's time get 70 and 30 percent of it. On a
+# machine without an NVIDIA driver the GPU is a simulated one; device memory and copies are real there
+# and time passes as it would, kernels compute nothing.
 set -eu
 
 cd "$(dirname "$0")/.."
@@ -92,3 +93,47 @@ echo >&3
 exec 3>&-
 wait "$notebook" || true
 tail -n +2 "$work/notebook"
+
+title "5. two programs that each want all of the GPU's time: 70 and 30 percent"
+# Kernels of 5 ms, always some of them queued ahead, until it is ended.
+spin() {
+    name=$1
+    shift
+    # shellcheck disable=SC2016 # the dollar is the prompt
+    printf '$ tranche run %s %s --name %s -- spinner &\n' "$sim" "$*" "$name"
+    # shellcheck disable=SC2086 # sim is empty or one word
+    $tranche run $sim "$@" --name "$name" -- build/bin/cli.spinner 5000 >"$work/$name" 2>&1 &
+    pids="$pids $!"
+}
+spin large --cores 70
+large=$!
+spin small --cores 30 --cores-max 100
+small=$!
+sleep 10 # both have started, and NVML has told what their turns on the GPU are worth
+# What tranche says; and what the simulated GPU itself, which knows nothing of slices, says of the same seconds.
+look() {
+    [ -z "$sim" ] || build/lib/sim/sim-ctl busy --json >"$work/before"
+    show $tranche top --once --interval 4s
+    [ -z "$sim" ] || build/lib/sim/sim-ctl busy --json | python3 -c '
+import json, sys
+before, now = json.load(open(sys.argv[1])), json.load(sys.stdin)
+was = {p["pid"]: p["busy_ns"] for p in before["devices"][0]["processes"]}
+shares = [100 * (p["busy_ns"] - was.get(p["pid"], 0)) / (now["now_ns"] - before["now_ns"])
+          for p in now["devices"][0]["processes"]]
+print("the GPU was busy for each program, by its own books:", ", ".join(f"{s:.1f}%" for s in sorted(shares)))
+' "$work/before"
+}
+look
+
+title "6. one ends; the other may borrow what is idle now, at once"
+kill "$large"
+wait "$large" || true
+grep '^tranche:' "$work/large" || true
+look
+
+title "7. less, while it runs"
+show $tranche set small --cores 10 --cores-max 10
+look
+kill "$small"
+wait "$small" || true
+grep '^tranche:' "$work/small" || true

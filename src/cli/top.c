@@ -74,7 +74,8 @@ static void print_time(const struct tr_view_device *device, const struct rates *
 		(void)printf("] %5.1f%% of %s%%", rates->gpu * 100, cores);
 	else
 		(void)printf("]     -  of %s%%", cores);
-	if (rates && rates->gpu > rate)
+	if (rates && rates->gpu > rate &&
+	    device->share.rate_max_q32 > device->share.rate_q32)
 		(void)printf(", %.1f%% borrowed", (rates->gpu - rate) * 100);
 	if (rates)
 		(void)printf(", waited %.1f%%", rates->waited * 100);

@@ -4,6 +4,7 @@ import glob
 import json
 import re
 import struct
+import subprocess
 import time
 
 from cases_values import wait_for
@@ -212,3 +213,37 @@ def help_of_a_share(machine):
     page = machine.run("manual").stdout
     for option in ("cores", "cores\\-max", "priority"):
         expect(f"\\-\\-{option} " in page.replace("cores-max", "cores\\-max"), option)
+
+
+def busy_share(machine, seconds):
+    """The part of SECONDS in which the first device was busy, by the simulator's own books, in percent."""
+    def look():
+        told = subprocess.run([f"{machine.sim}/sim-ctl", "busy", "--json"], env=machine.env, capture_output=True, text=True,
+                              check=True)
+        told = json.loads(told.stdout)
+        return told["now_ns"], told["devices"][0]["busy_ns"]
+    begin, was = look()
+    time.sleep(seconds)
+    end, now = look()
+    return 100 * (now - was) / (end - begin)
+
+
+@case
+def cores_hold_on_a_real_clock(machine):
+    """Coarse, as other work on this machine delays launches; the matrix is exact on a virtual clock."""
+    child = machine.start("run", "--name", name_of("a"), "--cores", "30", "--", f"{machine.build}/bin/cli.spinner", "5000",
+                          "30")
+    wait_for(machine, name_of("a"))
+    time.sleep(2)
+    before = busy_share(machine, 3)
+    expect(15 < before < 36, f"{before} % of 30")
+    equal(machine.run("set", name_of("a"), "--cores", "70").returncode, 0)
+    time.sleep(0.5)
+    after = busy_share(machine, 3)
+    expect(before + 15 < after < 76, f"{before} % of 30, then {after} % of 70")
+    gpu = slices(machine)[name_of("a")]["devices"][0]["gpu"]
+    expect(gpu["launches"] > 100 and gpu["gate_waits"] > 0 and gpu["throttled_ns"] > 10**9, gpu)
+    child.terminate()
+    told = child.communicate(timeout=20)[1]
+    end = re.search(r"GPU (\d+\.\d) s, waited (\d+\.\d) s$", told, re.M)
+    expect(end and float(end.group(1)) > 1 and float(end.group(2)) > 1, told)
