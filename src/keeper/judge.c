@@ -86,7 +86,7 @@ static void settle(struct tr_gamma *gamma, const struct interval *in)
 
 static uint64_t value_q16(const struct tr_gamma *gamma, unsigned sharers)
 {
-	double least = sharers ? 1.0 / sharers : 0.0;
+	double least = sharers ? 1.0 / (2.0 * sharers - 1.0) : 0.0;
 
 	return gamma->is_off
 		       ? (uint64_t)(larger(least, gamma->value) * (double)TR_GAMMA_ONE_Q16)

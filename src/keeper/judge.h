@@ -43,8 +43,9 @@ struct tr_gamma {
 };
 
 #define TR_GAMMA_ONE_Q16 (UINT64_C(1) << 16)
-/* Feeds a look and answers gamma in 2^-16, in [1/64, 1.25], and not below 1/sharers: taking turns
- * with n - 1 others cannot stretch a span further, whatever the numbers say. */
+/* Feeds a look and answers gamma in 2^-16, in [1/64, 1.25], and not below 1/(2n - 1) with n
+ * sharers: among n that take turns a span holds n turns to one of its own, and as many again where
+ * it begins and ends in the others'. So alone it is never below 1, whatever the numbers say. */
 uint64_t tr_gamma_feed(struct tr_gamma *gamma, const struct tr_look *look);
 
 /* Bypass: the GPU works for processes of the slice and nobody is charged. */

@@ -253,7 +253,7 @@ static void gamma_stays_in_its_bounds(void **state)
 		assert_true(told >= TR_GAMMA_ONE_Q16 / 64 &&
 			    told <= TR_GAMMA_ONE_Q16 * 5 / 4);
 		if (any.sharers)
-			assert_true(told >= TR_GAMMA_ONE_Q16 / any.sharers - 1);
+			assert_true(told >= TR_GAMMA_ONE_Q16 / (2 * any.sharers - 1) - 1);
 		(void)tr_watch_feed(&watch, &any);
 		assert_true(tr_watch_lowered_q16(&watch, told) <= 4 * TR_GAMMA_ONE_Q16);
 		assert_true(tr_watch_lowered_q16(&watch, told) >= told);
