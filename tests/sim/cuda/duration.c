@@ -12,11 +12,10 @@
 
 #define LOOP          "tranche_loop" /* begins the names of kernels that are told their time */
 #define HANG          "_hang"
-#define FOREVER_NS    (UINT64_MAX / 4)
 #define WAVE_NS       2000u
-#define KERNEL_NS     2000u /* before the first wave */
-#define COPY_NS       1500u /* before the first byte */
-#define LONGEST_NS    (UINT64_MAX / 1000)
+#define KERNEL_NS     2000u          /* before the first wave */
+#define COPY_NS       1500u          /* before the first byte */
+#define LONGEST_NS    RM_WORK_MAX_NS /* a kernel that hangs */
 #define PERCENT       100u
 #define SCRAMBLE_STEP 0x9e3779b97f4a7c15u
 
@@ -57,8 +56,8 @@ static uint64_t with_noise(uint64_t ns)
 		return ns;
 	/* 53 bits: from -1 to 1 */
 	part = (double)(next_random(machine->seed) >> 11) / (double)(1ull << 52) - 1.0;
-	return ns +
-	       (uint64_t)(int64_t)((double)ns * part * machine->noise_percent / PERCENT);
+	ns += (uint64_t)(int64_t)((double)ns * part * machine->noise_percent / PERCENT);
+	return ns < LONGEST_NS ? ns : LONGEST_NS;
 }
 
 /* ---- kernels ------------------------------------------------------------------------- */
@@ -123,7 +122,7 @@ void sim_kernel_work(const struct sim_function *f, const struct sim_grid *grid,
 	if (strncmp(name, LOOP, sizeof(LOOP) - 1) == 0)
 		ns = grid->first < LONGEST_NS ? grid->first : LONGEST_NS;
 	else if (ends_with(name, HANG))
-		ns = FOREVER_NS;
+		ns = LONGEST_NS;
 	else
 		ns = named_ns(name);
 	if (ns == 0)

@@ -430,7 +430,7 @@ CUresult cuEventQuery(CUevent hEvent)
 	if (r != CUDA_SUCCESS || !is_pending(event, &step))
 		return r;
 	release(event);
-	return CUDA_ERROR_NOT_READY;
+	return sim_lane_not_ready();
 }
 
 CUresult cuEventSynchronize(CUevent hEvent)

@@ -6,17 +6,32 @@
 
 static __thread struct sim_lane *running;
 static atomic_bool is_virtual; /* once time is open */
+static atomic_bool is_lost;    /* the machine is gone */
+
+/* Queries that find nothing, for each one that asks the machine for a sign of life. */
+#define LOOKS 4096u
 
 CUresult sim_lane_result(int r)
 {
 	switch (r) {
 	case -EIO:
+		atomic_store(&is_lost, true);
 		return CUDA_ERROR_UNKNOWN;
 	case -ENOTSUP:
 		return CUDA_ERROR_SYSTEM_NOT_READY;
 	default:
 		return sim_result(r);
 	}
+}
+
+CUresult sim_lane_not_ready(void)
+{
+	static __thread unsigned int looks;
+	struct rm_memory memory;
+
+	if (++looks % LOOKS == 0 && rm_memory(0, &memory) == -EIO)
+		atomic_store(&is_lost, true);
+	return atomic_load(&is_lost) ? CUDA_ERROR_UNKNOWN : CUDA_ERROR_NOT_READY;
 }
 
 void sim_spend(uint64_t ns)
@@ -70,7 +85,8 @@ static int open_lane(struct sim_lane *lane)
 CUresult sim_lane_submit(struct sim_lane *lane, const struct rm_work *work)
 {
 	uint64_t ticket;
-	int r = open_lane(lane);
+	int r = atomic_load_explicit(&is_lost, memory_order_relaxed) ? -EIO
+								     : open_lane(lane);
 
 	if (r == 0)
 		r = rm_submit(lane->channel, work, &ticket);

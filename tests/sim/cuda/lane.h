@@ -57,8 +57,11 @@ struct sim_lane *sim_lane_running(void);
 /* Returns what ran before. */
 struct sim_lane *sim_lane_run_in(struct sim_lane *lane);
 
-/* -errno of rm/time.h; a machine that is gone answers as a lost device does. */
+/* -errno of rm/time.h; a machine that is gone answers as a lost device does, from then on. */
 CUresult sim_lane_result(int r);
+/* What a query answers that found nothing done: NOT_READY, unless the machine is gone, for which
+ * it looks now and then. */
+CUresult sim_lane_not_ready(void);
 
 /* The calling thread was busy for so long, on a virtual clock. */
 void sim_spend(uint64_t ns);

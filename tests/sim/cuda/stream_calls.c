@@ -25,7 +25,7 @@ static CUresult query(CUstream handle, bool ptsz, bool wait)
 		return r;
 	}
 	return sim_queue_is_idle(((struct stream *)s->priv)->queue) ? CUDA_SUCCESS
-								    : CUDA_ERROR_NOT_READY;
+								    : sim_lane_not_ready();
 }
 
 CUresult cuStreamQuery(CUstream hStream)

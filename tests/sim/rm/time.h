@@ -59,6 +59,8 @@ struct rm_work {
 /* Blocks while RM_CHANNEL_DEPTH pieces of work are pending in the channel, as a driver does.
  * TICKET may be NULL; tickets of one channel are 1, 2, 3... */
 #define RM_CHANNEL_DEPTH 1024
+/* The longest piece of work, eleven days: longer ones are -EINVAL. */
+#define RM_WORK_MAX_NS 1000000000000000u
 int rm_submit(uint64_t channel, const struct rm_work *work, uint64_t *ticket);
 /* Done, or the channel never had it. */
 bool rm_is_done(uint64_t channel, uint64_t ticket);

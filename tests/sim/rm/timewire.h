@@ -41,7 +41,7 @@ enum wire_time_op {
 #define WIRE_CHANNELS    65536u /* the low bits of a channel's id are its slot */
 #define WIRE_STAMPS      (1u << 20)
 #define WIRE_THREADS     512u
-#define WIRE_WORK_MAX_NS 1000000000000000u
+#define WIRE_WORK_MAX_NS RM_WORK_MAX_NS
 #define WIRE_NOBODY      UINT64_MAX
 
 struct wire_work {

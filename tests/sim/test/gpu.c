@@ -15,6 +15,7 @@ static const char ptx[] = ".version 7.0\n.target sm_52\n.address_size 64\n"
 			  ".visible .entry run_20ms() { ret; }\n"
 			  ".visible .entry run_50ms() { ret; }\n"
 			  ".visible .entry run_5s() { ret; }\n"
+			  ".visible .entry run_hang() { ret; }\n"
 			  ".visible .entry plain() { ret; }\n"
 			  ".visible .entry tranche_loop(.param .u64 ns) { ret; }\n";
 
