@@ -31,6 +31,7 @@ bench:
 	@scripts/setup.sh build
 	@scripts/build.sh
 	@tests/bench/run.sh
+	@tests/bench/keeper.sh --check
 
 soak:
 	@scripts/setup.sh test

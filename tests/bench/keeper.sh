@@ -41,8 +41,9 @@ export TRANCHE_SIM=$dir/machine LD_LIBRARY_PATH=$sim
 mkfifo "$dir/stay"
 
 keeper_of() { # RUN: the process beside it, if it is one that works
-    local pid
-    for pid in $(cat "/proc/$1/task/$1/children"); do
+    local pid children
+    read -r -a children <"/proc/$1/task/$1/children" || true
+    for pid in "${children[@]}"; do
         if [ "$(cat "/proc/$pid/comm")" = tranche-keeper ]; then echo "$pid"; fi
     done
 }
