@@ -4,7 +4,8 @@
 #define COLLECTIVE    (UINT64_C(1) << 38)
 #define SAMPLES_SHIFT 35
 #define SAMPLES_MAX   7u
-#define FIRST_ODD     4u /* times the second: the first one loaded something */
+#define ODD_NS        UINT64_C(10000)
+#define FIRST_ODD     4u /* times a later one: the first loaded something */
 
 _Atomic uint64_t tr_keys[TR_KEYS];
 
@@ -80,7 +81,9 @@ void tr_key_learn(uint64_t key, uint64_t ns)
 	cost = word & TR_KEY_COST_MAX;
 	if (ns > TR_KEY_COST_MAX)
 		ns = TR_KEY_COST_MAX;
-	if (!samples || (samples == 1 && cost / FIRST_ODD > ns))
+	if (samples >= TR_KEY_SETTLED && ns > cost * 2 + ODD_NS)
+		ns = cost * 2 + ODD_NS; /* others had the GPU, or it takes longer now */
+	if (!samples || (samples < TR_KEY_SETTLED && cost / FIRST_ODD > ns))
 		cost = ns;
 	else if (samples < SAMPLES_MAX) /* the plain mean, then one that forgets */
 		cost = (cost * samples + ns) / (samples + 1);

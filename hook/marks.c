@@ -20,6 +20,7 @@
 #define PROMPT_NS   UINT64_C(20000)       /* an event that an idle GPU ran at once */
 #define NS_PER_MS   1e6
 #define LONGEST_MS  1e8f
+#define OWN_MAX     (UINT64_MAX >> 16) /* `taken` while 48 or less are */
 #define NO_RUN      RUNS
 #define SHARED      16u /* a single one is learned as this part of its span at least */
 
@@ -38,6 +39,7 @@ struct lane {
 	const void *id; /* the stream; of a thread's own one the thread */
 	CUstream stream;
 	uint8_t run; /* the open one, or NO_RUN */
+	bool is_fed; /* something was submitted and not waited for */
 	uint64_t used_ns;
 };
 
@@ -188,6 +190,13 @@ static void free_run(struct tr_marks *m, unsigned i)
 	m->taken &= ~(UINT64_C(1) << i);
 }
 
+/* Without its second event. */
+static void give_up_run(struct tr_marks *m, unsigned i)
+{
+	tr_pace_stands(m->dev, m->runs[i].predicted_ns);
+	free_run(m, i);
+}
+
 static const void *id_of(CUstream stream)
 {
 	return stream == CU_STREAM_PER_THREAD ? (const void *)&tr_pace_here
@@ -212,7 +221,7 @@ static struct lane *lane_of(struct tr_marks *m, CUstream stream, uint64_t now_ns
 			oldest = lane;
 	}
 	if (oldest->id && oldest->run != NO_RUN)
-		free_run(m, oldest->run);
+		give_up_run(m, oldest->run);
 	*oldest = (struct lane){
 		.id = id, .stream = stream, .run = NO_RUN, .used_ns = now_ns
 	};
@@ -262,7 +271,7 @@ static void close_run(struct tr_marks *m, struct lane *lane, uint64_t now_ns)
 		unrelax(mode);
 	}
 	if (!is_done) {
-		free_run(m, i);
+		give_up_run(m, i);
 		return;
 	}
 	m->runs[i].closed_ns = now_ns;
@@ -326,8 +335,10 @@ static bool take_in(struct tr_marks *m, unsigned i, uint64_t now_ns)
 	struct tr_busy busy;
 	int64_t span;
 
-	if (!elapsed_ns(r->begin, r->end, &span))
+	if (!elapsed_ns(r->begin, r->end, &span)) {
+		tr_pace_stands(m->dev, r->predicted_ns);
 		return rest(m, now_ns);
+	}
 	span_ns = span > 0 ? (uint64_t)span : 0;
 	begin_ns = begin_of(m, r, span_ns, now_ns);
 	busy = busy_of(r, begin_ns, span_ns);
@@ -366,8 +377,10 @@ static void poll(struct tr_marks *m, uint64_t now_ns)
 		if (res == CUDA_ERROR_NOT_READY &&
 		    tr_sat_sub(now_ns, m->runs[i].closed_ns) < patience_ns)
 			m->pending[kept++] = (uint8_t)i;
-		else
+		else if (res == CUDA_SUCCESS)
 			free_run(m, i);
+		else
+			give_up_run(m, i);
 	}
 	atomic_store(&m->pending_count, (uint8_t)kept);
 	unrelax(mode);
@@ -395,27 +408,51 @@ static bool is_full(const struct run *r, uint64_t now_ns)
 	       tr_sat_sub(now_ns, r->begun_ns) >= RUN_HOST_NS;
 }
 
+static bool is_other_fed(const struct tr_marks *m, const struct lane *lane)
+{
+	for (unsigned i = 0; i < LANES; i++)
+		if (m->lanes[i].is_fed && &m->lanes[i] != lane)
+			return true;
+	return false;
+}
+
+/*
+ * An event that an idle GPU comes to ends this process' turn at once where others wait for theirs,
+ * and what follows it comes in the next one: their time would lie within the run. So the run
+ * begins behind the first submission, unless that must be measured itself.
+ */
 bool tr_marks_before(struct tr_marks *m, CUstream stream, enum tr_mark_want want,
 		     uint64_t now_ns)
 {
 	struct lane *lane;
-	bool is_open;
+	bool is_own, is_shared;
 
 	if (!try_hold(m, now_ns))
 		return false;
 	lane = lane_of(m, stream, now_ns);
-	if (lane->run != NO_RUN && (want == TR_MARK_SINGLE || m->runs[lane->run].key ||
-				    is_full(&m->runs[lane->run], now_ns)))
+	/* Another stream's work would lie within it too. */
+	is_shared = is_other_fed(m, lane);
+	is_own = (want == TR_MARK_ALONE && m->taken <= OWN_MAX) ||
+		 (want == TR_MARK_SINGLE && lane->is_fed && !is_shared);
+	if (lane->run != NO_RUN &&
+	    (is_own || m->runs[lane->run].key || is_full(&m->runs[lane->run], now_ns)))
 		close_run(m, lane, now_ns);
-	if (lane->run == NO_RUN)
+	if (lane->run == NO_RUN && (is_own || is_shared || lane->is_fed))
 		open_run(m, lane, now_ns);
-	is_open = lane->run != NO_RUN;
 	let_go(m);
-	return is_open;
+	return is_own;
 }
 
-static void add(struct run *r, uint64_t predicted_ns, uint32_t count)
+static void add(struct tr_marks *m, const struct lane *lane, uint64_t predicted_ns,
+		uint32_t count)
 {
+	struct run *r;
+
+	if (!lane || lane->run == NO_RUN) {
+		tr_pace_stands(m->dev, predicted_ns);
+		return;
+	}
+	r = &m->runs[lane->run];
 	r->predicted_ns = tr_sat_add(r->predicted_ns, predicted_ns);
 	r->count += count;
 	if (!predicted_ns)
@@ -423,26 +460,30 @@ static void add(struct run *r, uint64_t predicted_ns, uint32_t count)
 }
 
 bool tr_marks_after(struct tr_marks *m, CUstream stream, uint64_t key,
-		    uint64_t predicted_ns, bool is_single, uint64_t at_ns)
+		    uint64_t predicted_ns, bool is_own, uint64_t at_ns)
 {
 	bool is_taken = false;
 	struct lane *lane;
 	struct run *r;
 
-	if (!try_hold(m, at_ns))
+	if (!try_hold(m, at_ns)) {
+		tr_pace_stands(m->dev, predicted_ns);
 		return false;
-	lane = lane_find(m, stream);
-	if (lane && lane->run != NO_RUN) {
-		r = &m->runs[lane->run];
-		add(r, predicted_ns, 1);
-		if (is_single && r->count == 1) {
-			r->key = key;
-			r->at_ns = at_ns;
-			r->is_unmeasured = !predicted_ns;
-			is_taken = true;
-			close_run(m, lane, tr_clock_ns());
-		}
 	}
+	lane = lane_find(m, stream);
+	add(m, lane, predicted_ns, 1);
+	if (lane && lane->run != NO_RUN && is_own && m->runs[lane->run].count == 1) {
+		r = &m->runs[lane->run];
+		r->key = key;
+		r->at_ns = at_ns;
+		r->is_unmeasured = !predicted_ns;
+		is_taken = true;
+		close_run(m, lane, tr_clock_ns());
+	} else if (lane && lane->run == NO_RUN && !lane->is_fed) {
+		open_run(m, lane, tr_clock_ns());
+	}
+	if (lane)
+		lane->is_fed = true;
 	let_go(m);
 	return is_taken;
 }
@@ -450,26 +491,24 @@ bool tr_marks_after(struct tr_marks *m, CUstream stream, uint64_t key,
 bool tr_marks_add(struct tr_marks *m, CUstream stream, uint64_t predicted_ns,
 		  uint32_t count, uint64_t at_ns)
 {
-	struct lane *lane;
-
 	if (!try_hold(m, at_ns))
 		return false;
-	lane = lane_find(m, stream);
-	if (lane && lane->run != NO_RUN)
-		add(&m->runs[lane->run], predicted_ns, count);
+	add(m, lane_find(m, stream), predicted_ns, count);
 	let_go(m);
 	return true;
 }
 
 void tr_marks_close(struct tr_marks *m, CUstream stream, uint64_t now_ns)
 {
-	if (!m->taken || !try_hold(m, now_ns))
+	if (!try_hold(m, now_ns))
 		return;
 	for (unsigned i = 0; i < LANES; i++) {
 		struct lane *lane = &m->lanes[i];
 
-		if (!lane->id || lane->run == NO_RUN ||
-		    (stream && lane->id != id_of(stream)))
+		if (!lane->id || (stream && lane->id != id_of(stream)))
+			continue;
+		lane->is_fed = false;
+		if (lane->run == NO_RUN)
 			continue;
 		/* Another thread's own stream has no name here. */
 		if (lane->stream == CU_STREAM_PER_THREAD &&

@@ -21,9 +21,10 @@ struct tr_marks *tr_marks_of(CUcontext ctx, tr_dev dev);
 
 enum tr_mark_want {
 	TR_MARK_RUN,    /* goes into the run that is open, or opens one */
-	TR_MARK_SINGLE, /* a run of its own */
+	TR_MARK_SINGLE, /* a run of its own, if something is queued before it */
+	TR_MARK_ALONE,  /* a run of its own */
 };
-/* Before a submission on STREAM. True: a run is open for it. */
+/* Before a submission on STREAM. True: it has a run of its own. */
 bool tr_marks_before(struct tr_marks *m, CUstream stream, enum tr_mark_want want,
 		     uint64_t now_ns);
 /* After it, which went at AT_NS: adds it to the run; a single one's is closed, and KEY learns from
@@ -52,6 +53,8 @@ void tr_marks_forget(void);
  * was charged: others may have held the GPU too. */
 uint64_t tr_pace_measured(tr_dev dev, const struct tr_busy *busy, uint64_t predicted_ns,
 			  uint64_t now_ns);
+/* What was predicted as PREDICTED_NS is not measured: it stands. */
+void tr_pace_stands(tr_dev dev, uint64_t predicted_ns);
 /* An unmeasured submission is no longer in flight. */
 void tr_pace_seen(tr_dev dev);
 /* How long a run may stay open or pending. */

@@ -147,9 +147,10 @@ static void flush(const struct look *now)
 	charge(now, predicted_ns);
 	advance(now, predicted_ns);
 	count_launches(now, n);
-	if (now->marks && !changed)
-		(void)tr_marks_add(now->marks, (CUstream)(uintptr_t)here->stream,
-				   predicted_ns, n, now->now_ns);
+	if (!now->marks || changed ||
+	    !tr_marks_add(now->marks, (CUstream)(uintptr_t)here->stream, predicted_ns, n,
+			  now->now_ns))
+		tr_pace_stands(here->dev, predicted_ns);
 }
 
 uint64_t tr_pace_measured(tr_dev dev, const struct tr_busy *busy, uint64_t predicted_ns,
@@ -171,6 +172,21 @@ uint64_t tr_pace_measured(tr_dev dev, const struct tr_busy *busy, uint64_t predi
 		tr_usage_settle(usage, predicted_ns, busy->busy_ns);
 	}
 	return ours_ns;
+}
+
+void tr_pace_stands(tr_dev dev, uint64_t predicted_ns)
+{
+	struct tr_state_usage *usage = usage_of(&devices[dev.at], dev);
+	struct tr_state_pace *pace = &tr_self.ledger.state->pace[dev.at];
+	struct tr_rate rate;
+
+	if (!predicted_ns)
+		return;
+	read_rate(&rate, dev);
+	count(&pace->charged_ns, predicted_ns);
+	count(&pace->gpu_ns, tr_rate_gamma(&rate, predicted_ns));
+	if (usage)
+		count(&usage->gpu_ns, tr_rate_gamma(&rate, predicted_ns));
 }
 
 void tr_pace_seen(tr_dev dev)
@@ -274,22 +290,33 @@ static void pass(struct look *l, uint64_t predicted_ns, uint64_t more_ns)
 }
 
 /* Nobody knows yet how long it takes: of such submissions one at a time, so that what is
- * queued unseen is never more than one. */
-static void pass_unmeasured(struct look *l)
+ * queued unseen is never more than one. True: this is the one. */
+static bool take_unmeasured(struct look *l)
 {
 	_Atomic uint64_t *in_flight = &l->device->unmeasured_ns;
+	uint64_t since = 0;
+
+	/* Or nobody will ever tell about that one. */
+	return atomic_compare_exchange_strong(in_flight, &since, l->now_ns) ||
+	       (tr_sat_sub(l->now_ns, since) > TR_DEBT_MAX_NS &&
+		atomic_compare_exchange_strong(in_flight, &since, l->now_ns));
+}
+
+static bool wait_unmeasured(struct look *l)
+{
 	struct gate g = gate_at(l);
-	uint64_t ns = YIELD_NS, none = 0;
+	uint64_t ns = YIELD_NS;
+	bool is_taken = false;
 
 	if (g.until_ns > l->now_ns + UNKNOWN_NS)
 		g.until_ns = l->now_ns + UNKNOWN_NS;
-	while (!atomic_compare_exchange_strong(in_flight, &none, l->now_ns) &&
-	       l->now_ns < g.until_ns) {
-		none = 0;
+	while (!is_taken && l->now_ns < g.until_ns) {
 		wait_a_little(l, &g, ns);
 		ns = ns * 2 < SLEEP_NS ? ns * 2 : SLEEP_NS;
+		is_taken = take_unmeasured(l);
 	}
 	waited(l, &g);
+	return is_taken;
 }
 
 /* ---- a submission -------------------------------------------------------------------- */
@@ -328,13 +355,16 @@ static struct tr_key known(const struct tr_submission *s)
 	return key;
 }
 
-static bool is_single(const struct tr_submission *s)
+static enum tr_mark_want want_of(const struct tr_submission *s)
 {
 	static atomic_uint turn;
 
-	return s->known.samples < TR_KEY_SETTLED || s->known.cost_ns >= LONG_NS ||
-	       atomic_fetch_add_explicit(&turn, 1, memory_order_relaxed) % SINGLE_EVERY ==
-		       0;
+	if (s->is_unmeasured || s->known.cost_ns >= LONG_NS)
+		return TR_MARK_ALONE;
+	if ((s->known.samples && s->known.samples < TR_KEY_SETTLED) ||
+	    atomic_fetch_add_explicit(&turn, 1, memory_order_relaxed) % SINGLE_EVERY == 0)
+		return TR_MARK_SINGLE;
+	return TR_MARK_RUN;
 }
 
 static void let_pass(struct tr_submission *s, struct look *l)
@@ -344,14 +374,14 @@ static void let_pass(struct tr_submission *s, struct look *l)
 	bool is_free = tr_rate_is_free(&l->rate, l->now_ns);
 
 	here->recorded = NULL;
+	if (!s->known.samples)
+		s->is_unmeasured = take_unmeasured(l);
 	if (s->known.is_collective) {
 		charge(l, s->known.cost_ns);
 		return;
 	}
-	if (!s->known.samples && !is_free && !is_graced) {
-		s->is_unmeasured = true;
-		pass_unmeasured(l);
-	}
+	if (!s->known.samples && !s->is_unmeasured && !is_free && !is_graced)
+		s->is_unmeasured = wait_unmeasured(l);
 	pass(l, s->known.cost_ns, is_graced ? l->rate.window_ns : 0);
 }
 
@@ -371,11 +401,7 @@ void tr_pace_begin(struct tr_submission *s)
 	if (l.marks)
 		tr_marks_poll(l.marks, l.now_ns, false);
 	let_pass(s, &l);
-	s->is_single = is_single(s);
-	if (l.marks)
-		(void)tr_marks_before(l.marks, s->stream,
-				      s->is_single ? TR_MARK_SINGLE : TR_MARK_RUN,
-				      l.now_ns);
+	s->is_single = l.marks && tr_marks_before(l.marks, s->stream, want_of(s), l.now_ns);
 	s->at_ns = s->is_single ? tr_clock_ns() : l.now_ns;
 	here->stream = s->stream;
 	here->launched = s->stream;
@@ -405,6 +431,8 @@ void tr_pace_end(struct tr_submission *s, CUresult res)
 	if (res == CUDA_SUCCESS && marks)
 		is_told = tr_marks_after(marks, s->stream, s->key, s->known.cost_ns,
 					 s->is_single, s->at_ns);
+	else if (res == CUDA_SUCCESS)
+		tr_pace_stands(here->dev, s->known.cost_ns);
 	if (s->is_unmeasured && !is_told)
 		tr_pace_seen(here->dev);
 	/* Only now: what the driver called meanwhile came here the slow way. */

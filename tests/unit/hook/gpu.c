@@ -15,6 +15,7 @@
 #define STREAMS   64u
 #define EVENTS    2048u
 #define NS_PER_S  UINT64_C(1000000000)
+#define QUEUE_NS  (2 * NS_PER_S)
 #define NS_PER_US UINT64_C(1000)
 
 struct event {
@@ -114,6 +115,9 @@ static CUresult run(uint64_t ns, CUstream stream)
 	gpu.now_ns += gpu.launch_ns;
 	if (gpu.is_capturing)
 		return CUDA_SUCCESS;
+	/* As the driver does when its queue is full. */
+	if (!gpu.is_hung && gpu.free_ns > gpu.now_ns + QUEUE_NS)
+		gpu.now_ns = gpu.free_ns - QUEUE_NS;
 	end_ns = end_of(tr_stream_of(stream, false));
 	from_ns = gpu.free_ns > gpu.now_ns ? gpu.free_ns : gpu.now_ns;
 	if (from_ns < *end_ns)
