@@ -2,9 +2,10 @@
 #include "keys.h"
 
 #define COLLECTIVE    (UINT64_C(1) << 38)
+#define SUSPECT       (UINT64_C(1) << 34) /* the last sample was far above the cost */
 #define SAMPLES_SHIFT 35
 #define SAMPLES_MAX   7u
-#define ODD_NS        UINT64_C(10000)
+#define ODD_NS        UINT64_C(5000)
 #define FIRST_ODD     4u /* times a later one: the first loaded something */
 
 _Atomic uint64_t tr_keys[TR_KEYS];
@@ -81,8 +82,14 @@ void tr_key_learn(uint64_t key, uint64_t ns)
 	cost = word & TR_KEY_COST_MAX;
 	if (ns > TR_KEY_COST_MAX)
 		ns = TR_KEY_COST_MAX;
-	if (samples >= TR_KEY_SETTLED && ns > cost * 2 + ODD_NS)
-		ns = cost * 2 + ODD_NS; /* others had the GPU, or it takes longer now */
+	/* Others had the GPU meanwhile; or it takes longer now, and will do so again. */
+	if (samples >= TR_KEY_SETTLED && ns > cost + cost / 2 + ODD_NS) {
+		if (!(word & SUSPECT)) {
+			(void)atomic_compare_exchange_strong(place, &word, word | SUSPECT);
+			return;
+		}
+		ns = cost + cost / 2 + ODD_NS;
+	}
 	if (!samples || (samples < TR_KEY_SETTLED && cost / FIRST_ODD > ns))
 		cost = ns;
 	else if (samples < SAMPLES_MAX) /* the plain mean, then one that forgets */

@@ -11,13 +11,13 @@
  * executable graph: one word each, so that a reader needs no lock and never sees half of
  * one.
  *
- *   tag 24 | is ready 1 | is collective 1 | samples 3 | cost in ns 35
+ *   tag 24 | is ready 1 | is collective 1 | samples 3 | is suspect 1 | cost in ns 34
  *
  * Two places for each key; of three that want the same two, one is forgotten and measured
  * again.
  */
 #define TR_KEYS         4096u
-#define TR_KEY_COST_MAX ((UINT64_C(1) << 35) - 1)
+#define TR_KEY_COST_MAX ((UINT64_C(1) << 34) - 1)
 #define TR_KEY_READY    (UINT64_C(1) << 39)
 #define TR_KEY_SETTLED  3u /* samples, until then measured at every occasion */
 

@@ -21,6 +21,8 @@
 #define NS_PER_MS   1e6
 #define LONGEST_MS  1e8f
 #define OWN_MAX     (UINT64_MAX >> 16) /* `taken` while 48 or less are */
+#define TURNS       4u
+#define TURN_NS     UINT64_C(100000)
 #define NO_RUN      RUNS
 #define SHARED      16u /* a single one is learned as this part of its span at least */
 
@@ -33,6 +35,8 @@ struct run {
 	uint64_t key; /* 0: not a single one */
 	uint32_t count, unknown;
 	bool is_unmeasured;
+	bool is_shared;             /* other streams had work meanwhile */
+	uint64_t last_key, last_ns; /* one of the submissions, and its prediction */
 };
 
 struct lane {
@@ -314,6 +318,7 @@ static uint64_t begin_of(const struct tr_marks *m, const struct run *r, uint64_t
 static struct tr_busy busy_of(const struct run *r, uint64_t begin_ns, uint64_t span_ns)
 {
 	uint64_t end_ns = begin_ns + span_ns, late_ns;
+	struct tr_busy busy;
 
 	if (r->key && begin_ns <= r->begun_ns + PROMPT_NS) {
 		late_ns = tr_sat_sub(r->at_ns, r->begun_ns);
@@ -324,7 +329,29 @@ static struct tr_busy busy_of(const struct run *r, uint64_t begin_ns, uint64_t s
 					 .end_ns = end_ns,
 					 .sure_ns = end_ns - begin_ns,
 					 .busy_ns = end_ns - begin_ns };
-	return tr_busy_of(begin_ns, end_ns, r->closed_ns, r->predicted_ns);
+	busy = tr_busy_of(begin_ns, end_ns, r->closed_ns, r->predicted_ns);
+	/* Much longer than its parts take by themselves: others had their turns in between. */
+	if (!r->unknown && !r->is_shared &&
+	    busy.busy_ns > r->predicted_ns + r->predicted_ns / TURNS + TURN_NS)
+		busy.busy_ns = busy.sure_ns = r->predicted_ns;
+	return busy;
+}
+
+static uint64_t part_of(uint64_t ns, uint64_t part, uint64_t of)
+{
+	return (uint64_t)((unsigned __int128)ns * part / of);
+}
+
+/* What its submissions cost. Streams that share the GPU make each other's spans longer: there
+ * the whole run tells, by what was charged for it in the end. */
+static void learn(const struct run *r, uint64_t busy_ns, uint64_t ours_ns)
+{
+	if (ours_ns < busy_ns / SHARED)
+		ours_ns = busy_ns / SHARED;
+	if (r->key)
+		tr_key_learn(r->key, ours_ns);
+	else if (r->is_shared && !r->unknown && r->last_ns && r->predicted_ns)
+		tr_key_learn(r->last_key, part_of(r->last_ns, ours_ns, r->predicted_ns));
 }
 
 static bool take_in(struct tr_marks *m, unsigned i, uint64_t now_ns)
@@ -343,10 +370,7 @@ static bool take_in(struct tr_marks *m, unsigned i, uint64_t now_ns)
 	begin_ns = begin_of(m, r, span_ns, now_ns);
 	busy = busy_of(r, begin_ns, span_ns);
 	ours_ns = tr_pace_measured(m->dev, &busy, r->predicted_ns, now_ns);
-	if (r->key)
-		tr_key_learn(r->key, ours_ns > busy.busy_ns / SHARED
-					     ? ours_ns
-					     : busy.busy_ns / SHARED);
+	learn(r, busy.busy_ns, ours_ns);
 	if (busy.end_ns > m->anchor_ns) {
 		m->anchor_ns = busy.end_ns;
 		m->anchor = r->end;
@@ -439,6 +463,8 @@ bool tr_marks_before(struct tr_marks *m, CUstream stream, enum tr_mark_want want
 		close_run(m, lane, now_ns);
 	if (lane->run == NO_RUN && (is_own || is_shared || lane->is_fed))
 		open_run(m, lane, now_ns);
+	if (lane->run != NO_RUN && is_shared)
+		m->runs[lane->run].is_shared = true;
 	let_go(m);
 	return is_own;
 }
@@ -479,6 +505,9 @@ bool tr_marks_after(struct tr_marks *m, CUstream stream, uint64_t key,
 		r->is_unmeasured = !predicted_ns;
 		is_taken = true;
 		close_run(m, lane, tr_clock_ns());
+	} else if (lane && lane->run != NO_RUN) {
+		m->runs[lane->run].last_key = key;
+		m->runs[lane->run].last_ns = predicted_ns;
 	} else if (lane && lane->run == NO_RUN && !lane->is_fed) {
 		open_run(m, lane, tr_clock_ns());
 	}
