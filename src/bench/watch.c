@@ -31,6 +31,33 @@ static int add_sample(struct tr_series *series, const struct tr_sample *sample,
 	return 0;
 }
 
+/* Books that cannot be: nobody gets less than he had, or more than all of the time since. */
+static int check_books(const struct tr_scene *scene, const struct tr_series *series,
+		       struct tr_err *err)
+{
+	for (unsigned i = 1; i < series->count; i++) {
+		const struct tr_sample *a = &series->samples[i - 1], *b = a + 1;
+		uint64_t gone_ns = b->at_ns - a->at_ns;
+
+		for (unsigned p = 0; p < scene->party_count; p++)
+			for (unsigned d = 0; d < scene->gpus; d++)
+				if (b->busy_ns[p][d] < a->busy_ns[p][d] ||
+				    b->busy_ns[p][d] - a->busy_ns[p][d] >
+					    gone_ns + scene->step_ns)
+					return tr_fail(
+						err, EBADMSG,
+						"tenant %u had %llu us of GPU %u in all, "
+						"and "
+						"%llu us %llu us later",
+						p,
+						(unsigned long long)a->busy_ns[p][d] / 1000,
+						d,
+						(unsigned long long)b->busy_ns[p][d] / 1000,
+						(unsigned long long)gone_ns / 1000);
+	}
+	return 0;
+}
+
 /* The window begins warm_ns after the first sample. */
 static int find_window(const struct tr_scene *scene, struct tr_series *series,
 		       struct tr_err *err)
@@ -125,6 +152,8 @@ int tr_watch_simulator(int fd, const struct tr_scene *scene, struct tr_series *s
 		used += (size_t)n;
 		r = take_lines(text, &used, scene, series, err);
 	}
+	if (r == 0)
+		r = check_books(scene, series, err);
 	return r < 0 ? r : find_window(scene, series, err);
 }
 

@@ -1,0 +1,54 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# limiter.sh BUILD matrix|windows|judge|json: the reduced matrix of `tranche bench limiter`, on simulated
+# GPUs in virtual time; a failure prints the cells beyond their bounds.
+set -eu
+build=$1
+bench=("$build/bin/tranche" bench limiter)
+work=$(mktemp -d /dev/shm/bench-limiter.XXXXXX)
+trap 'rm -rf "$work"' EXIT
+
+case $2 in
+matrix)
+    # Each workload, quota and number of neighbours; then more processes and more devices.
+    failed=0
+    "${bench[@]}" --quick --check --neighbours 0,1,3 --quota 20,50,80 --processes 1 || failed=1
+    "${bench[@]}" --quick --check --workload 200us,graph500,training --neighbours 0,1 --quota 33,95 \
+        --processes 2,8 || failed=1
+    "${bench[@]}" --quick --check --workload 200us,5ms --neighbours 1 --quota 10 --processes 1 --gpus 2,4 ||
+        failed=1
+    exit $failed
+    ;;
+windows)
+    "${bench[@]}" --check --workload 10us,200us,5ms,mixed,graph500,cooperative,streams4 --quota 10,50,80 \
+        --neighbours 0,1 --processes 1 --seconds 30
+    ;;
+judge)
+    # A library that limits nothing is found out, and so is its plot.
+    status=0
+    "${bench[@]}" --check --peer "$build/lib/libpeer_idle.so" --workload 200us --quota 50 --neighbours 0,1 \
+        --processes 1 --json --svg "$work/plot.svg" >"$work/cells" 2>"$work/sum" || status=$?
+    [ "$status" = 1 ] || { echo "status $status for a limiter that limits nothing"; exit 1; }
+    python3 - "$work/cells" "$work/plot.svg" <<'PY'
+import json, sys, xml.dom.minidom
+cells = [json.loads(line) for line in open(sys.argv[1], encoding="utf-8")]
+alone, beside = cells
+assert alone["asked"] == 50 and alone["got"] > 95 and alone["error"] > 45, alone
+# Two that ask for half each have it by the GPU's turns, whoever limits them.
+assert abs(beside["got"] - 50) < 2 and abs(beside["neighbours_got"][0] - 50) < 2, beside
+assert all(cell["reach"] > 95 and cell["window_s"] >= 9.9 for cell in cells), cells
+assert len(xml.dom.minidom.parse(sys.argv[2]).getElementsByTagName("circle")) >= 4
+PY
+    ;;
+same)
+    # Deterministic by seed: everything but how long it took.
+    for i in 1 2; do
+        "${bench[@]}" --workload mixed --quota 33 --neighbours 1 --processes 2 --seconds 5 --json 2>/dev/null |
+            sed 's/,"real_s".*//' >"$work/$i"
+    done
+    cmp "$work/1" "$work/2"
+    "${bench[@]}" --workload mixed --quota 33 --neighbours 1 --processes 2 --seconds 5 --json --seed 2 \
+        2>/dev/null | sed 's/,"real_s".*//' >"$work/3"
+    ! cmp -s "$work/1" "$work/3"
+    ;;
+esac
