@@ -45,10 +45,12 @@ static int fail_workload(const char *text, struct tr_err *err)
 
 int tr_workloads_parse(struct tr_matrix *out, const char *text, struct tr_err *err)
 {
-	char *words = strdup(text), *rest = words; /* names live as long as the command */
+	char *rest = out->words;
+	size_t length = strlen(text);
 
-	if (!words)
-		return tr_fail(err, ENOMEM, "no memory");
+	if (length >= sizeof(out->words))
+		return tr_fail(err, EINVAL, "--workload: too many");
+	memcpy(out->words, text, length + 1);
 	out->workload_count = 0;
 	for (char *word = strsep(&rest, ","); word; word = strsep(&rest, ",")) {
 		unsigned n = out->workload_count;

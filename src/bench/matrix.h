@@ -18,6 +18,7 @@ struct tr_matrix {
 	struct tr_list quotas, processes, neighbours, gpus;
 	const struct tr_workload *workloads[32];
 	struct tr_workload rooms[32];
+	char words[512]; /* the names in ROOMS */
 	unsigned workload_count;
 	uint64_t seed;
 	unsigned window_s;

@@ -30,7 +30,7 @@ struct tr_workload {
 };
 
 extern const struct tr_workload tr_workloads[];
-extern const unsigned tr_workload_count; /* those of the matrix; NULL-named row after it */
+extern const unsigned tr_workload_count; /* those of the matrix */
 
 /* NAME of the matrix, or "steady:1ms", "requests:1ms", "pulsed:200us", "fixed:3ms" (us, ms, s), which
  * goes to ROOM. NULL: no such workload. */

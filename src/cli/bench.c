@@ -115,6 +115,7 @@ int tr_cli_bench(int argc, char **argv)
 		{ "device", &o.device, NULL },       { "json", NULL, &o.is_json },
 		{ "quick", NULL, &o.is_quick },      { "real-time", NULL, &o.is_real_time },
 		{ "gpu", NULL, &o.is_gpu },          { "check", NULL, &o.is_check },
+		{ "leases", NULL, &o.is_leases },
 	};
 	struct tr_summary summary = { 0 };
 	struct tr_stage stage = { 0 };
