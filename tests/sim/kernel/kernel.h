@@ -54,7 +54,7 @@ struct sim_client {
 	uint64_t bytes[RM_DEVICES_MAX][RM_KINDS];
 	uint64_t host_bytes;
 	struct sim_ref *refs;
-	struct sim_name *names; /* of no object */
+	struct sim_name *names;       /* of no object */
 	struct timeline_client *time; /* NULL until it asks for time */
 	struct sim_client *next, *prev;
 };
