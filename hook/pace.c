@@ -11,9 +11,9 @@
 
 /* What a thread may submit without looking again. */
 #define GIVEN_NS         UINT64_C(100000)
-#define GIVEN_COUNT      16u
+#define GIVEN_COUNT      32u
 #define GIVEN_FREE_NS    UINT64_C(1000000)
-#define GIVEN_FREE_COUNT 64u
+#define GIVEN_FREE_COUNT 256u
 
 #define LONG_NS      UINT64_C(1000000) /* such submissions have a run of their own */
 #define SINGLE_EVERY 32u

@@ -10,6 +10,9 @@
  */
 enum bench_side { BENCH_BARE, BENCH_OURS, BENCH_PEER, BENCH_SIDES };
 enum bench_group { ONE, PROCESSES, THREADS };
+/* What ours runs in: a slice with a memory limit only; one that is counted in time; one that is
+ * limited in time too. */
+enum bench_slice { UNARMED, ARMED, LIMITED, BENCH_SLICES };
 
 #define BENCH_DRIVERS_MAX 4
 #define BENCH_REPS_MAX    501
@@ -18,12 +21,14 @@ struct bench_driver {
 	char name[32];
 	char libraries[512]; /* goes into LD_LIBRARY_PATH; "": what the machine has */
 	char **environment[BENCH_SIDES];
+	char **slices[BENCH_SLICES]; /* ours: environment[BENCH_OURS] is the first */
 };
 
 struct bench {
 	char worker[512], ours[512], stripped[512], peer[512]; /* peer "": none */
-	char dir[64];   /* of this run, on tmpfs; removed at the end */
-	unsigned scale; /* percent of repetitions, iterations and live allocations */
+	char dir[64];     /* of this run, on tmpfs; removed at the end */
+	const char *only; /* loops whose id begins so, and no other rows; NULL: all */
+	unsigned scale;   /* percent of repetitions, iterations and live allocations */
 	unsigned driver_count;
 	struct bench_driver drivers[BENCH_DRIVERS_MAX];
 };

@@ -2,7 +2,7 @@
 /*
  * bench: what the hook costs, against the bare driver in the same run.
  *   --worker PATH --ours LIBRARY [--stripped LIBRARY] --driver NAME=DIRECTORY...
- *   [--peer LIBRARY] [--json FILE] [--markdown] [--scale PERCENT]
+ *   [--peer LIBRARY] [--json FILE] [--markdown] [--scale PERCENT] [--only ID]
  * Exit status: 0 when everything was measured (missed numbers included), 1 otherwise, 2 for
  * a wrong request.
  */
@@ -54,24 +54,22 @@ static int set_scale(const char *text)
 
 static int usage(void)
 {
-	fprintf(stderr,
-		"bench --worker PATH --ours LIBRARY [--stripped LIBRARY] "
-		"--driver NAME=DIRECTORY...\n"
-		"      [--peer LIBRARY] [--json FILE] [--markdown] [--scale 1..100]\n");
+	fprintf(stderr, "bench --worker PATH --ours LIBRARY [--stripped LIBRARY] "
+			"--driver NAME=DIRECTORY...\n"
+			"      [--peer LIBRARY] [--json FILE] [--markdown] [--scale "
+			"1..100] [--only ID]\n");
 	return 2;
 }
 
 int main(int argc, char **argv)
 {
-	static const struct option options[] = { { "worker", 1, NULL, 'w' },
-						 { "ours", 1, NULL, 'o' },
-						 { "stripped", 1, NULL, 's' },
-						 { "driver", 1, NULL, 'd' },
-						 { "peer", 1, NULL, 'p' },
-						 { "json", 1, NULL, 'j' },
-						 { "markdown", 0, NULL, 'm' },
-						 { "scale", 1, NULL, 'c' },
-						 { 0 } };
+	static const struct option options[] = {
+		{ "worker", 1, NULL, 'w' },   { "ours", 1, NULL, 'o' },
+		{ "stripped", 1, NULL, 's' }, { "driver", 1, NULL, 'd' },
+		{ "peer", 1, NULL, 'p' },     { "json", 1, NULL, 'j' },
+		{ "markdown", 0, NULL, 'm' }, { "scale", 1, NULL, 'c' },
+		{ "only", 1, NULL, 'y' },     { 0 }
+	};
 	const char *json = NULL;
 	bool markdown = false;
 	int c, r = 0;
@@ -89,6 +87,8 @@ int main(int argc, char **argv)
 			r = set_path(bench.peer, optarg);
 		else if (c == 'j')
 			json = optarg;
+		else if (c == 'y')
+			bench.only = optarg;
 		else if (c == 'm')
 			markdown = true;
 		else if (c == 'c')

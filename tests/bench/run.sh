@@ -3,8 +3,10 @@
 # make bench: what the hook costs against the bare driver, as a table and as build/bench.jsonl.
 #
 #   tests/bench/run.sh [--build DIR] [--peer LIBRARY] [--markdown] [--scale PERCENT] [--json FILE]
+#                [--only ID]
 #     --peer      another preload library beside ours, with HAMi's environment
 #     --markdown  writes the table into docs/benchmarks.md instead
+#     --only      the loops whose id (rows.def) begins so, and nothing else
 #     --scale     percent of repetitions, iterations and live allocations (the smoke test: 1)
 set -eu
 
@@ -15,9 +17,10 @@ while [ $# -gt 0 ]; do
     --build) build=$(cd "$2" && pwd); shift ;;
     --peer) more+=(--peer "$(realpath "$2")"); shift ;;
     --scale) more+=(--scale "$2"); shift ;;
+    --only) more+=(--only "$2"); shift ;;
     --json) json=$2; shift ;;
     --markdown) markdown=yes ;;
-    *) printf 'run.sh: "%s" is not one of --build, --peer, --markdown, --scale, --json\n' "$1" >&2; exit 2 ;;
+    *) printf 'run.sh: "%s" is not one of --build, --peer, --markdown, --scale, --json, --only\n' "$1" >&2; exit 2 ;;
     esac
     shift
 done
