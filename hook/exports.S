@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What programs linked with -lcuda or -lnvidia-ml find under the rows' names: a jump through one
- * word each, whose first value leads to tr_export_resolve() (route.c). That decides who is next
- * and, when it is decided for good, writes the word.
+ * word each. While it is 0, tr_export_resolve() (route.c) decides who is next and, when it is
+ * decided for good, writes the word. The jump is one for all rows: a row is 16 bytes of code and
+ * needs no relocation.
  */
 #if defined(__x86_64__)
 	.macro EXPORT name
@@ -13,14 +14,9 @@
 \name:
 export_\name:
 	endbr64
-	jmp *(tr_export_next + 8 * tr_row)(%rip)
-	.size \name, . - \name
-	.balign 8
-first_\name:
 	movl $tr_row, %r11d
-	jmp resolve
-	.data
-	.quad first_\name
+	jmp next
+	.size \name, . - \name
 	.section .rodata.tr_rows, "a", @progbits
 	.long tr_hook_\name - tr_row_table
 	.long export_\name - tr_row_table
@@ -32,6 +28,15 @@ name_\name:
 	.endm
 
 	.text
+	.balign 16
+	.type next, @function
+next:
+	leaq tr_export_next(%rip), %r10
+	movq (%r10, %r11, 8), %r10
+	testq %r10, %r10
+	jz resolve
+	jmp *%r10
+	.size next, . - next
 	.type resolve, @function
 resolve:
 	.cfi_startproc
@@ -69,16 +74,9 @@ resolve:
 \name:
 export_\name:
 	hint 34 /* bti c */
-	adrp x16, tr_export_next
-	add x16, x16, :lo12:tr_export_next
-	ldr x16, [x16, #(8 * tr_row)]
-	br x16
-	.size \name, . - \name
-first_\name:
 	mov w17, #tr_row
-	b resolve
-	.data
-	.quad first_\name
+	b next
+	.size \name, . - \name
 	.section .rodata.tr_rows, "a", %progbits
 	.long tr_hook_\name - tr_row_table
 	.long export_\name - tr_row_table
@@ -90,6 +88,14 @@ name_\name:
 	.endm
 
 	.text
+	.type next, %function
+next:
+	adrp x16, tr_export_next
+	add x16, x16, :lo12:tr_export_next
+	ldr x16, [x16, x17, lsl #3]
+	cbz x16, resolve
+	br x16
+	.size next, . - next
 	.type resolve, %function
 resolve:
 	.cfi_startproc
@@ -122,11 +128,6 @@ resolve:
 #endif
 
 	.set tr_row, 0
-	.data
-	.balign 8
-	.globl tr_export_next
-	.hidden tr_export_next
-tr_export_next:
 /* Distances, not addresses: nothing for the loader to relocate. */
 	.section .rodata.tr_rows, "a", %progbits
 	.balign 4
@@ -137,5 +138,12 @@ tr_row_table:
 #define TR_CALL(symbol, ...) EXPORT symbol ;
 #include "calls.def"
 #include "nvml_calls.def"
+
+	.bss
+	.balign 8
+	.globl tr_export_next
+	.hidden tr_export_next
+tr_export_next:
+	.skip 8 * tr_row
 
 	.section .note.GNU-stack, "", %progbits

@@ -52,23 +52,36 @@ static enum family family_of(int row)
 	return row < CUDA_ROW_COUNT ? DRIVER : NVML;
 }
 
-static void *word_of(int row)
+static void **words_of(enum family family)
 {
-	return row < CUDA_ROW_COUNT ? (void **)&tr_real + row
-				    : (void **)&tr_nvml + (row - CUDA_ROW_COUNT);
+	return family == DRIVER ? (void **)&tr_real : (void **)&tr_nvml;
 }
 
-/* What is called and not hooked. */
-static const struct use {
-	const char *name;
-	void *real;
-	enum family family;
-} uses[] = {
-#define TR_USE(symbol) { #symbol, &tr_real.symbol, DRIVER },
+static int rows_before(enum family family)
+{
+	return family == DRIVER ? 0 : CUDA_ROW_COUNT;
+}
+
+static int rows_end(enum family family)
+{
+	return family == DRIVER ? CUDA_ROW_COUNT : ROW_COUNT;
+}
+
+static void **word_of(int row)
+{
+	enum family family = family_of(row);
+
+	return words_of(family) + (row - rows_before(family));
+}
+
+/* What is called and not hooked: names one after the other, in the order of the words that
+ * follow the rows' in tr_real and tr_nvml. */
+static const char *const uses[FAMILY_COUNT] = {
+#define TR_USE(symbol) #symbol "\0"
 #include "uses.def"
 #undef TR_USE
-	{ "nvmlDeviceGetUUID", &tr_nvml.nvmlDeviceGetUUID, NVML },
-	{ "nvmlDeviceGetIndex", &tr_nvml.nvmlDeviceGetIndex, NVML },
+	,
+	"nvmlDeviceGetUUID\0nvmlDeviceGetIndex\0",
 };
 
 /* The columns by which cuGetProcAddress knows a row. */
@@ -119,7 +132,7 @@ static void *real_of(int row)
 {
 	void *real;
 
-	__atomic_load((void **)word_of(row), &real, __ATOMIC_RELAXED);
+	__atomic_load(word_of(row), &real, __ATOMIC_RELAXED);
 	return real;
 }
 
@@ -166,11 +179,11 @@ static bool is_bound_to(enum family family, const struct tr_elf *object)
 		       object->dyn;
 }
 
-static void fill(void *word, const struct tr_elf *object, const char *name)
+static void fill(void **word, const struct tr_elf *object, const char *name)
 {
 	void *value = tr_elf_symbol(object, name);
 
-	__atomic_store((void **)word, &value, __ATOMIC_RELAXED);
+	__atomic_store(word, &value, __ATOMIC_RELAXED);
 }
 
 /* Makes OBJECT the library that rows of FAMILY lead to. False when another one is and still
@@ -179,19 +192,17 @@ static bool bind(enum family family, const struct tr_elf *object)
 {
 	struct bound *b = &bound[family];
 	uintptr_t base = atomic_load_explicit(&b->base, memory_order_acquire);
-	unsigned i;
+	void **word = words_of(family);
 
 	if (is_bound_to(family, object))
 		return true;
 	if (base &&
 	    tr_elf_is_loaded(base, atomic_load_explicit(&b->dyn, memory_order_relaxed)))
 		return false;
-	for (i = 0; i < ROW_COUNT; i++)
-		if (family_of((int)i) == family)
-			fill(word_of((int)i), object, name_of((int)i));
-	for (i = 0; i < sizeof(uses) / sizeof(uses[0]); i++)
-		if (uses[i].family == family)
-			fill(uses[i].real, object, uses[i].name);
+	for (int row = rows_before(family); row < rows_end(family); row++)
+		fill(word++, object, name_of(row));
+	for (const char *name = uses[family]; *name; name += strlen(name) + 1)
+		fill(word++, object, name);
 	atomic_store_explicit(&b->has_aliases, false, memory_order_relaxed);
 	atomic_store_explicit(&b->dyn, object->dyn, memory_order_relaxed);
 	atomic_store_explicit(&b->base, object->base, memory_order_release);

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -147,6 +148,11 @@ uint64_t tr_clock_ns(void)
 void tr_sleep_ns(uint64_t ns)
 {
 	struct timespec span = { (time_t)(ns / 1000000000u), (long)(ns % 1000000000u) };
+	int state;
 
+	/* In the hook this is no place to cancel a thread: its frames cannot be unwound, and the
+	 * driver's call is not known to be one. */
+	(void)pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &state);
 	(void)nanosleep(&span, NULL);
+	(void)pthread_setcancelstate(state, NULL);
 }

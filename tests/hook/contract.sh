@@ -27,6 +27,6 @@ stripped=$(mktemp)
 strip -o "$stripped" "$hook"
 bytes=$(stat -c %s "$stripped")
 rm -f "$stripped"
-[ "$bytes" -le $((128 * 1024)) ] || complain "$bytes bytes stripped, more than 128 KiB"
+[ "$bytes" -le $((96 * 1024)) ] || complain "$bytes bytes stripped, more than 96 KiB"
 echo "contract: $bytes bytes stripped, newest $newest"
 exit $failed
