@@ -146,18 +146,6 @@ static int start_party(struct running *r, unsigned party, struct tr_series *seri
 	return 0;
 }
 
-/* `run` takes part in the clock too, and its keeper. */
-static unsigned count_programs(const struct tr_scene *scene)
-{
-	unsigned n = 1; /* who watches */
-
-	for (unsigned i = 0; i < scene->party_count; i++) {
-		n += scene->parties[i].processes;
-		n += scene->parties[i].limiter == TR_LIMITER_OURS ? 2 : 0;
-	}
-	return n;
-}
-
 static int start_watch(struct running *r, struct tr_err *err)
 {
 	char program[256], every[32], total[32];
@@ -232,7 +220,7 @@ int tr_scene_run(const struct tr_stage *stage, const struct tr_scene *scene,
 	int result;
 
 	*out = (struct tr_series){ 0 };
-	result = tr_machine_start(&r.machine, stage, scene, count_programs(scene), err);
+	result = tr_machine_start(&r.machine, stage, scene, scene->party_count + 1, err);
 	for (unsigned i = 0; result == 0 && i < scene->party_count; i++)
 		result = start_party(&r, i, out, err);
 	if (result == 0 && stage->sim)

@@ -74,7 +74,8 @@ struct tr_machine {
 	unsigned joined; /* programs started on its clock */
 };
 
-/* HOLD: so many programs take part in its clock before it moves. */
+/* HOLD: its clock stands until so many programs have been started there; it waits for their
+ * children by itself. */
 int tr_machine_start(struct tr_machine *m, const struct tr_stage *stage,
 		     const struct tr_scene *scene, unsigned hold, struct tr_err *err);
 void tr_machine_stop(struct tr_machine *m);

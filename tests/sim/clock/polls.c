@@ -2,53 +2,93 @@
 #include "simtime.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <sys/epoll.h>
 #include <sys/select.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 /*
- * Waits for descriptors. With a time-out: looks, and sleeps in growing slices between them. Without:
- * the thread leaves the clock, since only something outside of it may come.
+ * Waits for descriptors: look, and wait in growing slices between looks. With a time-out the slices
+ * are times of the clock like sleeps. Without one, what is waited for may come from outside of
+ * the clock: their ends do not move it, but while it stands they look by the real one.
  */
 
-#define SLICE_MIN_NS 50000u
-#define SLICE_MAX_NS 10000000u
-#define LOOK_NS      1000u
+#define SLICE_MIN_NS      50000u
+#define SLICE_MAX_NS      10000000u
+#define SLICE_MAX_IDLE_NS 50000000u /* of a wait without a time-out */
+#define LOOK_NS           1000u
 
-struct slices {
-	uint64_t end_ns, slice_ns;
-};
-
-static struct slices begin(uint64_t timeout_ns)
+struct sim_slices sim_slices_begin(uint64_t timeout_ns)
 {
 	uint64_t now = sim_clock_now();
 
-	return (struct slices){ .end_ns = timeout_ns > SIM_NEVER - now ? SIM_NEVER - 1
-								       : now + timeout_ns,
-				.slice_ns = SLICE_MIN_NS };
+	if (timeout_ns == SIM_NEVER)
+		return (struct sim_slices){ SIM_NEVER, SLICE_MIN_NS };
+	return (struct sim_slices){ timeout_ns > SIM_NEVER - now - 1 ? SIM_NEVER - 1
+								     : now + timeout_ns,
+				    SLICE_MIN_NS };
+}
+
+int sim_slices_next(struct sim_slices *s)
+{
+	uint64_t now = sim_clock_now(), until = now + s->slice_ns;
+	bool has_end = s->end_ns != SIM_NEVER;
+	int r;
+
+	if (now >= s->end_ns)
+		return -ETIMEDOUT;
+	if (s->slice_ns < (has_end ? SLICE_MAX_NS : SLICE_MAX_IDLE_NS))
+		s->slice_ns *= 2;
+	if (has_end && until > s->end_ns)
+		until = s->end_ns;
+	r = sim_look_until(has_end ? until : SIM_NEVER, until);
+	return r == -EINTR ? r : 0;
+}
+
+/* Which signal it was is not known: a program that has a handler which ends calls is prepared. */
+static bool ends_calls(void)
+{
+	struct sigaction a;
+
+	for (int number = 1; number < NSIG; number++)
+		if (sigaction(number, NULL, &a) == 0 && a.sa_handler != SIG_DFL &&
+		    a.sa_handler != SIG_IGN && !(a.sa_flags & SA_RESTART))
+			return true;
+	return false;
+}
+
+bool sim_slices_go_on(struct sim_slices *s)
+{
+	if (sim_slices_next(s) != -EINTR || !ends_calls())
+		return true;
+	errno = EINTR;
+	return false;
+}
+
+static struct sim_slices begin_ms(int timeout_ms)
+{
+	return sim_slices_begin(timeout_ms < 0 ? SIM_NEVER
+					       : (uint64_t)timeout_ms * 1000000u);
 }
 
 /* False when the time is over; *R: -1 and EINTR when a signal came. */
-static bool next_slice(struct slices *s, int *r)
+static bool next_slice(struct sim_slices *s, int *r)
 {
-	uint64_t now = sim_clock_now(), until = now + s->slice_ns;
+	int end = sim_slices_next(s);
 
-	if (now >= s->end_ns)
-		return false;
-	if (s->slice_ns < SLICE_MAX_NS)
-		s->slice_ns *= 2;
-	if (sim_sleep_until(until < s->end_ns ? until : s->end_ns) == -EINTR) {
+	if (end == -EINTR) {
 		errno = EINTR;
 		*r = -1;
-		return false;
 	}
-	return true;
+	return end == 0;
 }
 
 SIM_EXPORT int poll(struct pollfd *fds, nfds_t n, int timeout_ms)
 {
-	struct slices s;
+	struct sim_slices s;
 	int r;
 
 	if (!sim_takes_part())
@@ -57,13 +97,7 @@ SIM_EXPORT int poll(struct pollfd *fds, nfds_t n, int timeout_ms)
 	r = SIM_REAL(poll)(fds, n, 0);
 	if (r != 0 || timeout_ms == 0)
 		return r;
-	if (timeout_ms < 0) {
-		sim_leave();
-		r = SIM_REAL(poll)(fds, n, timeout_ms);
-		sim_join();
-		return r;
-	}
-	s = begin((uint64_t)timeout_ms * 1000000u);
+	s = begin_ms(timeout_ms);
 	while (r == 0 && next_slice(&s, &r))
 		r = SIM_REAL(poll)(fds, n, 0);
 	return r;
@@ -73,7 +107,7 @@ SIM_EXPORT int ppoll(struct pollfd *fds, nfds_t n, const struct timespec *timeou
 		     const sigset_t *mask)
 {
 	static const struct timespec zero;
-	struct slices s;
+	struct sim_slices s;
 	int r;
 
 	if (!sim_takes_part())
@@ -82,13 +116,7 @@ SIM_EXPORT int ppoll(struct pollfd *fds, nfds_t n, const struct timespec *timeou
 	r = SIM_REAL(ppoll)(fds, n, &zero, mask);
 	if (r != 0 || (timeout && sim_ns(timeout) == 0))
 		return r;
-	if (!timeout) {
-		sim_leave();
-		r = SIM_REAL(ppoll)(fds, n, NULL, mask);
-		sim_join();
-		return r;
-	}
-	s = begin(sim_ns(timeout));
+	s = sim_slices_begin(timeout ? sim_ns(timeout) : SIM_NEVER);
 	while (r == 0 && next_slice(&s, &r))
 		r = SIM_REAL(ppoll)(fds, n, &zero, mask);
 	return r;
@@ -126,22 +154,16 @@ SIM_EXPORT int pselect(int n, fd_set *restrict reads, fd_set *restrict writes,
 		       fd_set *restrict others, const struct timespec *restrict timeout,
 		       const sigset_t *restrict mask)
 {
-	struct slices s;
+	struct sim_slices s;
 	struct sets k;
 	int r;
 
 	if (!sim_takes_part())
 		return SIM_REAL(pselect)(n, reads, writes, others, timeout, mask);
-	if (!timeout) {
-		sim_leave();
-		r = SIM_REAL(pselect)(n, reads, writes, others, timeout, mask);
-		sim_join();
-		return r;
-	}
 	sim_clock_spend(LOOK_NS);
 	keep(&k, reads, writes, others);
 	r = look(n, &k, mask);
-	s = begin(sim_ns(timeout));
+	s = sim_slices_begin(timeout ? sim_ns(timeout) : SIM_NEVER);
 	while (r == 0 && next_slice(&s, &r))
 		r = look(n, &k, mask);
 	return r;
@@ -164,7 +186,7 @@ SIM_EXPORT int select(int n, fd_set *restrict reads, fd_set *restrict writes,
 SIM_EXPORT int epoll_pwait(int fd, struct epoll_event *events, int max, int timeout_ms,
 			   const sigset_t *mask)
 {
-	struct slices s;
+	struct sim_slices s;
 	int r;
 
 	if (!sim_takes_part())
@@ -173,13 +195,7 @@ SIM_EXPORT int epoll_pwait(int fd, struct epoll_event *events, int max, int time
 	r = SIM_REAL(epoll_pwait)(fd, events, max, 0, mask);
 	if (r != 0 || timeout_ms == 0)
 		return r;
-	if (timeout_ms < 0) {
-		sim_leave();
-		r = SIM_REAL(epoll_pwait)(fd, events, max, timeout_ms, mask);
-		sim_join();
-		return r;
-	}
-	s = begin((uint64_t)timeout_ms * 1000000u);
+	s = begin_ms(timeout_ms);
 	while (r == 0 && next_slice(&s, &r))
 		r = SIM_REAL(epoll_pwait)(fd, events, max, 0, mask);
 	return r;
@@ -188,4 +204,92 @@ SIM_EXPORT int epoll_pwait(int fd, struct epoll_event *events, int max, int time
 SIM_EXPORT int epoll_wait(int fd, struct epoll_event *events, int max, int timeout_ms)
 {
 	return epoll_pwait(fd, events, max, timeout_ms, NULL);
+}
+
+/* ---- reading ----------------------------------------------------------------------------- */
+
+/* Until FD has something, if it is one that would block. False: a signal came. */
+static bool await_input(int fd)
+{
+	struct pollfd p = { .fd = fd, .events = POLLIN };
+	struct sim_slices s;
+	int saved = errno;
+
+	if (sim_takes_part() && SIM_REAL(poll)(&p, 1, 0) == 0 &&
+	    !(fcntl(fd, F_GETFL) & O_NONBLOCK)) {
+		s = sim_slices_begin(SIM_NEVER);
+		do {
+			if (!sim_slices_go_on(&s))
+				return false;
+		} while (sim_takes_part() && SIM_REAL(poll)(&p, 1, 0) == 0);
+	}
+	errno = saved;
+	return true;
+}
+
+SIM_EXPORT ssize_t read(int fd, void *bytes, size_t n)
+{
+	if (!await_input(fd))
+		return -1;
+	return SIM_REAL(read)(fd, bytes, n);
+}
+
+SIM_EXPORT ssize_t recv(int fd, void *bytes, size_t n, int flags)
+{
+	if (!(flags & MSG_DONTWAIT) && !await_input(fd))
+		return -1;
+	return SIM_REAL(recv)(fd, bytes, n, flags);
+}
+
+SIM_EXPORT ssize_t recvmsg(int fd, struct msghdr *message, int flags)
+{
+	if (!(flags & MSG_DONTWAIT) && !await_input(fd))
+		return -1;
+	return SIM_REAL(recvmsg)(fd, message, flags);
+}
+
+SIM_EXPORT int accept4(int fd, struct sockaddr *restrict address, socklen_t *restrict n,
+		       int flags)
+{
+	if (!await_input(fd))
+		return -1;
+	return SIM_REAL(accept4)(fd, address, n, flags);
+}
+
+SIM_EXPORT int accept(int fd, struct sockaddr *restrict address, socklen_t *restrict n)
+{
+	if (!await_input(fd))
+		return -1;
+	return SIM_REAL(accept)(fd, address, n);
+}
+
+/* ---- signals ----------------------------------------------------------------------------- */
+
+/* Signals that are waited for are blocked, so another one may still end the wait. */
+SIM_EXPORT int sigtimedwait(const sigset_t *restrict set, siginfo_t *restrict info,
+			    const struct timespec *restrict timeout)
+{
+	static const struct timespec zero;
+	struct sim_slices s;
+	int r;
+
+	if (!sim_takes_part())
+		return SIM_REAL(sigtimedwait)(set, info, timeout);
+	s = sim_slices_begin(timeout ? sim_ns(timeout) : SIM_NEVER);
+	r = SIM_REAL(sigtimedwait)(set, info, &zero);
+	while (r < 0 && errno == EAGAIN) {
+		int end = sim_slices_next(&s);
+
+		if (end != 0) {
+			errno = end == -EINTR ? EINTR : EAGAIN;
+			return -1;
+		}
+		r = SIM_REAL(sigtimedwait)(set, info, &zero);
+	}
+	return r;
+}
+
+SIM_EXPORT int sigwaitinfo(const sigset_t *restrict set, siginfo_t *restrict info)
+{
+	return sigtimedwait(set, info, NULL);
 }

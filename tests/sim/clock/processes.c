@@ -56,19 +56,24 @@ SIM_EXPORT int posix_spawnp(pid_t *restrict pid, const char *restrict file,
 	return r;
 }
 
-/* Looks first: what has ended already costs no turn. */
+/* Waits look, and look again: so a participant that ends, or lets a lock go, is seen at a time of
+ * the clock. */
 SIM_EXPORT pid_t wait4(pid_t pid, int *status, int options, struct rusage *usage)
 {
+	struct sim_slices s;
 	pid_t r;
 
 	if (!sim_takes_part())
 		return SIM_REAL(wait4)(pid, status, options, usage);
 	r = SIM_REAL(wait4)(pid, status, options | WNOHANG, usage);
-	if (r != 0 || (options & WNOHANG))
+	if (options & WNOHANG)
 		return r;
-	sim_leave();
-	r = SIM_REAL(wait4)(pid, status, options, usage);
-	sim_join();
+	s = sim_slices_begin(SIM_NEVER);
+	while (r == 0) {
+		if (!sim_slices_go_on(&s))
+			return -1;
+		r = SIM_REAL(wait4)(pid, status, options | WNOHANG, usage);
+	}
 	return r;
 }
 
@@ -84,41 +89,46 @@ SIM_EXPORT pid_t wait(int *status)
 
 SIM_EXPORT int waitid(idtype_t type, id_t id, siginfo_t *info, int options)
 {
+	siginfo_t none, *seen = info ? info : &none;
+	struct sim_slices s;
 	int r;
 
 	if (!sim_takes_part() || (options & WNOHANG))
 		return SIM_REAL(waitid)(type, id, info, options);
-	sim_leave();
-	r = SIM_REAL(waitid)(type, id, info, options);
-	sim_join();
-	return r;
+	s = sim_slices_begin(SIM_NEVER);
+	for (;;) {
+		seen->si_pid = 0;
+		r = SIM_REAL(waitid)(type, id, seen, options | WNOHANG);
+		if (r != 0 || seen->si_pid != 0)
+			return r;
+		if (!sim_slices_go_on(&s))
+			return -1;
+	}
 }
 
 SIM_EXPORT int flock(int fd, int operation)
 {
+	struct sim_slices s;
 	int r;
 
 	if (!sim_takes_part() || (operation & (LOCK_NB | LOCK_UN)))
 		return SIM_REAL(flock)(fd, operation);
-	r = SIM_REAL(flock)(fd, operation | LOCK_NB);
-	if (r == 0 || errno != EWOULDBLOCK)
-		return r;
-	sim_leave();
-	r = SIM_REAL(flock)(fd, operation);
-	sim_join();
+	s = sim_slices_begin(SIM_NEVER);
+	while ((r = SIM_REAL(flock)(fd, operation | LOCK_NB)) != 0 && errno == EWOULDBLOCK)
+		if (!sim_slices_go_on(&s))
+			return -1;
 	return r;
 }
 
-/* A lock that is free is taken at once. */
 static int lock_file(int (*real)(int, int, ...), int fd, int command, void *arg)
 {
-	int r = real(fd, command == F_OFD_SETLKW ? F_OFD_SETLK : F_SETLK, arg);
+	struct sim_slices s = sim_slices_begin(SIM_NEVER);
+	int r;
 
-	if (r == 0 || (errno != EAGAIN && errno != EACCES))
-		return r;
-	sim_leave();
-	r = real(fd, command, arg);
-	sim_join();
+	command = command == F_OFD_SETLKW ? F_OFD_SETLK : F_SETLK;
+	while ((r = real(fd, command, arg)) != 0 && (errno == EAGAIN || errno == EACCES))
+		if (!sim_slices_go_on(&s))
+			return -1;
 	return r;
 }
 

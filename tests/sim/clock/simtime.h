@@ -47,8 +47,21 @@ bool sim_takes_part(void);
 
 /* Blocks until UNTIL (absolute; SIM_NEVER: until woken). 0, -EINTR: a signal came, -EIO. */
 int sim_sleep_until(uint64_t until_ns);
+/* The same for who waits for something that the clock does not know: besides, returns at LOOK_NS
+ * if the clock comes by there, and now and then while it stands. */
+int sim_look_until(uint64_t until_ns, uint64_t look_ns);
 /* What the calling thread's clock reads, and a little more each time. */
 uint64_t sim_read_clock(void);
+
+/* A wait that looks again and again: polls.c. END_NS: SIM_NEVER where it has no end. */
+struct sim_slices {
+	uint64_t end_ns, slice_ns;
+};
+struct sim_slices sim_slices_begin(uint64_t timeout_ns);
+/* Waits for the next look. 0; -ETIMEDOUT: the end has come; -EINTR: a signal. */
+int sim_slices_next(struct sim_slices *s);
+/* ... of a call that signals end only where they are asked to. False: errno is EINTR. */
+bool sim_slices_go_on(struct sim_slices *s);
 
 /* The thread blocks outside of the clock between these two; errno is kept. */
 void sim_leave(void);

@@ -148,6 +148,7 @@ int sim_thread_new(void)
 			continue;
 		memset(t, 0, sizeof(*t));
 		t->rank = rank;
+		t->look_ns = WIRE_NOBODY;
 		t->sequence = atomic_fetch_add(&sequence, 1);
 		atomic_store(&t->state, WIRE_THREAD_BLOCKED);
 		high = atomic_load(&region->thread_high);
@@ -201,10 +202,11 @@ static int await_token(struct wire_thread *t)
 	return r;
 }
 
-static int block(const struct sim_clock_request *q)
+static int block(const struct sim_clock_request *q, uint64_t look_ns)
 {
 	struct wire_thread *t = thread_at(my_slot_plus_1 - 1);
 	int saved = errno, r;
+	uint64_t now;
 
 	t->client = q->client;
 	t->channel = q->channel;
@@ -213,11 +215,16 @@ static int block(const struct sim_clock_request *q)
 	t->generation = q->generation;
 	t->after_ns = atomic_load(&rm_timeline.clock->now_ns) + debt_ns;
 	t->sequence = atomic_fetch_add(&sequence, 1);
+	t->look_ns = look_ns;
 	debt_ns = 0;
 	atomic_store(&t->until_ns, q->until_ns);
 	atomic_store(&t->state, WIRE_THREAD_BLOCKED);
 	give_notice();
 	r = await_token(t);
+	/* woken to look while the clock stood: its own does not go back */
+	now = atomic_load(&rm_timeline.clock->now_ns);
+	if (now < t->after_ns)
+		debt_ns = t->after_ns - now;
 	errno = saved;
 	return r;
 }
@@ -307,7 +314,7 @@ void sim_join(void)
 	struct sim_clock_request q = { .until_ns = 0 };
 
 	inside++;
-	block(&q);
+	block(&q, WIRE_NOBODY);
 	inside--;
 }
 
@@ -317,7 +324,18 @@ int sim_sleep_until(uint64_t until_ns)
 	int r;
 
 	inside++;
-	r = block(&q);
+	r = block(&q, WIRE_NOBODY);
+	inside--;
+	return r;
+}
+
+int sim_look_until(uint64_t until_ns, uint64_t look_ns)
+{
+	struct sim_clock_request q = { .until_ns = until_ns };
+	int r;
+
+	inside++;
+	r = block(&q, look_ns);
 	inside--;
 	return r;
 }
@@ -418,7 +436,7 @@ SIM_EXPORT int sim_clock_wait(const struct sim_clock_request *request)
 		return -EIO;
 	do {
 		inside++;
-		r = block(request);
+		r = block(request, WIRE_NOBODY);
 		inside--;
 	} while (r == -EINTR);
 	return r;

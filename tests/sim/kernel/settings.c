@@ -160,7 +160,8 @@ static int set_noise_seed(struct sim_settings *s, const char *source, const char
 	return 0;
 }
 
-static int set_linger(struct sim_settings *s, const char *source, const char *value)
+static int set_ms(struct sim_settings *s, const char *source, const char *value,
+		  uint32_t *out)
 {
 	uint64_t v;
 
@@ -168,8 +169,13 @@ static int set_linger(struct sim_settings *s, const char *source, const char *va
 		return REFUSE(
 			s, "%s: \"%.60s\" is not a number of milliseconds up to 86400000",
 			source, value);
-	s->linger_ms = (uint32_t)v;
+	*out = (uint32_t)v;
 	return 0;
+}
+
+static int set_linger(struct sim_settings *s, const char *source, const char *value)
+{
+	return set_ms(s, source, value, &s->linger_ms);
 }
 
 static int set_numa(struct sim_settings *s, const char *source, const char *value)
@@ -256,11 +262,16 @@ static int set_noise(struct sim_settings *s, const char *source, const char *val
 static int set_hold(struct sim_settings *s, const char *source, const char *value)
 {
 	uint64_t v;
-	int r = set_count(s, source, value, (uint64_t[2]){ 0, 4096 }, "processes", &v);
+	int r = set_count(s, source, value, (uint64_t[2]){ 0, 4096 }, "programs", &v);
 
 	if (r == 0)
 		s->hold = (uint32_t)v;
 	return r;
+}
+
+static int set_hold_ms(struct sim_settings *s, const char *source, const char *value)
+{
+	return set_ms(s, source, value, &s->hold_ms);
 }
 
 static const struct key {
@@ -283,6 +294,7 @@ static const struct key {
 	{ "mps", "TRANCHE_SIM_MPS", set_mps },
 	{ "noise_pct", "TRANCHE_SIM_NOISE_PCT", set_noise },
 	{ "hold", "TRANCHE_SIM_HOLD", set_hold },
+	{ "hold_ms", "TRANCHE_SIM_HOLD_MS", set_hold_ms },
 };
 #define KEY_COUNT (sizeof(keys) / sizeof(keys[0]))
 
@@ -318,7 +330,7 @@ static int set_line(struct sim_settings *s, const char *source, char *line)
 		      "split, "
 		      "seed, noise_seed, linger_ms, numa, memory_mib, clock, quantum_us, "
 		      "switch_us, "
-		      "mps, noise_pct, hold",
+		      "mps, noise_pct, hold, hold_ms",
 		      source, name);
 }
 
@@ -372,6 +384,7 @@ int sim_settings_read(struct sim_settings *s, const char *dir, int dir_fd,
 	s->numa_nodes = UINT32_MAX;
 	s->quantum_ns = 2000000;
 	s->hold = 1;
+	s->hold_ms = 30000;
 	r = set_gpus(s, "default", "h100");
 	if (r == 0)
 		r = set_driver(s, "default",

@@ -165,7 +165,8 @@ void timeline_drain(uint64_t now_ns)
 
 			if (!c || !peek(c, &w))
 				continue;
-			if (!next || w.at_ns < next_work.at_ns) {
+			if (!next || w.at_ns < next_work.at_ns ||
+			    (w.at_ns == next_work.at_ns && timeline_is_earlier(c, next))) {
 				next = c;
 				next_work = w;
 			}
@@ -214,12 +215,13 @@ static bool is_written(void)
 
 void timeline_sleep(uint32_t level, uint64_t until_ns)
 {
+	const uint32_t awake = timeline.is_virtual ? RM_BELL_FOR_WAITERS : 0;
 	struct timespec t, *timeout = NULL;
 
 	atomic_store(&timeline.clock->is_asleep, level);
 	atomic_thread_fence(memory_order_seq_cst);
 	if (level >= RM_BELL_FOR_ALL && is_written()) {
-		atomic_store(&timeline.clock->is_asleep, 0);
+		atomic_store(&timeline.clock->is_asleep, awake);
 		return;
 	}
 	if (until_ns != UINT64_MAX) {
@@ -232,7 +234,7 @@ void timeline_sleep(uint32_t level, uint64_t until_ns)
 	syscall(SYS_futex, &timeline.bell->rings, FUTEX_WAIT_BITSET, timeline.rings,
 		timeout, NULL, FUTEX_BITSET_MATCH_ANY);
 	pthread_mutex_lock(&timeline.lock);
-	atomic_store(&timeline.clock->is_asleep, 0);
+	atomic_store(&timeline.clock->is_asleep, awake);
 }
 
 /* Somebody waits for a completion, or looks for one again and again. */
@@ -389,6 +391,7 @@ static int add_client(struct sim_client *client)
 	c->host_pid = client->host_pid;
 	c->own_pid = client->own_pid;
 	c->key = timeline.client_count + 1;
+	c->order = timeline_order_of(c->host_pid);
 	r = engine_client_add(timeline.engine, c->key);
 	timeline.clients[timeline.client_count++] = c;
 	client->time = c;

@@ -31,6 +31,10 @@ struct timeline_client {
 	uint64_t *bases; /* of the channel in each slot */
 	struct timeline_thread *threads;
 	bool took_part; /* in the virtual clock */
+	/* Who goes first of those that do something at the same time: neither depends on how
+	 * fast processes started. */
+	uint32_t rank;
+	uint64_t order;
 };
 
 struct timeline {
@@ -54,6 +58,27 @@ void timeline_drain(uint64_t now_ns);
 void timeline_sleep(uint32_t level, uint64_t until_ns);
 uint64_t timeline_real_ns(void);
 void timeline_wake_word(_Atomic uint32_t *word);
+
+/* Whether A comes before B at the same time. */
+static inline bool timeline_is_earlier(const struct timeline_client *a,
+				       const struct timeline_client *b)
+{
+	return a->rank != b->rank ? a->rank < b->rank : a->order < b->order;
+}
+
+/* timeline_expect.c */
+/* PID will take part, as ORDER; 0: as the next one. */
+void timeline_expect(pid_t pid, uint64_t order);
+/* Somebody is still waited for. */
+bool timeline_is_expecting(void);
+/* Of a process that comes. */
+uint64_t timeline_order_of(pid_t pid);
+/* Nobody who takes part started it. */
+bool timeline_is_started_outside(const struct timeline_client *c);
+/* The letter of a thread's state in /proc, 'X' when there is none; its processor time and parent
+ * where they are asked for. */
+char timeline_state_of(pid_t pid, int tid, uint64_t *cpu_ticks, pid_t *parent);
+bool timeline_is_asleep(char state);
 
 /* timeline_virtual.c */
 void timeline_virtual_round(void);

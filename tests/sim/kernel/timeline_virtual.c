@@ -3,8 +3,8 @@
 
 #include <fcntl.h>
 #include <sched.h>
+#include <stdarg.h>
 #include <stdio.h>
-#include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -16,36 +16,39 @@
  * blocks, the next that is ready gets it, by (time, rank, process, order of blocking). Nobody
  * is ready: the clock moves to what happens next. So the outcome depends on no real clock.
  *
- * What may still happen outside delays the clock and is bounded by the real one: a process
- * that was forked or calls exec is waited for, a holder that sleeps where the clock does not see
- * it loses the token.
+ * What may still happen outside delays the clock and is bounded by the real one: programs that
+ * shall come are waited for (timeline_expect.c), a holder that sleeps where the clock does not see it
+ * loses the token. Who waits for what the clock does not know looks for it, at times of the clock
+ * while it moves, by the real one while it stands.
  */
 
-#define START_NS       1000000000000u /* what the clock reads when the machine starts */
-#define LOOK_NS        5000000u       /* how often a silent holder is looked at */
-#define ASLEEP_LOOKS   6u             /* ... until its sleep is believed */
-#define SPIN_LOOKS_MAX 400u           /* ... until one that only computes is let go */
-#define EXPECT_NS      1000000000u
-#define EXPECT_MAX     64
+#define START_NS     1000000000000u /* what the clock reads when the machine starts */
+#define LOOK_NS      5000000u       /* how often a silent holder is looked at */
+#define ASLEEP_LOOKS 6u             /* ... until its sleep is believed */
+#define CALL_LOOKS   2000u          /* ... while it waits for an answer of this process */
+#define SPIN_TICKS   200u           /* of its processor's time, until it is let go: 2 s */
+#define COME_NS      500000u        /* how often those that shall come are looked at */
+#define PAUSE_MIN_NS 1000000u /* between looks of those who wait, while the clock stands */
+#define PAUSE_MAX_NS 50000000u
 
 static struct {
 	uint64_t holder_key; /* 0: the token is free */
 	uint32_t holder_thread;
 	unsigned asleep_looks, looks;
-	struct {
-		pid_t pid;
-		uint64_t until_real_ns;
-	} expected[EXPECT_MAX];
-	unsigned expected_count;
-	uint64_t came; /* processes that ever took part */
-	bool told_deadlock;
-} v;
+	uint64_t holder_ticks;  /* of its processor's time, at the first look */
+	uint64_t came;          /* programs that nobody who takes part started */
+	uint64_t came_real_ns;  /* the last of them */
+	uint64_t pause_ns;      /* while the clock stands */
+	uint64_t pause_real_ns; /* when it ends; 0: none has begun */
+	bool looks_now;         /* ... it has ended: in this round all look */
+	bool told_deadlock, told_hold;
+} v = { .pause_ns = PAUSE_MIN_NS };
 
 struct found {
 	struct timeline_client *client; /* NULL: nobody is ready */
 	uint32_t thread;
 	uint64_t next_ns; /* when the first of the others becomes ready by itself */
-	unsigned blocked, away;
+	unsigned blocked, away, looking;
 };
 
 /*
@@ -86,6 +89,9 @@ void timeline_virtual_start(void)
 	choose_processor();
 	engine_advance(timeline.engine, START_NS);
 	atomic_store(&timeline.clock->now_ns, START_NS);
+	v.came_real_ns = timeline_real_ns();
+	/* always: who gives way while a round runs shall have rung when it ends */
+	atomic_store(&timeline.clock->is_asleep, RM_BELL_FOR_WAITERS);
 }
 
 static struct timeline_client *client_of(uint64_t key)
@@ -93,73 +99,12 @@ static struct timeline_client *client_of(uint64_t key)
 	return key && key <= timeline.client_count ? timeline.clients[key - 1] : NULL;
 }
 
-/* ---- processes that are to come -------------------------------------------------------- */
-
-static void expect(pid_t pid)
-{
-	if (v.expected_count == EXPECT_MAX || pid <= 0)
-		return;
-	v.expected[v.expected_count].pid = pid;
-	v.expected[v.expected_count++].until_real_ns = timeline_real_ns() + EXPECT_NS;
-}
-
 void sim_time_expect(pid_t pid)
 {
 	pthread_mutex_lock(&timeline.lock);
 	if (timeline.is_virtual)
-		expect(pid);
+		timeline_expect(pid, 0);
 	pthread_mutex_unlock(&timeline.lock);
-}
-
-/* The letter of a thread's state in /proc, 'X' when there is none. */
-static char state_of(pid_t pid, int tid)
-{
-	char path[64], text[256], *end;
-	ssize_t n;
-	int fd;
-
-	snprintf(path, sizeof(path), "/proc/%d/task/%d/stat", pid, tid);
-	fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
-		return 'X';
-	n = read(fd, text, sizeof(text) - 1);
-	close(fd);
-	if (n <= 0)
-		return 'X';
-	text[n] = '\0';
-	end = strrchr(text, ')');
-	return end && end[1] == ' ' ? end[2] : 'X';
-}
-
-static bool has_come(pid_t pid)
-{
-	for (uint64_t i = 0; i < timeline.client_count; i++) {
-		struct timeline_client *c = timeline.clients[i];
-
-		if (c && c->took_part && c->host_pid == pid)
-			return true;
-	}
-	return false;
-}
-
-static bool is_expecting(void)
-{
-	uint64_t now = v.expected_count > 0 ? timeline_real_ns() : 0;
-	unsigned kept = 0;
-
-	for (unsigned i = 0; i < v.expected_count; i++) {
-		pid_t pid = v.expected[i].pid;
-		char state;
-
-		if (has_come(pid) || now >= v.expected[i].until_real_ns)
-			continue;
-		state = state_of(pid, pid);
-		if (state == 'X' || state == 'Z')
-			continue;
-		v.expected[kept++] = v.expected[i];
-	}
-	v.expected_count = kept;
-	return kept > 0;
 }
 
 /* ---- threads --------------------------------------------------------------------------- */
@@ -198,7 +143,7 @@ static bool is_before(const struct timeline_client *c, uint32_t i, const struct 
 	if (a->rank != b->rank)
 		return a->rank < b->rank;
 	if (c != f->client)
-		return c->key < f->client->key;
+		return c->order < f->client->order;
 	return a->sequence < b->sequence;
 }
 
@@ -210,13 +155,19 @@ static void see_blocked(struct timeline_client *c, uint32_t i, uint64_t now,
 	uint64_t until = atomic_load(&t->until_ns), after = t->after_ns;
 
 	f->blocked++;
-	if (!own->is_ready && is_met(t, now)) {
+	f->looking += t->look_ns != WIRE_NOBODY;
+	if (!own->is_ready && (t->look_ns <= now || is_met(t, now))) {
 		if (after <= now) {
 			own->is_ready = true;
 			own->ready_ns = now;
+			v.pause_ns = PAUSE_MIN_NS;
 		} else {
 			until = after;
 		}
+	}
+	if (!own->is_ready && v.looks_now && t->look_ns != WIRE_NOBODY) {
+		own->is_ready = true;
+		own->ready_ns = now;
 	}
 	if (own->is_ready) {
 		if (is_before(c, i, f)) {
@@ -228,9 +179,20 @@ static void see_blocked(struct timeline_client *c, uint32_t i, uint64_t now,
 	}
 }
 
+static void take_in(struct timeline_client *c)
+{
+	c->rank = c->region->threads[0].rank;
+	if (timeline_is_started_outside(c)) {
+		v.came++;
+		v.came_real_ns = timeline_real_ns();
+	}
+	c->took_part = true;
+}
+
 static void look_at_threads(uint64_t now, struct found *f)
 {
 	*f = (struct found){ .next_ns = UINT64_MAX };
+	v.pause_real_ns = v.looks_now ? 0 : v.pause_real_ns;
 	for (uint64_t k = 0; k < timeline.client_count; k++) {
 		struct timeline_client *c = timeline.clients[k];
 		uint32_t high;
@@ -238,10 +200,8 @@ static void look_at_threads(uint64_t now, struct found *f)
 		if (!c)
 			continue;
 		high = atomic_load(&c->region->thread_high);
-		if (high > 0 && !c->took_part) {
-			c->took_part = true;
-			v.came++;
-		}
+		if (high > 0 && !c->took_part)
+			take_in(c);
 		for (uint32_t i = 0; i < high && i < WIRE_THREADS; i++) {
 			uint32_t state = atomic_load(&c->region->threads[i].state);
 
@@ -252,6 +212,7 @@ static void look_at_threads(uint64_t now, struct found *f)
 			f->away += state == WIRE_THREAD_AWAY;
 		}
 	}
+	v.looks_now = false;
 }
 
 static void grant(const struct found *f)
@@ -283,13 +244,14 @@ static struct wire_thread *holder(struct timeline_client **c)
 static void look_at_holder(const struct timeline_client *c, struct wire_thread *t)
 {
 	uint32_t runs = WIRE_THREAD_RUNS;
-	char state = t->tid ? state_of(c->host_pid, t->tid) : 'S';
+	uint64_t ticks = 0;
+	char state = t->tid ? timeline_state_of(c->host_pid, t->tid, &ticks, NULL) : 'S';
+	unsigned most = atomic_load(&c->region->calls) ? CALL_LOOKS : ASLEEP_LOOKS;
 
-	v.looks++;
-	v.asleep_looks = state == 'S' || state == 'T' || state == 't' || state == 'X'
-				 ? v.asleep_looks + 1
-				 : 0;
-	if (v.asleep_looks < ASLEEP_LOOKS && v.looks < SPIN_LOOKS_MAX)
+	if (v.looks++ == 0)
+		v.holder_ticks = ticks;
+	v.asleep_looks = state == 'X' || timeline_is_asleep(state) ? v.asleep_looks + 1 : 0;
+	if (v.asleep_looks < most && ticks - v.holder_ticks < SPIN_TICKS)
 		return;
 	atomic_compare_exchange_strong(&t->state, &runs, WIRE_THREAD_AWAY);
 }
@@ -313,31 +275,68 @@ static bool await_holder(void)
 	return true;
 }
 
-static void tell_deadlock(unsigned blocked)
+/* Into the machine's directory; each only once. */
+static __attribute__((format(printf, 2, 3))) void tell(bool *told, const char *format, ...)
 {
+	va_list args;
 	int fd;
 
-	if (v.told_deadlock)
+	if (*told)
 		return;
-	v.told_deadlock = true;
+	*told = true;
 	fd = openat(sim_kernel.dir_fd, WIRE_CLOCK_ERROR,
 		    O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
 	if (fd < 0)
 		return;
-	dprintf(fd, "deadlock at %llu ns: %u threads wait, and nothing is to come\n",
-		(unsigned long long)engine_now_ns(timeline.engine), blocked);
+	va_start(args, format);
+	vdprintf(fd, format, args);
+	va_end(args);
 	close(fd);
+}
+
+/* The clock stands until so many programs have come; but not for ever. */
+static bool is_held(void)
+{
+	if (v.came >= sim_kernel.settings.hold || v.told_hold)
+		return false;
+	if (timeline_real_ns() <
+	    v.came_real_ns + sim_kernel.settings.hold_ms * UINT64_C(1000000))
+		return true;
+	tell(&v.told_hold, "hold: %llu of %u programs came, and none for %u ms\n",
+	     (unsigned long long)v.came, (unsigned)sim_kernel.settings.hold,
+	     (unsigned)sim_kernel.settings.hold_ms);
+	return false;
 }
 
 static void move_to(uint64_t ns)
 {
 	engine_advance(timeline.engine, ns);
 	atomic_store(&timeline.clock->now_ns, ns);
+	v.pause_ns = PAUSE_MIN_NS;
+	v.pause_real_ns = 0;
 }
 
 static uint64_t least(uint64_t a, uint64_t b)
 {
 	return a < b ? a : b;
+}
+
+/* Nothing is to come, or nothing may: until somebody rings, or it is time to look. */
+static void stand(const struct found *f, bool is_held_back)
+{
+	uint64_t now = timeline_real_ns();
+
+	if (v.pause_real_ns == 0) {
+		v.pause_real_ns = now + v.pause_ns;
+		v.pause_ns = least(2 * v.pause_ns, PAUSE_MAX_NS);
+	}
+	if (!is_held_back && f->blocked > 0 && f->away == 0 && f->looking == 0)
+		tell(&v.told_deadlock,
+		     "deadlock at %llu ns: %u threads wait, and nothing is to come\n",
+		     (unsigned long long)engine_now_ns(timeline.engine), f->blocked);
+	timeline_sleep(RM_BELL_FOR_ALL,
+		       f->looking > 0 || is_held_back ? v.pause_real_ns : UINT64_MAX);
+	v.looks_now = timeline_real_ns() >= v.pause_real_ns;
 }
 
 void timeline_virtual_round(void)
@@ -349,8 +348,8 @@ void timeline_virtual_round(void)
 	if (await_holder())
 		return;
 	timeline_drain(now);
-	if (is_expecting()) {
-		timeline_sleep(RM_BELL_FOR_WAITERS, timeline_real_ns() + LOOK_NS / 10);
+	if (timeline_is_expecting()) {
+		timeline_sleep(RM_BELL_FOR_WAITERS, timeline_real_ns() + COME_NS);
 		/* they come through the socket, and are seen here */
 		look_at_threads(now, &f);
 		return;
@@ -363,17 +362,16 @@ void timeline_virtual_round(void)
 	}
 	next = least(least(engine_next_ns(timeline.engine), f.next_ns),
 		     timeline_written_ns());
-	if (v.came < sim_kernel.settings.hold || next == UINT64_MAX) {
-		if (v.came >= sim_kernel.settings.hold && f.blocked > 0 && f.away == 0)
-			tell_deadlock(f.blocked);
-		timeline_sleep(RM_BELL_FOR_ALL, UINT64_MAX);
-		return;
-	}
-	move_to(next > now ? next : now);
+	if (is_held())
+		stand(&f, true);
+	else if (next == UINT64_MAX)
+		stand(&f, false);
+	else
+		move_to(next > now ? next : now);
 }
 
 void timeline_virtual_drop(struct timeline_client *c, bool is_alive)
 {
 	if (timeline.is_virtual && c->took_part && is_alive)
-		expect(c->host_pid);
+		timeline_expect(c->host_pid, c->order);
 }

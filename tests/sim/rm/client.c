@@ -295,6 +295,7 @@ static int call_locked(struct wire_request *req, size_t n, int fd_in,
 int rm_call(struct wire_request *req, size_t n, int fd_in, struct wire_reply *reply,
 	    int *fd_out)
 {
+	struct wire_time *region;
 	int r;
 
 	if (fd_out)
@@ -302,9 +303,15 @@ int rm_call(struct wire_request *req, size_t n, int fd_in, struct wire_reply *re
 	r = rm_check_mine();
 	if (r != 0)
 		return r;
+	region = rm_timeline_check() == 0 ? rm_timeline.region : NULL;
+	/* the virtual clock must not think that this thread sleeps for something else */
+	if (region)
+		atomic_fetch_add(&region->calls, 1);
 	rm_lock();
 	r = call_locked(req, n, fd_in, reply, fd_out);
 	rm_unlock();
+	if (region)
+		atomic_fetch_sub(&region->calls, 1);
 	return r;
 }
 

@@ -88,7 +88,8 @@ int rm_receive(int fd, void *bytes, size_t n, int *fd_out)
 	do {
 		msg.msg_control = &control;
 		msg.msg_controllen = sizeof(control.room);
-		r = recvmsg(fd, &msg, MSG_CMSG_CLOEXEC);
+		/* as such: on a virtual clock libc's is somebody else's */
+		r = syscall(SYS_recvmsg, fd, &msg, MSG_CMSG_CLOEXEC);
 	} while (r < 0 && errno == EINTR);
 	if (r < 0)
 		return -errno;

@@ -92,6 +92,10 @@ struct wire_thread {
 	uint64_t channel, ticket; /* as in the slot; ticket 0: none */
 	uint64_t generation;      /* of stamp; 0: none */
 	uint64_t sequence;        /* the order in which the process' threads blocked */
+	/* It waits for something that the clock does not know, and looks for it: then, but the
+	 * clock does not move for that. While it stands, it looks every few real milliseconds.
+	 * WIRE_NOBODY: it does not. */
+	uint64_t look_ns;
 };
 
 struct wire_time {
@@ -99,7 +103,8 @@ struct wire_time {
 	_Atomic uint32_t is_looked_at; /* somebody polls for a completion */
 	_Atomic uint32_t waiters;      /* threads asleep until one */
 	_Atomic uint32_t thread_high;  /* threads[] ever used */
-	uint32_t reserved0[12];
+	_Atomic uint32_t calls;        /* threads that wait for an answer of the machine */
+	uint32_t reserved0[11];
 	_Atomic uint32_t head;       /* written by the engine */
 	_Atomic uint32_t wants_room; /* somebody waits for the head to move */
 	_Atomic uint32_t is_broken;  /* the engine found nonsense: the device is lost */

@@ -56,7 +56,7 @@ static const struct setting_case {
 	{ "noise: much", "noise_pct=90", 0, "" },
 	{ "noise: more than that", "noise_pct=91", -EINVAL, "percent" },
 	{ "hold: for nobody", "hold=0", 0, "" },
-	{ "hold: for words", "hold=two", -EINVAL, "processes" },
+	{ "hold: for words", "hold=two", -EINVAL, "programs" },
 	{ "unknown key", "gpu=t4", -EINVAL, "unknown setting \"gpu\"" },
 	{ "no key", "t4", -EINVAL, "not key = value" },
 	{ "empty", "", -EINVAL, "not key = value" },

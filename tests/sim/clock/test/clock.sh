@@ -81,6 +81,47 @@ hold)
 	wait "$a" "$pid"
 	[ "$(wc -l <"$LOG")" -eq 2 ] || fail "not both went on"
 	;;
+held)
+	# while the clock stands for others, who looks for something still sees it
+	export TRANCHE_SIM_HOLD=2
+	begin listens a
+	a=$pid
+	await 'a heard' 1
+	sleep 0.3
+	[ "$(wc -l <"$LOG")" -eq 1 ] || fail "the clock moved before the second program came"
+	begin sleeps b 1 1000
+	wait "$a" "$pid"
+	[ "$(grep -c slept "$LOG")" -eq 2 ] || fail "not both went on"
+	;;
+hold_ends)
+	export TRANCHE_SIM_HOLD=3 TRANCHE_SIM_HOLD_MS=300
+	begin sleeps a 1 1000
+	a=$pid
+	begin sleeps b 1 1000
+	wait "$a" "$pid"
+	[ "$(wc -l <"$LOG")" -eq 2 ] || fail "not both went on"
+	grep -q '^hold: 2 of 3 programs came' "$TRANCHE_SIM/clock.error" || fail "nobody told"
+	;;
+outside)
+	# pipes, locks, signals and ends of others come at times of the clock, the same each time
+	for run in 1 2 3; do
+		export LOG="$dir/log$run" TRANCHE_SIM="$dir/machine$run"
+		mkdir "$TRANCHE_SIM"
+		play outside parent
+	done
+	[ "$(wc -l <"$dir/log1")" -eq 5 ] || fail "not everything ran"
+	awk '$3 < 3000 || $3 > 30000 { exit 1 }' "$dir/log1" || fail "$(cat "$dir/log1")"
+	diff -u "$dir/log1" "$dir/log2" >&2 && diff -u "$dir/log1" "$dir/log3" >&2 || fail "runs differ"
+	;;
+blocked_outside)
+	# a participant in a call that the clock does not know does not stop the others for long
+	export TRANCHE_SIM_HOLD=2
+	begin blocks b
+	await 'b blocks' 1
+	begin sleeps a 5 1000
+	wait "$pid"
+	[ "$(grep -c 'a slept' "$LOG")" -eq 5 ] || fail "the clock stands"
+	;;
 ways)
 	play ways w
 	awk '{ print $2, int(($3 - last) / 1000); last = $3 }' "$LOG" >"$dir/got"

@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/select.h>
+#include <sys/syscall.h>
 #include <sys/time.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -118,6 +119,87 @@ static int forks(char **args)
 	MUST(waitpid(pid, &status, 0) == pid && status == 0);
 	tell(args[0], "after");
 	return 0;
+}
+
+/* listens NAME: waits, with a time-out, for what its child tells through a pipe */
+static int listens(char **args)
+{
+	struct pollfd p;
+	char letter = 0;
+	int fds[2];
+	pid_t pid;
+
+	MUST(pipe(fds) == 0);
+	pid = fork();
+	if (pid == 0) {
+		MUST(write(fds[1], "a", 1) == 1);
+		_exit(0);
+	}
+	p = (struct pollfd){ .fd = fds[0], .events = POLLIN };
+	MUST(poll(&p, 1, 20000) == 1 && read(fds[0], &letter, 1) == 1 && letter == 'a');
+	tell(args[0], "heard");
+	MUST(waitpid(pid, NULL, 0) == pid);
+	sleep_us(1000);
+	tell(args[0], "slept");
+	return 0;
+}
+
+static void hold_lock(int fd, uint64_t us)
+{
+	struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_len = 1 };
+
+	MUST(fcntl(fd, F_OFD_SETLKW, &lock) == 0);
+	sleep_us(us);
+	lock.l_type = F_UNLCK;
+	MUST(fcntl(fd, F_OFD_SETLK, &lock) == 0);
+}
+
+/* What one process waits for and another does, outside of the clock: at times of the clock. */
+static int outside(char **args)
+{
+	int to[2], from[2], fd, again, status;
+	char letter = 0;
+	sigset_t set;
+	pid_t pid;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGUSR1);
+	sigprocmask(SIG_BLOCK, &set, NULL);
+	MUST(pipe(to) == 0 && pipe(from) == 0);
+	MUST((fd = open(getenv("LOG"), O_RDWR | O_CREAT, 0644)) >= 0);
+	pid = fork();
+	if (pid == 0) {
+		MUST((again = open(getenv("LOG"), O_RDWR)) >= 0);
+		MUST(read(to[0], &letter, 1) == 1);
+		tell("child", "heard");
+		hold_lock(again, 5000);
+		sleep_us(1000);
+		MUST(write(from[1], "b", 1) == 1);
+		sleep_us(2000);
+		kill(getppid(), SIGUSR1);
+		sleep_us(2000);
+		_exit(7);
+	}
+	sleep_us(3000);
+	MUST(write(to[1], "a", 1) == 1);
+	sleep_us(1000);
+	hold_lock(fd, 0);
+	tell(args[0], "locked");
+	MUST(read(from[0], &letter, 1) == 1 && letter == 'b');
+	tell(args[0], "heard");
+	MUST(sigwaitinfo(&set, NULL) == SIGUSR1);
+	tell(args[0], "woken");
+	MUST(waitpid(pid, &status, 0) == pid && WEXITSTATUS(status) == 7);
+	tell(args[0], "alone");
+	return 0;
+}
+
+/* blocks NAME: in a call that the clock does not know */
+static int blocks(char **args)
+{
+	tell(args[0], "blocks");
+	syscall(SYS_ppoll, NULL, 0, NULL, NULL, 0);
+	return 1;
 }
 
 static struct shared {
@@ -272,9 +354,12 @@ int main(int argc, char **argv)
 		int (*run)(char **args);
 		int args;
 	} modes[] = {
-		{ "sleeps", sleeps, 3 }, { "computes", computes, 1 }, { "waits", waits, 1 },
-		{ "forks", forks, 1 },   { "threads", threads, 0 },   { "ways", ways, 1 },
-		{ "mix", mix, 1 },       { "kernels", kernels, 3 },
+		{ "sleeps", sleeps, 3 },   { "computes", computes, 1 },
+		{ "waits", waits, 1 },     { "forks", forks, 1 },
+		{ "threads", threads, 0 }, { "ways", ways, 1 },
+		{ "mix", mix, 1 },         { "kernels", kernels, 3 },
+		{ "listens", listens, 1 }, { "outside", outside, 1 },
+		{ "blocks", blocks, 1 },
 	};
 
 	for (size_t i = 0; argc > 1 && i < sizeof(modes) / sizeof(modes[0]); i++) {
