@@ -248,6 +248,31 @@ static bool take(_Atomic uint64_t *word, uint64_t now_ns, uint64_t bound_ns,
 	return true;
 }
 
+static void raise(_Atomic uint64_t *word, uint64_t to_ns)
+{
+	uint64_t seen = load(word);
+
+	while (seen < to_ns && !atomic_compare_exchange_weak(word, &seen, to_ns))
+		;
+}
+
+/*
+ * A lease may end at any time, and then its owner has come back: there is no credit for a burst,
+ * and what is still queued is paid at the guaranteed rate.
+ */
+static void owe_queue(const struct tr_rate *rate, struct tr_state_pace *pace,
+		      uint64_t now_ns, uint64_t bound_ns)
+{
+	uint64_t ahead_ns = ahead_of(load(&pace->tat_max_ns), now_ns, bound_ns);
+	uint64_t queued_ns =
+		(uint64_t)((unsigned __int128)ahead_ns * rate->rate_max_q32 >> 32);
+
+	if (rate->rate_max_q32 == TR_RATE_ALL) /* gamma_max() */
+		queued_ns = tr_rate_gamma(rate, queued_ns);
+	ahead_ns = tr_sat_add(rate->window_ns, stretch(queued_ns, rate->rate_q32));
+	raise(&pace->tat_ns, tr_sat_add(now_ns, least(ahead_ns, bound_ns)));
+}
+
 uint64_t tr_rate_pass(const struct tr_rate *rate, struct tr_state_pace *pace,
 		      uint64_t now_ns, uint64_t predicted_ns)
 {
@@ -273,6 +298,8 @@ uint64_t tr_rate_pass(const struct tr_rate *rate, struct tr_state_pace *pace,
 		add(&pace->tat_ns, now_ns, plan.bound_ns, plan.cost_ns);
 	if (plan.is_tat_asked || !plan.is_max_asked)
 		add(&pace->tat_max_ns, now_ns, plan.bound_max_ns, plan.cost_max_ns);
+	if (!plan.is_tat_charged)
+		owe_queue(rate, pace, now_ns, plan.bound_ns);
 	return 0;
 }
 
@@ -284,14 +311,8 @@ void tr_rate_charge(const struct tr_rate *rate, struct tr_state_pace *pace, uint
 	if (plan.is_tat_charged)
 		add(&pace->tat_ns, now_ns, plan.bound_ns, plan.cost_ns);
 	add(&pace->tat_max_ns, now_ns, plan.bound_max_ns, plan.cost_max_ns);
-}
-
-static void raise(_Atomic uint64_t *word, uint64_t to_ns)
-{
-	uint64_t seen = load(word);
-
-	while (seen < to_ns && !atomic_compare_exchange_weak(word, &seen, to_ns))
-		;
+	if (!plan.is_tat_charged)
+		owe_queue(rate, pace, now_ns, plan.bound_ns);
 }
 
 void tr_rate_settle(const struct tr_rate *rate, struct tr_state_pace *pace, uint64_t now_ns,

@@ -16,10 +16,12 @@
  *
  * tat - now is how long the slice must stay idle to be back on its rate. A launch may go while
  * that is at most the window; it then charges what it is predicted to cost, and when it has been
- * measured the difference is settled. Two such words: tat for the guaranteed rate, left alone
- * while a lease is in force, so that nothing is owed for borrowed time; and tat_max for the rate
- * while borrowing, charged always, so a lease begins and ends without rescaling. With rate_max 1
- * tat_max is about when the queued work ends: a window on it bounds what cannot be called back.
+ * measured the difference is settled. Two such words: tat for the guaranteed rate, not charged
+ * while a lease is in force, so that nothing is owed for borrowed time, but kept where there is no
+ * credit and what is queued is owed: after the lease that runs in its owner's time. And tat_max for
+ * the rate while borrowing, charged always, so a lease begins and ends without rescaling. With
+ * rate_max 1 tat_max is about when the queued work ends: a window on it bounds what cannot be
+ * called back.
  *
  * Rate (I6): in any interval L the charged time is <= rate * (L + window) + one submission.
  * Liveness (I4): a gate reads only the clock and these words, and what it waits for is never more

@@ -215,19 +215,23 @@ static void test_leases(void **state)
 	row.block_until_ns = T0 + 30 * MS;
 	tr_rate_read(&rate, &row, 0);
 	assert_int_equal(tr_rate_pass(&rate, pace, T0, MS), 30 * MS);
-	/* borrowed time: only tat_max goes on, at most TR_AHEAD_NS ahead */
-	for (unsigned ms = 0; ms <= TR_AHEAD_NS / MS; ms++)
-		assert_int_equal(tr_rate_pass(&rate, pace, T0 + 30 * MS, MS), 0);
-	assert_int_equal(tr_rate_pass(&rate, pace, T0 + 30 * MS, MS), MS);
-	assert_int_equal(pace->tat_ns, 0);
-	/* the lease ends: nothing is owed */
-	assert_int_equal(tr_rate_pass(&rate, pace, T0 + 101 * MS, MS), 0);
-	assert_int_equal(pace->tat_ns, T0 + 101 * MS + 10 * MS);
+	/* borrowed time: tat_max decides, at most TR_AHEAD_NS ahead */
+	for (unsigned ms = 0; ms < 50; ms++)
+		assert_int_equal(tr_rate_pass(&rate, pace, T0 + (30 + ms) * MS, MS), 0);
+	for (unsigned ms = 0; ms < TR_AHEAD_NS / MS; ms++)
+		assert_int_equal(tr_rate_pass(&rate, pace, T0 + 79 * MS, MS), 0);
+	assert_int_equal(tr_rate_pass(&rate, pace, T0 + 79 * MS, MS), MS);
+	/* the lease ends: of what ran nothing is owed, the 21 ms that are queued are, tenfold */
+	row.lease_until_ns = 0;
+	tr_rate_read(&rate, &row, 0);
+	assert_int_equal(pace->tat_ns, T0 + 79 * MS + TR_WINDOW_NS + 210 * MS);
+	assert_int_equal(tr_rate_pass(&rate, pace, T0 + 80 * MS, MS), 209 * MS);
+	assert_int_equal(tr_rate_pass(&rate, pace, T0 + 289 * MS, MS), 0);
 	row.block_until_ns = UINT64_MAX;
 	row.lease_until_ns = UINT64_MAX;
 	tr_rate_read(&rate, &row, 0);
 	assert_false(tr_rate_is_borrowing(&rate, T0));
-	assert_int_equal(tr_rate_wait_ns(&rate, pace, T0 + 101 * MS), 0);
+	assert_int_equal(tr_rate_wait_ns(&rate, pace, T0 + 300 * MS), 0);
 }
 
 /* A low slice has little queued, whatever its rate: a high one waits for that. */
