@@ -132,6 +132,7 @@ int sim_time_part(struct sim_client *client, uint32_t part, int *fd, uint64_t *s
 /* Its process goes on (IS_ALIVE), or has ended. */
 void sim_time_drop_client(struct sim_client *client, bool is_alive);
 int sim_time_busy(uint32_t device, pid_t pid, struct rm_busy *out);
+int sim_time_busy_rows(const struct wire_request *req, struct wire_reply *reply);
 int sim_time_samples(const struct wire_request *req, struct wire_reply *reply);
 /* The virtual clock waits until process PID has come, or ended, or some real time. */
 void sim_time_expect(pid_t pid);

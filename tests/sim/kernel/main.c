@@ -256,12 +256,14 @@ static int time_left_ms(void)
 	return end > now ? (int)(end - now) : 0;
 }
 
-/* As in the client: after a request the next one is likely near, and waking up is dear. */
+/* As in the client: after a request the next one is likely near, and waking up is dear. Not on a
+ * virtual clock, where this thread and all who may ask share a processor. */
 static int wait_for_events(struct epoll_event *events, int left_ms, bool was_busy)
 {
 	sigset_t none; /* the signals that stop us come in only while we wait */
 	int n;
 
+	was_busy &= !sim_kernel.settings.machine.is_virtual;
 	for (int looks = 0; was_busy && looks < BUSY_LOOKS; looks++) {
 		n = epoll_wait(sim_kernel.epoll_fd, events, EVENTS_MAX, 0);
 		if (n != 0)

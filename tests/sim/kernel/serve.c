@@ -148,6 +148,15 @@ static int samples(const struct wire_request *req, struct answer *a)
 	return r;
 }
 
+static int busy_rows(const struct wire_request *req, struct answer *a)
+{
+	int r = sim_time_busy_rows(req, &a->reply);
+
+	a->bytes = offsetof(struct wire_reply, busy_rows.rows) - WIRE_HEAD +
+		   a->reply.n * sizeof(a->reply.busy_rows.rows[0]);
+	return r;
+}
+
 static int stop(const struct sim_client *client)
 {
 	if (client->uid != 0 && client->uid != geteuid())
@@ -202,6 +211,8 @@ static int dispatch(struct sim_client *client, const struct wire_request *req, i
 	case WIRE_BUSY:
 		a->bytes = sizeof(a->reply.busy);
 		return sim_time_busy(req->device, (pid_t)req->id, &a->reply.busy);
+	case WIRE_BUSY_ALL:
+		return busy_rows(req, a);
 	case WIRE_SAMPLES:
 		return samples(req, a);
 	case WIRE_EXPECT:

@@ -43,15 +43,10 @@ static _Atomic uint32_t *low_word(_Atomic uint64_t *value)
 
 /* ---- what the engine tells ------------------------------------------------------------ */
 
-static struct timeline_client *client_of(uint64_t key)
-{
-	return key && key <= timeline.client_count ? timeline.clients[key - 1] : NULL;
-}
-
 static void hear_done(void *arg, uint64_t key, uint64_t channel, uint64_t ticket,
 		      uint64_t at_ns)
 {
-	struct timeline_client *c = client_of(key);
+	struct timeline_client *c = timeline_client_of(key);
 	uint32_t slot = channel % WIRE_CHANNELS;
 	struct wire_channel *out;
 	uint64_t want;
@@ -73,7 +68,7 @@ static void hear_done(void *arg, uint64_t key, uint64_t channel, uint64_t ticket
 static void hear_stamped(void *arg, uint64_t key, uint32_t stamp, uint64_t generation,
 			 uint64_t at_ns)
 {
-	struct timeline_client *c = client_of(key);
+	struct timeline_client *c = timeline_client_of(key);
 	struct wire_stamp *out;
 	uint32_t seq;
 
@@ -202,15 +197,13 @@ uint64_t timeline_written_ns(void)
 	return first;
 }
 
+/* Something that could be taken over now: what a thread wrote ahead of a virtual clock waits for it. */
 static bool is_written(void)
 {
-	for (uint64_t i = 0; i < timeline.client_count; i++) {
-		struct timeline_client *c = timeline.clients[i];
+	uint64_t until = timeline.is_virtual ? engine_now_ns(timeline.engine) : UINT64_MAX;
+	uint64_t first = timeline_written_ns();
 
-		if (c && !c->is_broken && atomic_load(&c->region->tail) != c->head)
-			return true;
-	}
-	return false;
+	return first != UINT64_MAX && first <= until;
 }
 
 void timeline_sleep(uint32_t level, uint64_t until_ns)
@@ -346,10 +339,12 @@ static int start(void)
 		return r;
 	timeline.bell = bell;
 	timeline.is_virtual = s->machine.is_virtual;
-	if (timeline.is_virtual)
+	if (timeline.is_virtual) {
 		timeline_virtual_start();
-	else
+		timeline_virtual_run(); /* this thread answers those who run there */
+	} else {
 		engine_advance(timeline.engine, timeline_real_ns());
+	}
 	pthread_attr_init(&attr);
 	pthread_attr_setstacksize(&attr, STACK_BYTES);
 	r = -pthread_create(&thread, &attr, run, NULL);
@@ -432,7 +427,7 @@ static void ring(void)
 }
 
 /* On a real clock: everything that has happened until now. */
-static void catch_up(void)
+void timeline_catch_up(void)
 {
 	uint64_t now = timeline.is_virtual ? engine_now_ns(timeline.engine)
 					   : timeline_real_ns();
@@ -449,7 +444,7 @@ void sim_time_drop_client(struct sim_client *client, bool is_alive)
 	if (!c)
 		return;
 	pthread_mutex_lock(&timeline.lock);
-	catch_up();
+	timeline_catch_up();
 	engine_client_gone(timeline.engine, c->key);
 	timeline.clients[c->key - 1] = NULL;
 	timeline_virtual_drop(c, is_alive);
@@ -461,83 +456,4 @@ void sim_time_drop_client(struct sim_client *client, bool is_alive)
 	free(c);
 	client->time = NULL;
 	ring();
-}
-
-int sim_time_busy(uint32_t device, pid_t pid, struct rm_busy *out)
-{
-	if (device >= sim_kernel.settings.machine.device_count)
-		return -EINVAL;
-	memset(out, 0, sizeof(*out));
-	pthread_mutex_lock(&timeline.lock);
-	if (timeline.runs) {
-		catch_up();
-		out->now_ns = engine_now_ns(timeline.engine);
-		out->device_ns = engine_busy_ns(timeline.engine, device, 0);
-		for (uint64_t i = 0; pid != 0 && i < timeline.client_count; i++) {
-			struct timeline_client *c = timeline.clients[i];
-
-			if (!c || c->host_pid != pid)
-				continue;
-			out->process_ns += engine_busy_ns(timeline.engine, device, c->key);
-			out->kernels += engine_kernels(timeline.engine, device, c->key);
-		}
-	}
-	pthread_mutex_unlock(&timeline.lock);
-	return 0;
-}
-
-/* By the machine's pid mode; 0: nobody who may be named. */
-static int shown_pid(const struct timeline_client *c)
-{
-	switch (sim_kernel.settings.machine.pid_mode) {
-	case RM_PIDS_NONE:
-		return 0;
-	case RM_PIDS_OWN:
-		return c->own_pid;
-	case RM_PIDS_HOST:
-		break;
-	}
-	return c->host_pid ? c->host_pid : c->own_pid;
-}
-
-#define SAMPLES_MAX 4096
-int sim_time_samples(const struct wire_request *req, struct wire_reply *reply)
-{
-	static struct engine_sample rows[SAMPLES_MAX]; /* one at a time, as requests are */
-	uint64_t skip = req->bytes;
-	size_t n = SAMPLES_MAX;
-
-	reply->n = 0;
-	if (req->device >= sim_kernel.settings.machine.device_count)
-		return -EINVAL;
-	pthread_mutex_lock(&timeline.lock);
-	if (timeline.runs) {
-		catch_up();
-		engine_samples(timeline.engine, req->device, req->kind != 0, req->id, rows,
-			       &n);
-	} else {
-		n = 0;
-	}
-	for (size_t i = 0; i < n && !reply->more; i++) {
-		struct timeline_client *c = client_of(rows[i].client);
-		int pid = c ? shown_pid(c) : 0;
-
-		if (rows[i].client != 0 && pid == 0)
-			continue;
-		if (skip > 0) {
-			skip--;
-			continue;
-		}
-		if (reply->n == WIRE_SAMPLE_ROWS) {
-			reply->more = 1;
-			break;
-		}
-		reply->samples[reply->n++] =
-			(struct rm_sample){ .end_ns = rows[i].end_ns,
-					    .pid = pid,
-					    .sm_percent = rows[i].sm_percent,
-					    .mem_percent = rows[i].mem_percent };
-	}
-	pthread_mutex_unlock(&timeline.lock);
-	return 0;
 }

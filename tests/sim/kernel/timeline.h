@@ -51,6 +51,13 @@ struct timeline {
 };
 extern struct timeline timeline;
 
+static inline struct timeline_client *timeline_client_of(uint64_t key)
+{
+	return key && key <= timeline.client_count ? timeline.clients[key - 1] : NULL;
+}
+
+/* On a real clock: everything that has happened until now. */
+void timeline_catch_up(void);
 /* Takes over what clients wrote until NOW, in order of time. */
 void timeline_drain(uint64_t now_ns);
 /* Sleeps, without the lock, until the bell or UNTIL by the real clock (UINT64_MAX: no time),
@@ -83,7 +90,7 @@ bool timeline_is_asleep(char state);
 /* timeline_virtual.c */
 void timeline_virtual_round(void);
 void timeline_virtual_start(void);
-void timeline_virtual_run(void); /* the thread itself begins */
+void timeline_virtual_run(void); /* the calling thread is one of those that run on it */
 /* C, unlisted already, ends; its process goes on (IS_ALIVE), into another image perhaps. */
 void timeline_virtual_drop(struct timeline_client *c, bool is_alive);
 /* The first time at which something that was written takes effect; UINT64_MAX: nothing is. */

@@ -94,11 +94,6 @@ void timeline_virtual_start(void)
 	atomic_store(&timeline.clock->is_asleep, RM_BELL_FOR_WAITERS);
 }
 
-static struct timeline_client *client_of(uint64_t key)
-{
-	return key && key <= timeline.client_count ? timeline.clients[key - 1] : NULL;
-}
-
 void sim_time_expect(pid_t pid)
 {
 	pthread_mutex_lock(&timeline.lock);
@@ -117,7 +112,7 @@ static bool is_met(const struct wire_thread *t, uint64_t now)
 
 	if (atomic_load(&t->until_ns) <= now)
 		return true;
-	of = client_of(t->client);
+	of = timeline_client_of(t->client);
 	if (!of)
 		return t->client != 0; /* it will never come */
 	if (ticket && channel < WIRE_CHANNELS &&
@@ -233,7 +228,7 @@ static struct wire_thread *holder(struct timeline_client **c)
 {
 	struct wire_thread *t;
 
-	*c = client_of(v.holder_key);
+	*c = timeline_client_of(v.holder_key);
 	if (!*c)
 		return NULL;
 	t = &(*c)->region->threads[v.holder_thread];

@@ -90,6 +90,15 @@ struct rm_busy {
  * started; a process that is gone reads as 0. */
 int rm_busy(uint32_t device, int pid, struct rm_busy *out);
 
+/* Of all devices and processes at one instant: for each device a row with pid 0, then one for each
+ * process that ran a kernel there. *n: room in, rows out. */
+struct rm_busy_row {
+	uint32_t device;
+	int pid; /* as in rm_busy() */
+	uint64_t busy_ns, kernels;
+};
+int rm_busy_all(struct rm_busy_row *rows, size_t *n, uint64_t *now_ns);
+
 struct rm_sample {       /* NVML's, over one sixth of a second */
 	uint64_t end_ns; /* on the machine's clock */
 	int pid;         /* by the machine's pid mode; 0: the device as a whole */

@@ -264,6 +264,25 @@ int rm_busy(uint32_t device, int pid, struct rm_busy *out)
 	return r;
 }
 
+int rm_busy_all(struct rm_busy_row *rows, size_t *n, uint64_t *now_ns)
+{
+	struct wire_request req = { .op = WIRE_BUSY_ALL };
+	struct wire_reply reply;
+	size_t room = *n;
+	int r;
+
+	*n = 0;
+	do {
+		r = rm_call(&req, sizeof(req), -1, &reply, NULL);
+		for (uint32_t i = 0; r == 0 && i < reply.n && *n < room; i++)
+			rows[(*n)++] = reply.busy_rows.rows[i];
+		if (r == 0)
+			*now_ns = reply.busy_rows.now_ns;
+		req.id = reply.busy_rows.next;
+	} while (r == 0 && reply.more && *n < room);
+	return r;
+}
+
 int rm_samples(uint32_t device, bool processes, uint64_t after_ns, struct rm_sample *rows,
 	       size_t *n)
 {

@@ -38,16 +38,18 @@ enum wire_op {
 	WIRE_CLIENTS,   /* id: resume after this serial -> rows */
 	WIRE_TABLE_OF,  /* id: serial of a client -> descriptor */
 	WIRE_STOP,
-	WIRE_TIME,    /* device: enum wire_time_part -> descriptor, time_serial */
-	WIRE_BUSY,    /* device, id: pid or 0 -> busy */
-	WIRE_SAMPLES, /* device, id: after, kind: of processes, bytes: skip -> rows */
-	WIRE_EXPECT,  /* id: pid; the virtual clock waits for that process to come */
+	WIRE_TIME,     /* device: enum wire_time_part -> descriptor, time_serial */
+	WIRE_BUSY,     /* device, id: pid or 0 -> busy */
+	WIRE_BUSY_ALL, /* id: resume there -> busy_rows */
+	WIRE_SAMPLES,  /* device, id: after, kind: of processes, bytes: skip -> rows */
+	WIRE_EXPECT,   /* id: pid; the virtual clock waits for that process to come */
 };
 
 #define WIRE_TEXT_MAX    192
 #define WIRE_ROWS        32 /* of processes, in one reply */
 #define WIRE_CLIENT_ROWS 4
 #define WIRE_SAMPLE_ROWS 64
+#define WIRE_BUSY_ROWS   32
 
 struct wire_hello {
 	uint32_t version;
@@ -102,6 +104,10 @@ struct wire_reply {
 		uint64_t time_serial;
 		struct rm_busy busy;
 		struct rm_sample samples[WIRE_SAMPLE_ROWS];
+		struct {
+			uint64_t now_ns, next;
+			struct rm_busy_row rows[WIRE_BUSY_ROWS];
+		} busy_rows;
 		struct {
 			struct rm_phys phys;
 			uint8_t text[WIRE_TEXT_MAX];

@@ -40,6 +40,17 @@ log_is() {
 	diff -u "$dir/want" "$LOG" >&2 || fail "the log is another one"
 }
 
+# The machine's process, and how many ticks of 10 ms it has run.
+pidof_kernel() {
+	for each in /proc/[0-9]*; do
+		read -r name <"$each/comm" 2>/dev/null && [ "$name" = sim-kernel ] || continue
+		! tr '\0' ' ' <"$each/cmdline" | grep -q -- "--dir $TRANCHE_SIM " || echo "${each#/proc/}"
+	done
+}
+ticks() {
+	sed 's/.*) //' "/proc/$1/stat" | awk '{ print $12 + $13 }'
+}
+
 # Looks until the log has COUNT lines that match PATTERN; real time, bounded.
 await() {
 	n=0
@@ -92,6 +103,22 @@ held)
 	begin sleeps b 1 1000
 	wait "$a" "$pid"
 	[ "$(grep -c slept "$LOG")" -eq 2 ] || fail "not both went on"
+	;;
+held_work)
+	# work that was submitted ahead of a clock that stands keeps nobody from coming, and the engine
+	# asleep
+	export TRANCHE_SIM_HOLD=2
+	begin ahead a
+	a=$pid
+	await 'a submits' 1
+	kernel=$(pidof_kernel)
+	sleep 0.2
+	before=$(ticks "$kernel")
+	sleep 0.5
+	[ $(($(ticks "$kernel") - before)) -lt 25 ] || fail "the engine does not sleep"
+	begin sleeps b 1 1000
+	wait "$a" "$pid"
+	grep -q 'a done 1005' "$LOG" || fail "it took another time"
 	;;
 hold_ends)
 	export TRANCHE_SIM_HOLD=3 TRANCHE_SIM_HOLD_MS=300

@@ -347,6 +347,21 @@ static int kernels(char **args)
 	return 0;
 }
 
+/* ahead NAME: submits work at a time that the clock has not reached */
+static int ahead(char **args)
+{
+	struct rm_work w = { .kind = RM_WORK_KERNEL, .sms = 1, .ns = 1000000 };
+	uint64_t ticket;
+
+	MUST(rm_open() == 0 && rm_time_open() == 0);
+	MUST(rm_channel_open(0, 0, &channel) == 0);
+	tell(args[0], "submits");
+	rm_spend_ns(5000);
+	MUST(rm_submit(channel, &w, &ticket) == 0 && rm_wait(channel, ticket) == 0);
+	tell(args[0], "done");
+	return 0;
+}
+
 int main(int argc, char **argv)
 {
 	static const struct {
@@ -359,7 +374,7 @@ int main(int argc, char **argv)
 		{ "threads", threads, 0 }, { "ways", ways, 1 },
 		{ "mix", mix, 1 },         { "kernels", kernels, 3 },
 		{ "listens", listens, 1 }, { "outside", outside, 1 },
-		{ "blocks", blocks, 1 },
+		{ "blocks", blocks, 1 },   { "ahead", ahead, 1 },
 	};
 
 	for (size_t i = 0; argc > 1 && i < sizeof(modes) / sizeof(modes[0]); i++) {
