@@ -77,6 +77,10 @@ void tr_cores_print(char out[TR_CORES_TEXT], uint64_t rate_q32, uint64_t rate_ma
 int tr_priority_parse(const char *text, enum tr_priority *out, struct tr_err *err);
 const char *tr_priority_name(uint32_t priority);
 
+/* --on-bypass' value: "tell" or "lower". */
+int tr_bypass_parse(const char *text, enum tr_bypass *out, struct tr_err *err);
+const char *tr_bypass_name(uint32_t mode);
+
 /* --device's value: indices into GPUS, in order, each once. */
 int tr_devices_parse(const char *text, const struct tr_gpus *gpus, unsigned *out,
 		     unsigned *count, struct tr_err *err);

@@ -88,3 +88,18 @@ int tr_priority_parse(const char *text, enum tr_priority *out, struct tr_err *er
 			       text);
 	return 0;
 }
+
+const char *tr_bypass_name(uint32_t mode)
+{
+	return mode == TR_BYPASS_LOWERED ? "lower" : "tell";
+}
+
+int tr_bypass_parse(const char *text, enum tr_bypass *out, struct tr_err *err)
+{
+	for (unsigned i = TR_BYPASS_TOLD; i <= TR_BYPASS_LOWERED; i++)
+		if (strcmp(text, tr_bypass_name(i)) == 0) {
+			*out = (enum tr_bypass)i;
+			return 0;
+		}
+	return tr_fail(err, EINVAL, "--on-bypass \"%s\" is not tell or lower", text);
+}

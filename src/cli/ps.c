@@ -29,12 +29,13 @@ static json_t *device_time_json(const struct tr_view_device *d, bool is_armed)
 
 	if (!is_armed)
 		return json_null();
-	out = json_pack("{s:f, s:f, s:s, s:f, s:b, s:b, s:o}", "rate",
+	out = json_pack("{s:f, s:f, s:s, s:f, s:b, s:b, s:o, s:s, s:o}", "rate",
 			tr_cores_tenths(s->rate_q32) / 10.0, "rate_max",
 			tr_cores_tenths(s->rate_max_q32) / 10.0, "priority",
 			tr_priority_name(s->priority), "gamma", s->gamma, "borrowing",
 			s->is_borrowing, "blocked", s->is_blocked, "gate_waits",
-			counter(d->gate_waits));
+			counter(d->gate_waits), "on_bypass", tr_bypass_name(s->on_bypass),
+			"bypass_seen", counter(s->bypass_seen));
 	(void)json_object_update_new(out, time_json(&d->time));
 	return out;
 }

@@ -17,7 +17,7 @@
 #include "tranche/paths.h"
 
 struct run_options {
-	const char *mem, *device, *name, *cores, *cores_max, *priority;
+	const char *mem, *device, *name, *cores, *cores_max, *priority, *on_bypass;
 	bool is_sim, is_quiet;
 };
 
@@ -26,6 +26,7 @@ struct share {
 	bool armed; /* counted, and limited when less than all */
 	uint64_t rate_q32, rate_max_q32;
 	enum tr_priority priority;
+	enum tr_bypass on_bypass;
 };
 
 /* The devices and limits of the new slice. */
@@ -69,6 +70,12 @@ static int read_share(struct share *share, const struct run_options *o, struct t
 	if (r == 0 && o->priority)
 		r = tr_priority_parse(o->priority, &share->priority, err);
 	share->armed = cores || o->priority;
+	if (r == 0 && o->on_bypass)
+		r = tr_bypass_parse(o->on_bypass, &share->on_bypass, err);
+	if (r == 0 && o->on_bypass && !share->armed)
+		r = tr_fail(err, EINVAL,
+			    "--on-bypass is of a slice whose time is counted: "
+			    "--cores 100 counts and limits nothing");
 	share->rate_q32 = tr_cores_rate(tenths);
 	share->rate_max_q32 = tr_cores_rate(max);
 	return r;
@@ -91,6 +98,7 @@ static int make_plan(struct plan *plan, const struct run_options *options,
 			.rate_q32 = plan->share.rate_q32,
 			.rate_max_q32 = plan->share.rate_max_q32,
 			.priority = plan->share.priority,
+			.on_bypass = plan->share.on_bypass,
 		};
 		if (options->mem)
 			r = tr_size_parse(options->mem, gpu->total_bytes,
@@ -120,11 +128,20 @@ static int make_slice(struct tr_slice_dir *dir, const struct plan *plan, struct 
 	return tr_slice_make(dir, plan->name, &spec, tr_enter_state_path(), err);
 }
 
-static void print_time(const char *name, unsigned device, const struct tr_state_pace *pace)
+static void print_time(const char *name, unsigned device,
+		       const struct tr_policy_device *row, const struct tr_state_pace *pace)
 {
+	uint64_t seen = row->bypass_seen;
+
 	(void)fprintf(stderr, "tranche: slice %s on device %u: GPU %.1f s, waited %.1f s\n",
 		      name, device, (double)pace->gpu_ns / 1e9,
 		      (double)pace->throttled_ns / 1e9);
+	if (seen)
+		(void)fprintf(stderr,
+			      "tranche: slice %s on device %u: the GPU worked for it "
+			      "uncounted, seen %llu time%s: something goes around the "
+			      "library\n",
+			      name, device, (unsigned long long)seen, seen == 1 ? "" : "s");
 }
 
 /* One line per device that was used; the first one always. */
@@ -152,7 +169,8 @@ static void print_end(const struct tr_slice_dir *dir, const struct plan *plan)
 				      (unsigned long long)use.refused,
 				      use.refused == 1 ? "" : "s");
 			if (plan->share.armed)
-				print_time(page.name, plan->devices[d], &copy.pace[d]);
+				print_time(page.name, plan->devices[d],
+					   &page.map->devices[d], &copy.pace[d]);
 		}
 	tr_page_close(&page);
 }
@@ -208,6 +226,7 @@ int tr_cli_run(int argc, char **argv)
 		{ "cores", &o.cores, NULL },
 		{ "cores-max", &o.cores_max, NULL },
 		{ "priority", &o.priority, NULL },
+		{ "on-bypass", &o.on_bypass, NULL },
 	};
 	struct tr_slice_dir dir = { .alive_fd = -1 };
 	struct tr_keep keep;

@@ -31,16 +31,17 @@ static int find_row(const struct tr_page *page, const char *text, struct tr_err 
 
 /* What was asked for; NULL and 0: that stays as it is. */
 struct change {
-	const char *mem, *cores, *cores_max, *priority, *device;
+	const char *mem, *cores, *cores_max, *priority, *on_bypass, *device;
 	unsigned tenths, max_tenths;
 	enum tr_priority to;
+	enum tr_bypass bypass;
 	int only; /* the row, or -1: all */
 };
 
 /* The words of one row, before and after. */
 struct words {
 	uint64_t limit_bytes, rate_q32, rate_max_q32;
-	uint32_t priority;
+	uint32_t priority, mode;
 };
 
 static struct words read_row(const struct tr_page *page, unsigned d)
@@ -49,8 +50,8 @@ static struct words read_row(const struct tr_page *page, unsigned d)
 	uint64_t rate = row->rate_q32 ? row->rate_q32 : TR_RATE_ALL;
 
 	return (struct words){ row->limit_bytes, rate,
-			       row->rate_max_q32 ? row->rate_max_q32 : rate,
-			       row->priority };
+			       row->rate_max_q32 ? row->rate_max_q32 : rate, row->priority,
+			       row->mode };
 }
 
 static void write_row(struct tr_page *page, unsigned d, const struct words *words)
@@ -61,6 +62,7 @@ static void write_row(struct tr_page *page, unsigned d, const struct words *word
 	atomic_store(&row->rate_q32, words->rate_q32);
 	atomic_store(&row->rate_max_q32, words->rate_max_q32);
 	atomic_store(&row->priority, words->priority);
+	atomic_store(&row->mode, words->mode);
 }
 
 static void print_memory(const struct tr_page *page, const struct tr_state *copy,
@@ -98,6 +100,10 @@ static void print_change(const struct tr_page *page, const struct change *change
 		(void)printf("%s: priority %s -> %s on %s\n", page->name,
 			     tr_priority_name(old->priority),
 			     tr_priority_name(now.priority), page->map->devices[d].uuid);
+	if (change->on_bypass)
+		(void)printf("%s: on bypass %s -> %s on %s\n", page->name,
+			     tr_bypass_name(old->mode), tr_bypass_name(now.mode),
+			     page->map->devices[d].uuid);
 }
 
 /* The share of time after CHANGE. A ceiling that was no more than the guarantee goes with it. */
@@ -149,6 +155,8 @@ static int apply(struct tr_page *page, const struct change *change,
 			return r;
 		if (change->priority)
 			new[d].priority = (uint32_t)change->to;
+		if (change->on_bypass)
+			new[d].mode = (uint32_t)change->bypass;
 	}
 	tr_page_begin(page);
 	for (unsigned d = 0; d < page->device_count; d++)
@@ -165,10 +173,10 @@ static int check_values(struct change *c, struct tr_err *err)
 {
 	int r = 0;
 
-	if (!c->mem && !c->cores && !c->cores_max && !c->priority)
+	if (!c->mem && !c->cores && !c->cores_max && !c->priority && !c->on_bypass)
 		return tr_fail(err, EINVAL,
 			       "set: nothing to change; --mem SIZE, --cores PERCENT, "
-			       "--cores-max PERCENT or --priority LEVEL");
+			       "--cores-max PERCENT, --priority LEVEL or --on-bypass WHAT");
 	if (c->mem)
 		r = tr_size_parse(c->mem, 0, &(uint64_t){ 0 }, err);
 	if (r == 0 && c->cores)
@@ -177,6 +185,8 @@ static int check_values(struct change *c, struct tr_err *err)
 		r = tr_cores_parse("cores-max", c->cores_max, &c->max_tenths, err);
 	if (r == 0 && c->priority)
 		r = tr_priority_parse(c->priority, &c->to, err);
+	if (r == 0 && c->on_bypass)
+		r = tr_bypass_parse(c->on_bypass, &c->bypass, err);
 	return r;
 }
 
@@ -186,9 +196,11 @@ static int check_armed(const struct tr_page *page, const struct change *c,
 {
 	const char *option = c->cores       ? "--cores"
 			     : c->cores_max ? "--cores-max"
-					    : "--priority";
+			     : c->priority  ? "--priority"
+			     : c->on_bypass ? "--on-bypass"
+					    : NULL;
 
-	if ((page->flags & TR_POLICY_ARMED) || (!c->cores && !c->cores_max && !c->priority))
+	if ((page->flags & TR_POLICY_ARMED) || !option)
 		return 0;
 	return tr_fail(
 		err, EINVAL,
@@ -206,6 +218,7 @@ int tr_cli_set(int argc, char **argv)
 		{ "cores", &c.cores, NULL },
 		{ "cores-max", &c.cores_max, NULL },
 		{ "priority", &c.priority, NULL },
+		{ "on-bypass", &c.on_bypass, NULL },
 		{ "device", &c.device, NULL },
 	};
 	struct tr_slice_dir dir;

@@ -84,6 +84,11 @@ static void print_time(const struct tr_view_device *device, const struct rates *
 		(void)printf(", %s priority", tr_priority_name(device->share.priority));
 	if (device->share.is_blocked)
 		(void)printf(", held back");
+	if (device->share.bypass_seen)
+		(void)printf(", uncounted work seen %llu times%s",
+			     (unsigned long long)device->share.bypass_seen,
+			     device->share.on_bypass == TR_BYPASS_LOWERED ? ": lowered"
+									  : "");
 	(void)putchar('\n');
 }
 

@@ -46,6 +46,8 @@ static void fill_time(struct tr_view_device *device, const struct tr_policy_devi
 		.priority = row->priority,
 		.is_borrowing = row->lease_until_ns > now_ns,
 		.is_blocked = row->block_until_ns > now_ns,
+		.on_bypass = row->mode,
+		.bypass_seen = row->bypass_seen,
 	};
 	device->time = (struct tr_view_time){ pace->gpu_ns, pace->launches,
 					      pace->throttled_ns };

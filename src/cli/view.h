@@ -31,6 +31,8 @@ struct tr_view_share {
 	double gamma;
 	uint32_t priority;
 	bool is_borrowing, is_blocked;
+	uint32_t on_bypass;
+	uint64_t bypass_seen;
 };
 
 struct tr_view_device {

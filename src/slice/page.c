@@ -67,6 +67,7 @@ static void fill_page(void *addr, void *arg)
 		atomic_store(&row->rate_max_q32,
 			     from->rate_max_q32 ? from->rate_max_q32 : rate);
 		atomic_store(&row->priority, (uint32_t)from->priority);
+		atomic_store(&row->mode, (uint32_t)from->on_bypass);
 		atomic_store(&row->gamma_q16, UINT64_C(1) << 16);
 	}
 }

@@ -17,6 +17,7 @@ struct tr_page_device {
 	/* For armed slices. 0: all of it; rate_max 0: as much as rate */
 	uint64_t rate_q32, rate_max_q32;
 	enum tr_priority priority;
+	enum tr_bypass on_bypass;
 };
 
 struct tr_page_spec {

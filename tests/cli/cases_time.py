@@ -206,11 +206,60 @@ def end_line_of_time_is_for_armed_slices(machine):
         equal(bool(re.search(r"on device 0: GPU \d+\.\d s, waited \d+\.\d s$", done.stderr, re.M)), has, done.stderr)
 
 
+def bypass_of(machine, name):
+    gpu = slices(machine)[name]["devices"][0]["gpu"]
+    return gpu["on_bypass"], gpu["bypass_seen"], gpu["gamma"]
+
+
+def wait_bypass(machine, name, truth, what):
+    begin = time.monotonic()
+    while not truth(bypass_of(machine, name)):
+        expect(time.monotonic() < begin + 25, f"{what}: {bypass_of(machine, name)}")
+        time.sleep(0.2)
+
+
+@case
+def work_around_the_library_is_told_and_by_policy_lowered(machine):
+    """Every other launch goes by the driver's own symbol table: the GPU works twice what is charged."""
+    name = name_of("a")
+    child = machine.start("run", "--name", name, "--cores", "100", "--", f"{machine.build}/bin/cli.spinner", "5000",
+                          "90", "around")
+    wait_for(machine, name)
+    wait_bypass(machine, name, lambda seen: seen[1] >= 2, "seen")
+    mode, _, gamma = bypass_of(machine, name)
+    expect(mode == "tell" and gamma <= 1.3, f"only told: {mode}, gamma {gamma}")
+    expect("uncounted work seen" in machine.run("top", "--once", "--interval", "0.1").stdout, "top tells")
+    done = machine.run("set", name, "--on-bypass", "lower")
+    expect(done.returncode == 0 and "on bypass tell -> lower" in done.stdout, done.stdout + done.stderr)
+    wait_bypass(machine, name, lambda seen: seen[0] == "lower" and 1.6 <= seen[2] <= 2.6, "lowered")
+    child.terminate()
+    told = child.communicate(timeout=20)[1]
+    expect(re.search(rf"^tranche: slice {name} on device 0: the GPU worked for it uncounted, seen \d+ times: ", told,
+                     re.M), told)
+
+
+@case
+def on_bypass_reaches_the_page(machine):
+    start(machine, "a", "--cores", "40", "--on-bypass", "lower")
+    equal(bypass_of(machine, name_of("a")), ("lower", 0, 1.0))
+    equal(machine.run("set", name_of("a"), "--on-bypass=tell").returncode, 0)
+    equal(bypass_of(machine, name_of("a"))[0], "tell")
+    start(machine, "b", "--mem", "1Gi")
+    for words, says in ((("run", "--cores", "40", "--on-bypass", "kill", "--", "true"), '"kill"'),
+                        (("run", "--on-bypass", "lower", "--", "true"), "--cores 100"),
+                        (("set", name_of("a"), "--on-bypass", "x"), '"x"'),
+                        (("set", name_of("b"), "--on-bypass", "lower"), "tranche run --cores")):
+        done = machine.run(*words)
+        equal((done.returncode, done.stdout), (2, ""), f"{words}: {done.stderr}")
+        expect(says in done.stderr, f"{words}: {done.stderr!r} does not say {says!r}")
+
+
 @case
 def help_of_a_share(machine):
     for command in ("run", "set"):
         told = machine.run(command, "--help").stdout
-        for option in ("--cores PERCENT", "--cores-max PERCENT", "--priority high|normal|low"):
+        for option in ("--cores PERCENT", "--cores-max PERCENT", "--priority high|normal|low",
+                       "--on-bypass tell|lower"):
             expect(option in told, f"{command}: {option}")
     page = machine.run("manual").stdout
     for option in ("cores", "cores\\-max", "priority"):
