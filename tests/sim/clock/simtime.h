@@ -50,8 +50,10 @@ int sim_sleep_until(uint64_t until_ns);
 /* The same for who waits for something that the clock does not know: besides, returns at LOOK_NS
  * if the clock comes by there, and now and then while it stands. */
 int sim_look_until(uint64_t until_ns, uint64_t look_ns);
-/* What the calling thread's clock reads, and a little more each time. */
-uint64_t sim_read_clock(void);
+/* What the calling thread's clocks read, and a little more each time. */
+uint64_t sim_read_clock(bool is_wall);
+/* When a clock reads NS, by the machine's time. */
+uint64_t sim_when(bool is_wall, uint64_t ns);
 
 /* A wait that looks again and again: polls.c. END_NS: SIM_NEVER where it has no end. */
 struct sim_slices {

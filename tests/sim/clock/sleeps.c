@@ -11,6 +11,7 @@
 #define SLEEP_MIN_NS \
 	1000u /* nobody sleeps for nothing: a loop of such sleeps would not end */
 #define YIELD_NS 1000u
+#define READ_NS  25u
 
 static bool is_wall_clock(clockid_t clock)
 {
@@ -29,7 +30,7 @@ SIM_EXPORT int clock_gettime(clockid_t clock, struct timespec *t)
 {
 	if (!is_ours(clock) || !sim_takes_part())
 		return SIM_REAL(clock_gettime)(clock, t);
-	*t = sim_timespec(sim_read_clock() + (is_wall_clock(clock) ? SIM_EPOCH_NS : 0));
+	*t = sim_timespec(sim_read_clock(is_wall_clock(clock)));
 	return 0;
 }
 
@@ -39,7 +40,7 @@ SIM_EXPORT int gettimeofday(struct timeval *restrict t, void *restrict zone)
 
 	if (!sim_takes_part())
 		return SIM_REAL(gettimeofday)(t, zone);
-	now = sim_timespec(sim_read_clock() + SIM_EPOCH_NS);
+	now = sim_timespec(sim_read_clock(true));
 	t->tv_sec = now.tv_sec;
 	t->tv_usec = now.tv_nsec / 1000;
 	return 0;
@@ -51,7 +52,7 @@ SIM_EXPORT time_t time(time_t *out)
 
 	if (!sim_takes_part())
 		return SIM_REAL(time)(out);
-	now = (time_t)((sim_read_clock() + SIM_EPOCH_NS) / SIM_SECOND);
+	now = (time_t)(sim_read_clock(true) / SIM_SECOND);
 	if (out)
 		*out = now;
 	return now;
@@ -95,9 +96,9 @@ SIM_EXPORT int clock_nanosleep(clockid_t clock, int flags, const struct timespec
 		return SIM_REAL(clock_nanosleep)(clock, flags, want, rest);
 	ns = sim_ns(want);
 	if (flags & TIMER_ABSTIME) {
-		if (is_wall_clock(clock))
-			ns = ns > SIM_EPOCH_NS ? ns - SIM_EPOCH_NS : 0;
-		if (ns <= sim_read_clock())
+		sim_clock_spend(READ_NS);
+		ns = sim_when(is_wall_clock(clock), ns);
+		if (ns <= sim_clock_now())
 			return 0;
 		return sim_sleep_until(ns) == -EINTR ? EINTR : 0;
 	}

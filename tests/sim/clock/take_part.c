@@ -340,10 +340,26 @@ int sim_look_until(uint64_t until_ns, uint64_t look_ns)
 	return r;
 }
 
-uint64_t sim_read_clock(void)
+/* What a clock reads beyond the machine's time. */
+static uint64_t lead_ns(bool is_wall)
+{
+	const struct wire_clock *clock = rm_timeline.clock;
+	uint64_t ahead_ns = atomic_load(&clock->ahead_ns);
+
+	return is_wall ? ahead_ns + SIM_EPOCH_NS + atomic_load(&clock->wall_ns) : ahead_ns;
+}
+
+uint64_t sim_read_clock(bool is_wall)
 {
 	sim_clock_spend(READ_NS);
-	return atomic_load(&rm_timeline.clock->now_ns) + debt_ns;
+	return atomic_load(&rm_timeline.clock->now_ns) + debt_ns + lead_ns(is_wall);
+}
+
+uint64_t sim_when(bool is_wall, uint64_t ns)
+{
+	uint64_t lead = lead_ns(is_wall);
+
+	return ns > lead ? ns - lead : 0;
 }
 
 /* ---- waits that others of the process end ---------------------------------------------- */

@@ -160,11 +160,6 @@ SIM_EXPORT int pthread_cond_wait(pthread_cond_t *restrict c, pthread_mutex_t *re
 	return r;
 }
 
-static uint64_t from_wall(uint64_t ns)
-{
-	return ns > SIM_EPOCH_NS ? ns - SIM_EPOCH_NS : 0;
-}
-
 SIM_EXPORT int pthread_cond_timedwait(pthread_cond_t *restrict c,
 				      pthread_mutex_t *restrict m,
 				      const struct timespec *restrict until)
@@ -174,9 +169,7 @@ SIM_EXPORT int pthread_cond_timedwait(pthread_cond_t *restrict c,
 
 	if (!sim_takes_part())
 		return SIM_REAL_COND(pthread_cond_timedwait)(c, m, until);
-	ns = sim_ns(until);
-	if (!(c->__data.__wrefs & COND_MONOTONIC))
-		ns = from_wall(ns);
+	ns = sim_when(!(c->__data.__wrefs & COND_MONOTONIC), sim_ns(until));
 	if (is_own(c) || ns <= soon())
 		return wait_cond(c, m, ns);
 	/* to wake early is allowed, and its waker may not be ours */
@@ -188,12 +181,9 @@ SIM_EXPORT int pthread_cond_clockwait(pthread_cond_t *restrict c,
 				      pthread_mutex_t *restrict m, clockid_t clock,
 				      const struct timespec *restrict until)
 {
-	uint64_t ns;
-
 	if (!sim_takes_part())
 		return SIM_REAL(pthread_cond_clockwait)(c, m, clock, until);
-	ns = sim_ns(until);
-	return wait_cond(c, m, clock == CLOCK_REALTIME ? from_wall(ns) : ns);
+	return wait_cond(c, m, sim_when(clock == CLOCK_REALTIME, sim_ns(until)));
 }
 
 SIM_EXPORT int pthread_cond_signal(pthread_cond_t *c)
@@ -239,7 +229,7 @@ SIM_EXPORT int sem_timedwait(sem_t *restrict s, const struct timespec *restrict 
 {
 	if (!sim_takes_part())
 		return SIM_REAL(sem_timedwait)(s, until);
-	return wait_semaphore(s, from_wall(sim_ns(until)));
+	return wait_semaphore(s, sim_when(true, sim_ns(until)));
 }
 
 SIM_EXPORT int sem_post(sem_t *s)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "timeline.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
 #include <stdarg.h>
@@ -92,6 +93,37 @@ void timeline_virtual_start(void)
 	v.came_real_ns = timeline_real_ns();
 	/* always: who gives way while a round runs shall have rung when it ends */
 	atomic_store(&timeline.clock->is_asleep, RM_BELL_FOR_WAITERS);
+}
+
+/* ---- steps ------------------------------------------------------------------------------ */
+
+/* Sleeps are till a time of the clock that has jumped. */
+static void shorten_sleeps(const struct timeline_client *c, uint64_t by_ns)
+{
+	for (uint32_t i = 0; i < WIRE_THREADS; i++) {
+		_Atomic uint64_t *until = &c->region->threads[i].until_ns;
+		uint64_t seen = atomic_load(until);
+
+		if (seen != WIRE_NOBODY)
+			atomic_compare_exchange_strong(until, &seen,
+						       seen > by_ns ? seen - by_ns : 0);
+	}
+}
+
+int sim_time_step(uint64_t jump_ns, uint64_t wall_ns)
+{
+	pthread_mutex_lock(&timeline.lock);
+	if (!timeline.is_virtual) {
+		pthread_mutex_unlock(&timeline.lock);
+		return -ENOTSUP;
+	}
+	atomic_fetch_add(&timeline.clock->ahead_ns, jump_ns);
+	atomic_fetch_add(&timeline.clock->wall_ns, wall_ns);
+	for (uint64_t k = 0; jump_ns && k < timeline.client_count; k++)
+		if (timeline.clients[k])
+			shorten_sleeps(timeline.clients[k], jump_ns);
+	pthread_mutex_unlock(&timeline.lock);
+	return 0;
 }
 
 void sim_time_expect(pid_t pid)

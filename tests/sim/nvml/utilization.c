@@ -23,11 +23,22 @@
 
 /* ---- two scales of time -------------------------------------------------------------- */
 
-static int64_t read_us(clockid_t id)
+static int64_t wall_us(void)
 {
 	struct timespec t;
 
-	clock_gettime(id, &t);
+	clock_gettime(CLOCK_REALTIME, &t);
+	return (int64_t)t.tv_sec * 1000000 + t.tv_nsec / 1000;
+}
+
+/* The machine's: CLOCK_MONOTONIC may have jumped against it. */
+static int64_t machine_us(void)
+{
+	struct timespec t;
+
+	if (rm_time_is_virtual())
+		return (int64_t)(sim_clock_now() / 1000);
+	clock_gettime(CLOCK_MONOTONIC, &t);
 	return (int64_t)t.tv_sec * 1000000 + t.tv_nsec / 1000;
 }
 
@@ -44,7 +55,7 @@ static int64_t find_epoch_us(void)
 	    (!sim_clock_is_active || !sim_clock_is_active(machine->dir)))
 		return 0;
 	kept = atomic_load(&kept_us);
-	now = read_us(CLOCK_REALTIME) - read_us(CLOCK_MONOTONIC);
+	now = wall_us() - machine_us();
 	if (now - kept < SAME_EPOCH_US && kept - now < SAME_EPOCH_US)
 		return kept;
 	atomic_store(&kept_us, now);

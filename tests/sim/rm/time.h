@@ -23,11 +23,16 @@
 
 int rm_time_open(void); /* after rm_open(); idempotent */
 bool rm_time_is_virtual(void);
-/* The clock that stamps are in; also what CLOCK_MONOTONIC reads in this process. */
+/* The clock that stamps are in; also what CLOCK_MONOTONIC reads in this process, unless it was stepped. */
 uint64_t rm_now_ns(void);
 /* The calling thread has been busy on its processor for so long. Virtual clock only (the real one
  * sees it by itself); cheap, it adds up and the thread gives way when it has become much. */
 void rm_spend_ns(uint64_t ns);
+
+/* Virtual clock only. The machine was suspended: all clocks read JUMP more at once and sleeps end
+ * earlier, but nothing has happened meanwhile and the engine's own time, which stamps and
+ * rm_now_ns() are in, did not move. And the wall's clock is set by WALL. */
+int rm_clock_step(uint64_t jump_ns, int64_t wall_ns);
 
 /* ---- channels: in-order queues of one device ----------------------------------------- */
 

@@ -251,6 +251,16 @@ void rm_timeline_looked(void)
 	rm_timeline_ring(RM_BELL_FOR_WAITERS);
 }
 
+int rm_clock_step(uint64_t jump_ns, int64_t wall_ns)
+{
+	struct wire_request req = { .op = WIRE_STEP,
+				    .id = jump_ns,
+				    .bytes = (uint64_t)wall_ns };
+	struct wire_reply reply;
+
+	return rm_call(&req, sizeof(req), -1, &reply, NULL);
+}
+
 int rm_busy(uint32_t device, int pid, struct rm_busy *out)
 {
 	struct wire_request req = { .op = WIRE_BUSY,

@@ -24,6 +24,8 @@ struct wire_clock {
 	_Atomic uint32_t is_asleep;
 	uint32_t cpu;            /* where all threads of a virtual clock run */
 	_Atomic uint64_t now_ns; /* virtual clock */
+	/* What clocks read beyond that: all of them, and that of the wall (wraps around). */
+	_Atomic uint64_t ahead_ns, wall_ns;
 };
 
 /* The word that the engine's thread waits on. Whoever scribbles here wakes it, no more. */

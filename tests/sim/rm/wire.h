@@ -43,6 +43,7 @@ enum wire_op {
 	WIRE_BUSY_ALL, /* id: resume there -> busy_rows */
 	WIRE_SAMPLES,  /* device, id: after, kind: of processes, bytes: skip -> rows */
 	WIRE_EXPECT,   /* id: pid; the virtual clock waits for that process to come */
+	WIRE_STEP,     /* id: rm_clock_step()'s jump, bytes: of the wall's clock */
 };
 
 #define WIRE_TEXT_MAX    192

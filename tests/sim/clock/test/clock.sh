@@ -213,6 +213,20 @@ threads)
 		main timed-out 5006300
 	END
 	;;
+steps)
+	# who sleeps for an hour and a second wakes a second after a jump by an hour
+	export TRANCHE_SIM_HOLD=2
+	rank=1 && begin sleeps b 1 3601000000
+	b=$pid
+	rank=2 && begin steps a
+	wait "$b" "$pid"
+	log_is <<-END
+		a jumped 3600001000
+		a slept 3600002000
+		a set 3600002000
+		b slept 3601000000
+	END
+	;;
 same)
 	# threads, processes and work by chance, but the same each time
 	for run in 1 2 3; do

@@ -362,6 +362,36 @@ static int ahead(char **args)
 	return 0;
 }
 
+static uint64_t wall_us(void)
+{
+	struct timeval t;
+
+	MUST(gettimeofday(&t, NULL) == 0);
+	return (uint64_t)t.tv_sec * 1000000u + (uint64_t)t.tv_usec;
+}
+
+/* Clocks are stepped: an hour ahead all of them, then the wall's a minute back. Sleeps are till a
+ * time of the clock that jumped, the machine's own time stands meanwhile. */
+static int steps(char **args)
+{
+	uint64_t apart = wall_us() - now_us(), machine;
+
+	MUST(rm_open() == 0 && rm_time_open() == 0);
+	sleep_us(1000);
+	machine = rm_now_ns();
+	MUST(rm_clock_step(3600000000000u, 0) == 0);
+	tell(args[0], "jumped");
+	MUST(rm_now_ns() - machine < 1000);
+	MUST(wall_us() - now_us() - apart <= 1);
+	sleep_us(1000);
+	tell(args[0], "slept");
+	MUST(rm_now_ns() - machine >= 1000000 && rm_now_ns() - machine < 1010000);
+	MUST(rm_clock_step(0, -60000000000) == 0);
+	tell(args[0], "set");
+	MUST(apart - (wall_us() - now_us()) - 60000000 <= 1);
+	return 0;
+}
+
 int main(int argc, char **argv)
 {
 	static const struct {
@@ -375,6 +405,7 @@ int main(int argc, char **argv)
 		{ "mix", mix, 1 },         { "kernels", kernels, 3 },
 		{ "listens", listens, 1 }, { "outside", outside, 1 },
 		{ "blocks", blocks, 1 },   { "ahead", ahead, 1 },
+		{ "steps", steps, 1 },
 	};
 
 	for (size_t i = 0; argc > 1 && i < sizeof(modes) / sizeof(modes[0]); i++) {
