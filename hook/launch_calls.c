@@ -103,13 +103,33 @@ LAUNCH(cuLaunchGridAsync, false, f,
        (CUfunction f, int grid_width, int grid_height, CUstream hStream), f, grid_width,
        grid_height, hStream)
 
-/* One kernel on several devices that wait for one another: what it takes on the first it takes
- * on all. */
+/* Makes the context of STREAM current, which need not be the thread's. */
+static bool enter_context_of(CUstream stream)
+{
+	CUcontext ctx = NULL;
+
+	return tr_real.cuStreamGetCtx && tr_real.cuCtxPushCurrent_v2 &&
+	       tr_real.cuCtxPopCurrent_v2 &&
+	       tr_real.cuStreamGetCtx(stream, &ctx) == CUDA_SUCCESS &&
+	       tr_real.cuCtxPushCurrent_v2(ctx) == CUDA_SUCCESS;
+}
+
+static void leave_context(bool was_entered)
+{
+	CUcontext ctx;
+
+	if (was_entered)
+		(void)tr_real.cuCtxPopCurrent_v2(&ctx);
+}
+
+/* One kernel on several devices that wait for one another: it is measured on the first, and what it
+ * takes there it takes on all. The gates of the others come first: no sleep is to be in what is
+ * measured. */
 CUresult cuLaunchCooperativeKernelMultiDevice(CUDA_LAUNCH_PARAMS *launchParamsList,
 					      unsigned int numDevices, unsigned int flags)
 {
 	struct tr_submission s = { 0 };
-	CUdevice ordinal;
+	bool was_entered;
 	CUresult res;
 
 	if (!launchParamsList || !numDevices || !tr_enter())
@@ -120,15 +140,24 @@ CUresult cuLaunchCooperativeKernelMultiDevice(CUDA_LAUNCH_PARAMS *launchParamsLi
 	s.key = tr_key_of(s.function,
 			  blocks_of(launchParamsList->gridDimX, launchParamsList->gridDimY,
 				    launchParamsList->gridDimZ));
+	for (unsigned i = 1; i < numDevices; i++) {
+		was_entered = enter_context_of(launchParamsList[i].hStream);
+		tr_pace_also_begin();
+		leave_context(was_entered);
+	}
+	was_entered = enter_context_of(s.stream);
 	tr_pace_begin(&s);
+	leave_context(was_entered);
 	res = tr_real.cuLaunchCooperativeKernelMultiDevice(launchParamsList, numDevices,
 							   flags);
+	was_entered = enter_context_of(s.stream);
 	tr_pace_end(&s, res);
-	for (unsigned i = 1; res == CUDA_SUCCESS && i < numDevices; i++)
-		if (tr_real.cuStreamGetDevice &&
-		    tr_real.cuStreamGetDevice(launchParamsList[i].hStream, &ordinal) ==
-			    CUDA_SUCCESS)
-			tr_pace_also(&s, ordinal);
+	leave_context(was_entered);
+	for (unsigned i = 1; res == CUDA_SUCCESS && i < numDevices; i++) {
+		was_entered = enter_context_of(launchParamsList[i].hStream);
+		tr_pace_also(&s);
+		leave_context(was_entered);
+	}
 	tr_leave();
 	return res;
 }

@@ -445,16 +445,23 @@ void tr_pace_end(struct tr_submission *s, CUresult res)
 	}
 }
 
-void tr_pace_also(const struct tr_submission *s, CUdevice ordinal)
+void tr_pace_also_begin(void)
 {
 	struct look l;
-	tr_dev dev;
 
-	if (!s->is_counted || tr_device_of(ordinal, &dev) != CUDA_SUCCESS ||
-	    dev.at == tr_pace_here.dev.at)
+	if (look(&l))
+		pass(&l, 0, 0);
+}
+
+void tr_pace_also(const struct tr_submission *s)
+{
+	struct look l;
+
+	if (!s->is_counted || !look(&l) || l.dev.at == tr_pace_here.dev.at)
 		return;
-	look_at(&l, dev, NULL);
 	charge(&l, s->known.cost_ns);
+	advance(&l, s->known.cost_ns);
+	tr_pace_stands(l.dev, s->known.cost_ns);
 	count_launches(&l, 1);
 }
 

@@ -66,8 +66,9 @@ struct tr_submission {
 };
 void tr_pace_begin(struct tr_submission *s);
 void tr_pace_end(struct tr_submission *s, CUresult res);
-/* The same submission runs on another device too. */
-void tr_pace_also(const struct tr_submission *s, CUdevice ordinal);
+/* The same submission runs on another device too, whose context is current now: before and after. */
+void tr_pace_also_begin(void);
+void tr_pace_also(const struct tr_submission *s);
 
 /* Nothing is given to this thread any more: its context or the clock's time has moved. */
 static inline void tr_pace_stop(void)
