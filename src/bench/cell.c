@@ -13,6 +13,8 @@
 #define SHORT_KERNEL_NS \
 	(20 * MS_NS) /* windows of 1 s and stalls are judged up to here (F13) */
 #define QUICK_NS   (60 * SECOND_NS)
+#define WARM_NS    (5 * SECOND_NS)
+#define WARM_COUNT 20
 #define STEPS_LONG 500 /* samples of a window that is not judged second by second */
 
 static uint64_t longest(uint64_t a, uint64_t b)
@@ -28,10 +30,14 @@ static bool is_short(const struct tr_workload *w)
 /* Times of one scene; a share of 0 (no limiter) is all of the device. */
 static void set_times(struct tr_scene *scene, const struct tr_cell *cell)
 {
-	uint64_t share = cell->asked ? cell->asked : 100;
+	uint64_t share = cell->asked ? cell->asked : 100, least = share;
 	uint64_t kernel_ns = cell->workload->submission_ns;
 
-	scene->warm_ns = longest(3 * SECOND_NS, 20 * kernel_ns * 100 / share);
+	for (unsigned i = 0; i < scene->party_count; i++)
+		if (scene->parties[i].cores && scene->parties[i].cores < least)
+			least = scene->parties[i].cores;
+	/* Some work of everybody. */
+	scene->warm_ns = longest(WARM_NS, WARM_COUNT * kernel_ns * 100 / least);
 	scene->window_ns = longest(10 * SECOND_NS, 200 * kernel_ns * 100 / share);
 	if (cell->is_quick && scene->window_ns > QUICK_NS)
 		scene->window_ns = QUICK_NS;
@@ -113,8 +119,8 @@ void tr_cell_run(const struct tr_stage *stage, const struct tr_cell *cell, doubl
 
 	*out = (struct tr_result){ .reach = reach };
 	out->target = cell->asked ? fmin(cell->asked, reach) : 100;
-	set_times(&scene, cell);
 	set_parties(&scene, stage, cell);
+	set_times(&scene, cell);
 	if (tr_scene_run(stage, &scene, &series, &err) < 0) {
 		(void)snprintf(out->why, sizeof(out->why), "%.*s",
 			       (int)sizeof(out->why) - 1, err.msg);

@@ -116,7 +116,6 @@ void tr_crowd_resolve(struct tr_crowd *crowd, const struct tr_fleet *fleet, int 
 						      .is_listed = true,
 						      .born_ns = now_ns,
 						      .seen_ns = now_ns,
-						      .base_us = person->base_us,
 						      .samples = person->samples };
 		}
 		if (!person->kept &&

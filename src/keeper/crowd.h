@@ -16,7 +16,6 @@ struct tr_person {
 	bool is_listed, is_new;
 	uint64_t born_ns, seen_ns, tried_ns; /* first and last seen; last looked for */
 	struct tr_samples samples;
-	uint64_t base_us;
 	struct tr_state_mem before; /* its ledger before NVML was asked */
 	bool has_before;
 };

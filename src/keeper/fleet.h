@@ -25,8 +25,9 @@ struct tr_kept_row { /* of the policy page */
 		trust_ns; /* when ACTIVITY was read; how far its queue is believed */
 	struct tr_gamma gamma;
 	struct tr_watch watch;
-	struct tr_look look;                             /* being gathered */
-	uint64_t charged_ns, launches, crowd, looked_ns; /* at the last look; 0: none yet */
+	struct tr_look look, second; /* being gathered */
+	uint64_t charged_ns, paid_ns, launches, crowd,
+		looked_ns; /* at the last look; 0: none yet */
 };
 
 struct tr_kept {

@@ -5,22 +5,33 @@
 
 #define MS_NS 1000000.0
 
-/* Charged time that the sums remember; and how little is too little to say anything. */
-#define BRIEF_NS    (2000.0 * MS_NS)
-#define STEADY_NS   (20000.0 * MS_NS)
-#define ENOUGH_NS   (1000.0 * MS_NS)
-#define ENOUGH_ROWS 3.0
-/* In units of the longest submission: what is under way blurs the ends of the sums. */
+/* Wall time that the sums remember, and in units of the longest submission at the slice's share:
+ * what is under way blurs the ends of the sums. */
+#define BRIEF_NS       (500.0 * MS_NS)
 #define BRIEF_LONGEST  6.0
+#define STEADY_NS      (4000.0 * MS_NS)
 #define STEADY_LONGEST 40.0
+#define SHARE_MIN      0.01
+/* So much that was right is believed from the start; and how few rows say nothing. */
+#define PRIOR_NS    (20.0 * MS_NS)
+#define ENOUGH_ROWS 3.0
+/* Charged time that is judged at once: gamma stands still while a submission runs, which is charged
+ * by it before and after. */
+#define BLOCK_NS      UINT64_C(50000000)
+#define BLOCK_LONGEST 4u
 /* Work that NVML has told and the slice has not, or the other way round: one sample. */
 #define EDGE_NS (1000.0 / 6.0 * MS_NS)
+
+/* What was paid wrongly is made good within so much time, by at most this part of gamma. */
+#define REPAY_NS      (1000.0 * MS_NS)
+#define REPAY_LONGEST 3.0
+#define REPAY_PART    0.25
+#define UNPAID_MAX_NS (200.0 * MS_NS)
 
 #define GAMMA_MIN (1.0 / 64.0)
 #define GAMMA_MAX 1.25
 
-#define PERIOD_MIN_US UINT64_C(100000)
-#define PERIOD_MAX_US UINT64_C(1000000)
+#define SPAN_MAX_US UINT64_C(5000000)
 
 /* ---- gamma --------------------------------------------------------------------------- */
 
@@ -34,87 +45,147 @@ static double smaller(double a, double b)
 	return a < b ? a : b;
 }
 
-static void fade(struct tr_ratio *sums, double charged_ns, double memory_ns)
+static double share_of(const struct tr_ratio *sums)
 {
-	double keep = memory_ns / (memory_ns + charged_ns);
-
-	sums->busy_ns *= keep;
-	sums->charged_ns *= keep;
-	sums->doubt_ns *= keep;
-	sums->wall_ns *= keep;
-	sums->samples *= keep;
+	return larger(SHARE_MIN, smaller(1.0, sums->busy_ns / larger(sums->wall_ns, 1.0)));
 }
 
 static void add(struct tr_ratio *sums, const struct tr_look *look, double memory_ns)
 {
-	/* By the true time, where there is one: what is stretched is not more work. */
-	fade(sums, larger((double)look->charged_ns / 8, (double)look->busy_ns), memory_ns);
-	sums->busy_ns += (double)look->busy_ns;
-	sums->charged_ns += (double)look->charged_ns;
-	sums->doubt_ns += (double)look->doubt_ns;
-	sums->wall_ns += (double)look->wall_ns;
-	sums->samples += look->samples;
+	double keep = memory_ns / (memory_ns + (double)look->wall_ns);
+
+	sums->busy_ns = sums->busy_ns * keep + (double)look->busy_ns;
+	sums->charged_ns = sums->charged_ns * keep + (double)look->charged_ns;
+	sums->doubt_ns = sums->doubt_ns * keep + (double)look->doubt_ns;
+	sums->others_ns = sums->others_ns * keep + (double)look->others_ns +
+			  (double)look->others_doubt_ns;
+	sums->wall_ns = sums->wall_ns * keep + (double)look->wall_ns;
+	sums->samples = sums->samples * keep + look->samples;
 }
 
 struct interval {
 	double low, middle, high;
 };
 
-static struct interval bounds(const struct tr_ratio *sums, double longest_ns)
+static struct interval bounds(const struct tr_ratio *sums, double doubt_ns)
 {
-	/* Half a percent of each sample, however many: a load that repeats is rounded alike. */
-	double share = smaller(1.0, sums->busy_ns / larger(sums->wall_ns, 1.0));
-	double doubt = sums->doubt_ns + longest_ns + EDGE_NS * share;
+	double charged_ns = sums->charged_ns + PRIOR_NS, busy_ns = sums->busy_ns + PRIOR_NS;
 
 	return (struct interval){
-		.low = larger(0.0, sums->busy_ns - doubt) / sums->charged_ns,
-		.middle = sums->busy_ns / sums->charged_ns,
-		.high = (sums->busy_ns + doubt) / sums->charged_ns,
+		.low = larger(0.0, busy_ns - doubt_ns) / charged_ns,
+		.middle = busy_ns / charged_ns,
+		.high = (busy_ns + doubt_ns) / charged_ns,
 	};
 }
 
-/* Leaves 1 when the whole doubt cannot hold it, comes back when half of it can: no swinging at the
- * border. */
-static void settle(struct tr_gamma *gamma, const struct interval *in)
+/* The neighbours came, went or changed their ways: nothing old may be in the sums. */
+static bool is_other_than(const struct tr_ratio *brief, const struct tr_ratio *steady,
+			  double longest_ns)
 {
-	double low = gamma->is_off ? (in->low + in->middle) / 2 : in->low;
-	double high = gamma->is_off ? (in->high + in->middle) / 2 : in->high;
+	double blur_ns = longest_ns + EDGE_NS * share_of(steady);
+	struct interval a = bounds(brief, brief->doubt_ns + blur_ns);
+	struct interval b = bounds(steady, steady->doubt_ns + blur_ns);
 
-	gamma->is_off = low > 1.0 || high < 1.0;
-	gamma->value = larger(GAMMA_MIN, smaller(GAMMA_MAX, in->middle));
+	return a.low > b.high || a.high < b.low;
 }
 
-static uint64_t value_q16(const struct tr_gamma *gamma, unsigned sharers)
+/* Leaves 1 when the whole doubt cannot hold it, comes back when half of it can: no swinging at the
+ * border. Above 1 nothing else bounds it, so there all that is under way is in doubt. */
+static void settle(struct tr_gamma *gamma, double longest_ns)
 {
-	double least = sharers ? 1.0 / (2.0 * sharers - 1.0) : 0.0;
+	const struct tr_ratio *sums = &gamma->steady;
+	double part = gamma->is_off ? 0.5 : 1.0;
+	double low_ns = sums->doubt_ns + longest_ns;
+	double high_ns = low_ns + longest_ns + EDGE_NS * share_of(sums);
+	double least = 1.0 -
+		       sums->others_ns / larger(sums->charged_ns, longest_ns + PRIOR_NS);
 
-	return gamma->is_off
-		       ? (uint64_t)(larger(least, gamma->value) * (double)TR_GAMMA_ONE_Q16)
-		       : TR_GAMMA_ONE_Q16;
+	gamma->is_off = bounds(sums, part * low_ns).high < 1.0 ||
+			bounds(sums, part * high_ns).low > 1.0;
+	gamma->value = larger(larger(GAMMA_MIN, least),
+			      smaller(GAMMA_MAX, bounds(sums, 0).middle));
+}
+
+/* A ratio is learned slowly, and while it is learned the slice pays wrongly: that is made good by
+ * paying a little more or less than the ratio. */
+static void repay(struct tr_gamma *gamma, const struct tr_look *block, double longest_ns)
+{
+	double most_ns = larger(UNPAID_MAX_NS, longest_ns),
+	       share = share_of(&gamma->steady);
+	double within_ns = larger(REPAY_NS, REPAY_LONGEST * longest_ns / share);
+
+	gamma->by = 0;
+	if (!gamma->is_off) {
+		gamma->unpaid_ns = 0;
+		return;
+	}
+	gamma->unpaid_ns += (double)block->busy_ns - (double)block->paid_ns;
+	gamma->unpaid_ns = larger(-most_ns, smaller(most_ns, gamma->unpaid_ns));
+	gamma->by = gamma->unpaid_ns / (within_ns * share);
+	gamma->by = larger(-REPAY_PART, smaller(REPAY_PART, gamma->by));
+}
+
+static uint64_t value_q16(const struct tr_gamma *gamma)
+{
+	double least = gamma->sharers ? 1.0 / (2.0 * gamma->sharers - 1.0) : GAMMA_MIN;
+
+	if (!gamma->is_off)
+		return TR_GAMMA_ONE_Q16;
+	return (uint64_t)(smaller(GAMMA_MAX,
+				  larger(least, gamma->value * (1.0 + gamma->by))) *
+			  (double)TR_GAMMA_ONE_Q16);
+}
+
+void tr_look_add(struct tr_look *sum, const struct tr_look *look)
+{
+	if (sum->wall_ns == 0)
+		sum->is_whole = true;
+	sum->wall_ns = tr_sat_add(sum->wall_ns, look->wall_ns);
+	sum->busy_ns = tr_sat_add(sum->busy_ns, look->busy_ns);
+	sum->charged_ns = tr_sat_add(sum->charged_ns, look->charged_ns);
+	sum->paid_ns = tr_sat_add(sum->paid_ns, look->paid_ns);
+	sum->doubt_ns = tr_sat_add(sum->doubt_ns, look->doubt_ns);
+	sum->others_ns = tr_sat_add(sum->others_ns, look->others_ns);
+	sum->others_doubt_ns = tr_sat_add(sum->others_doubt_ns, look->others_doubt_ns);
+	sum->samples += look->samples;
+	sum->sharers = look->sharers;
+	sum->longest_ns = look->longest_ns;
+	sum->is_launching |= look->is_launching;
+	sum->is_whole &= look->is_whole;
+}
+
+static bool is_block(const struct tr_look *block)
+{
+	return block->charged_ns >= BLOCK_NS &&
+	       block->charged_ns / BLOCK_LONGEST >= block->longest_ns;
 }
 
 uint64_t tr_gamma_feed(struct tr_gamma *gamma, const struct tr_look *look)
 {
-	double longest_ns = smaller((double)look->longest_ns, 1e12);
-	struct interval brief, steady;
+	struct tr_look block;
+	double longest_ns, slow_ns;
 
-	if (!look->is_whole || (look->charged_ns == 0 && look->busy_ns == 0))
-		return value_q16(gamma, look->sharers);
-	add(&gamma->brief, look, larger(BRIEF_NS, BRIEF_LONGEST * longest_ns));
-	add(&gamma->steady, look, larger(STEADY_NS, STEADY_LONGEST * longest_ns));
-	/* Of the steady sums: brief ones forget as fast as NVML tells, at a sample a second. */
-	if (gamma->steady.samples < ENOUGH_ROWS ||
-	    gamma->brief.charged_ns < larger(ENOUGH_NS, 3.0 * longest_ns))
-		return value_q16(gamma, look->sharers);
-	brief = bounds(&gamma->brief, longest_ns);
-	steady = bounds(&gamma->steady, longest_ns);
-	if (brief.low > steady.high || brief.high < steady.low) {
-		/* Something else than before: both begin anew, so that nothing old is in them. */
-		gamma->steady = gamma->brief = (struct tr_ratio){ 0 };
-		steady = brief;
+	if (!look->is_whole) {
+		gamma->block = (struct tr_look){ 0 };
+		return value_q16(gamma);
 	}
-	settle(gamma, &steady);
-	return value_q16(gamma, look->sharers);
+	tr_look_add(&gamma->block, look);
+	if (!is_block(&gamma->block))
+		return value_q16(gamma);
+	block = gamma->block;
+	gamma->block = (struct tr_look){ 0 };
+	longest_ns = smaller((double)block.longest_ns, 1e12);
+	slow_ns = longest_ns / share_of(&gamma->steady);
+	add(&gamma->brief, &block, larger(BRIEF_NS, BRIEF_LONGEST * slow_ns));
+	add(&gamma->steady, &block, larger(STEADY_NS, STEADY_LONGEST * slow_ns));
+	gamma->sharers = block.sharers;
+	if (gamma->steady.samples < ENOUGH_ROWS)
+		return value_q16(gamma);
+	if (is_other_than(&gamma->brief, &gamma->steady, longest_ns))
+		gamma->steady = gamma->brief;
+	settle(gamma, longest_ns);
+	repay(gamma, &block, longest_ns);
+	return value_q16(gamma);
 }
 
 /* ---- watchdog ------------------------------------------------------------------------ */
@@ -171,36 +242,22 @@ static const struct tr_gpu_sample *next_sample(const struct tr_gpu_sample *rows,
 	return found;
 }
 
-static void add_sample(const struct tr_gpu_sample *row, uint64_t span_us,
-		       struct tr_look *look)
-{
-	unsigned percent = row->sm_percent < 100 ? row->sm_percent : 100;
-
-	look->busy_ns = tr_sat_add(look->busy_ns, span_us * percent * 10);
-	look->doubt_ns = tr_sat_add(look->doubt_ns, span_us * 5);
-	look->samples++;
-}
-
 void tr_samples_feed(struct tr_samples *samples, const struct tr_gpu_sample *rows,
-		     size_t count, uint64_t base_us, uint64_t *period_us,
-		     struct tr_look *look)
+		     size_t count, uint64_t after_us, struct tr_look *look)
 {
 	const struct tr_gpu_sample *row;
 
-	if (samples->last_us < base_us)
-		samples->last_us = base_us;
+	if (samples->last_us < after_us)
+		samples->last_us = after_us;
 	while ((row = next_sample(rows, count, samples->last_us))) {
 		uint64_t span_us = row->end_us - samples->last_us;
+		unsigned percent = row->sm_percent < 100 ? row->sm_percent : 100;
 
-		/* Idle processes have no rows: the distance may hold many samples. */
-		if (samples->last_us != base_us && span_us >= PERIOD_MIN_US &&
-		    (*period_us == 0 || span_us < *period_us))
-			*period_us = span_us < PERIOD_MAX_US ? span_us : PERIOD_MAX_US;
-		if (*period_us && span_us > *period_us)
-			span_us = *period_us;
-		if (span_us > PERIOD_MAX_US)
-			span_us = PERIOD_MAX_US;
+		if (span_us > SPAN_MAX_US)
+			span_us = SPAN_MAX_US;
 		samples->last_us = row->end_us;
-		add_sample(row, span_us, look);
+		look->busy_ns = tr_sat_add(look->busy_ns, span_us * percent * 10);
+		look->doubt_ns = tr_sat_add(look->doubt_ns, span_us * 5);
+		look->samples++;
 	}
 }

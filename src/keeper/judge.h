@@ -12,18 +12,21 @@
  * What a slice was charged, held against what NVML saw. Pure arithmetic: no clock, no file.
  *
  * gamma = busy time by NVML / time charged by the slice's own measurement. It differs from 1 where
- * processes take turns: a kernel's span then holds the others' turns too. NVML tells whole percents,
+ * processes take turns: a kernel's span then holds the others' turns too. Two things bound it: what
+ * is too much in the charges is at most what the others were busy; and NVML tells whole percents,
  * so every sum carries what it may be wrong by (doubt), and gamma leaves 1 only when the doubt
  * cannot explain the difference.
  */
 
-/* One look, about a second: of one slice on one device. */
+/* One look, as long as NVML's samples: of one slice on one device. */
 struct tr_look {
 	uint64_t wall_ns;    /* since the last look */
 	uint64_t busy_ns;    /* NVML, all processes of the slice */
 	uint64_t charged_ns; /* by the slice, before gamma */
+	uint64_t paid_ns;    /* the same with the gammas of its time applied */
 	uint64_t doubt_ns;   /* rounding: half a percent of each sample */
-	unsigned samples;    /* of its processes */
+	uint64_t others_ns, others_doubt_ns; /* the same of all other processes */
+	unsigned samples;                    /* of its processes */
 	uint64_t longest_ns; /* longest submission: busy long before it is charged */
 	unsigned sharers;    /* processes with a context on the device; 0: not known */
 	bool is_launching;   /* it launched since the last look */
@@ -32,14 +35,20 @@ struct tr_look {
 	bool is_whole;
 };
 
-struct tr_ratio { /* sums that fade by charged time: a slice of 5 % remembers as much work */
-	double busy_ns, charged_ns, doubt_ns, wall_ns, samples;
+/* SUM and then LOOK; SUM 0: LOOK alone. */
+void tr_look_add(struct tr_look *sum, const struct tr_look *look);
+
+struct tr_ratio { /* sums that fade */
+	double busy_ns, charged_ns, doubt_ns, others_ns, wall_ns, samples;
 };
 
 struct tr_gamma {
 	struct tr_ratio brief, steady; /* brief: notices that the neighbours changed */
-	bool is_off;                   /* from 1: then VALUE holds */
-	double value;
+	struct tr_look block;          /* looks not judged yet */
+	unsigned sharers;
+	bool is_off; /* from 1: then VALUE holds, and by this part more */
+	double value, by;
+	double unpaid_ns; /* NVML's busy time less what was paid while gamma was off */
 };
 
 #define TR_GAMMA_ONE_Q16 (UINT64_C(1) << 16)
@@ -68,11 +77,10 @@ uint64_t tr_watch_lowered_q16(const struct tr_watch *watch, uint64_t gamma_q16);
 struct tr_samples {
 	uint64_t last_us; /* end of the last one; 0: none yet */
 };
-/* ROWS, of one process: their time goes into LOOK. *PERIOD_US: the device's sample length, learned
- * from the distance of stamps; 0: not known yet, the distance counts whole. BASE_US: before it
- * nobody was watching. */
+/* ROWS, of one process, told when asked for those after AFTER_US: their time goes into LOOK. A row
+ * is of the time since the row before it; a process that was idle has none, and its next one
+ * counts from AFTER_US. */
 void tr_samples_feed(struct tr_samples *samples, const struct tr_gpu_sample *rows,
-		     size_t count, uint64_t base_us, uint64_t *period_us,
-		     struct tr_look *look);
+		     size_t count, uint64_t after_us, struct tr_look *look);
 
 #endif /* TR_KEEPER_JUDGE_H */

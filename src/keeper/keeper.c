@@ -11,6 +11,7 @@
 #define SWEEP_NS UINT64_C(1000000000)
 #define IDLE_NS  UINT64_C(200000000) /* a look at the root: is there something new */
 #define WHO_NS   UINT64_C(250000000) /* a program takes longer to start */
+#define EARLY_NS UINT64_C(20000000)  /* a sweep that is due within */
 #define STALE_NS UINT64_C(20000000)  /* what was read longer ago decides nothing */
 
 void tr_keeper_open(struct tr_keeper *out, const struct tr_gpus *gpus)
@@ -39,9 +40,11 @@ int tr_keeper_sweep(struct tr_keeper *keeper, struct tr_err *err)
 	int r = 0;
 
 	for (unsigned g = 0; g < keeper->fleet.gpus->count; g++) {
-		int swept = tr_sweep_gpu(&keeper->fleet, &keeper->crowd, (int)g,
-					 &keeper->swept[g], err);
+		int swept = tr_sweep_memory(&keeper->fleet, &keeper->crowd, (int)g,
+					    &keeper->swept[g], err);
 
+		(void)tr_sweep_time(&keeper->fleet, &keeper->crowd, (int)g,
+				    &keeper->swept[g], NULL);
 		r = r < 0 ? r : swept;
 	}
 	return r;
@@ -211,17 +214,42 @@ static bool is_used(const struct tr_keeper *keeper, unsigned gpu)
 	return false;
 }
 
-/* One device a turn: leases must not wait for NVML longer than one answer takes. */
+/* True: NVML was asked. */
+static bool sweep_due(struct tr_keeper *keeper, unsigned gpu, uint64_t now_ns)
+{
+	struct tr_swept *swept = &keeper->swept[gpu];
+	bool is_memory = is_due(swept->listed_ns, now_ns, SWEEP_NS);
+
+	if (!is_used(keeper, gpu))
+		return false;
+	if (is_memory)
+		(void)tr_sweep_memory(&keeper->fleet, &keeper->crowd, (int)gpu, swept,
+				      NULL);
+	else if (is_due(swept->asked_ns, now_ns, tr_sweep_pause_ns(swept) - EARLY_NS))
+		(void)tr_sweep_time(&keeper->fleet, &keeper->crowd, (int)gpu, swept, NULL);
+	else
+		return false;
+	return true;
+}
+
+/* One question a turn: leases must not wait for NVML longer than one answer takes. */
 static void sweep_one_due(struct tr_keeper *keeper, uint64_t now_ns)
 {
 	for (unsigned g = 0; g < keeper->fleet.gpus->count; g++)
-		if (is_due(keeper->swept[g].swept_ns, now_ns, SWEEP_NS) &&
-		    is_used(keeper, g)) {
-			(void)tr_sweep_gpu(&keeper->fleet, &keeper->crowd, (int)g,
-					   &keeper->swept[g], NULL);
-			if (keeper->contested)
-				return;
-		}
+		if (sweep_due(keeper, g, now_ns) && keeper->contested)
+			return;
+}
+
+static uint64_t pause_ns(const struct tr_keeper *keeper)
+{
+	uint64_t ns = IDLE_NS;
+
+	if (keeper->contested)
+		return keeper->is_dozing ? 2 * TR_LEASE_LOOK_NS : TR_LEASE_LOOK_NS;
+	for (unsigned g = 0; g < keeper->fleet.gpus->count; g++)
+		if (is_used(keeper, g) && tr_sweep_pause_ns(&keeper->swept[g]) < ns)
+			ns = tr_sweep_pause_ns(&keeper->swept[g]);
+	return ns;
 }
 
 uint64_t tr_keeper_turn(struct tr_keeper *keeper)
@@ -239,7 +267,5 @@ uint64_t tr_keeper_turn(struct tr_keeper *keeper)
 			if (keeper->contested >> g & 1)
 				lease_gpu(keeper, g);
 	sweep_one_due(keeper, now_ns);
-	if (!keeper->contested)
-		return IDLE_NS;
-	return keeper->is_dozing ? 2 * TR_LEASE_LOOK_NS : TR_LEASE_LOOK_NS;
+	return pause_ns(keeper);
 }
