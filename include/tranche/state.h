@@ -13,8 +13,8 @@
  * pread() by the host. No totals are stored: the sum of a device's row is the truth, so there is
  * nothing a crash could unbalance. Limits are not here (tranche/policy.h).
  *
- * Shape:   header 4 KiB with 16 device lines and 16 pacing lines | mem[16][1024] | 3584 usage rows |
- *          1024 slots | refusals | covered GPU time [16][1024]
+ * Shape:   header 4 KiB with 16 device lines and 16 pacing lines | mem[16][1024] | 1536 usage rows |
+ *          1024 slots | refusals | covered GPU time [16][768]
  * Locks:   kernel-owned OFD write locks on bytes of the file, beyond any content meaning:
  *            byte s          slot s belongs to the process whose mapping's description holds it
  *            byte 1024 + d   slow path of device d
@@ -31,16 +31,29 @@
 
 #define TR_REFUSALS 64u
 
-/* GPU time that has been charged: a ring of cells of 2^19 ns, about half a second
+/* GPU time that has been charged: a ring of cells of 2^19 ns, 0.4 s in all
  * (slice/cover.c): time >> 19 in 28 bits | 20 bits of ns somewhere in it | 16 bits, each for
  * 2^15 ns that are taken whole. */
-#define TR_COVER_CELLS 1024u
+#define TR_COVER_CELLS 768u
 
-#define TR_USAGE_ROWS   3584u
+#define TR_USAGE_ROWS   1536u
 #define TR_USAGE_WINDOW 64u
 static inline uint32_t tr_usage_first(uint32_t slot)
 {
-	return slot * 7u / 2u % TR_USAGE_ROWS;
+	return slot * 3u / 2u % TR_USAGE_ROWS;
+}
+
+/* How many rows, from the first, the slots below HIGH_WATER (any bits) can hold. */
+static inline uint32_t tr_usage_rows(uint32_t high_water)
+{
+	uint32_t rows = TR_USAGE_WINDOW;
+
+	if (!high_water)
+		return 0;
+	if (high_water > TR_SLOTS_MAX)
+		high_water = TR_SLOTS_MAX;
+	rows += tr_usage_first(high_water - 1);
+	return rows < TR_USAGE_ROWS ? rows : TR_USAGE_ROWS;
 }
 
 struct tr_state_device {
@@ -132,9 +145,11 @@ _Static_assert(offsetof(struct tr_state, devices) == 128, "state ABI");
 _Static_assert(offsetof(struct tr_state, pace) == 1152, "state ABI");
 _Static_assert(offsetof(struct tr_state, mem) == 4096, "state ABI");
 _Static_assert(offsetof(struct tr_state, usage) == 266240, "state ABI");
-_Static_assert(offsetof(struct tr_state, slots) == 438272, "state ABI");
-_Static_assert(offsetof(struct tr_state, refusals) == 503808, "state ABI");
-_Static_assert(offsetof(struct tr_state, covered) == 505856, "state ABI");
-_Static_assert(sizeof(struct tr_state) == 636928, "state ABI");
+_Static_assert(offsetof(struct tr_state, slots) == 339968, "state ABI");
+_Static_assert(offsetof(struct tr_state, refusals) == 405504, "state ABI");
+_Static_assert(offsetof(struct tr_state, covered) == 407552, "state ABI");
+_Static_assert(sizeof(struct tr_state) == 505856, "state ABI");
+_Static_assert(sizeof(struct tr_state) <= (size_t)512 * 1024,
+	       "what a slice may take of tmpfs");
 
 #endif /* TR_STATE_H */

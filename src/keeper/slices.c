@@ -405,10 +405,8 @@ static bool read_part(int fd, struct tr_state *copy, const void *field, size_t b
 /* What slots below the high water can hold; the rest of these arrays is nobody's. */
 static bool read_slots(int fd, struct tr_state *copy)
 {
-	size_t n = copy->high_water, rows = n ? tr_usage_first((uint32_t)n - 1) : 0;
+	size_t n = copy->high_water, rows = tr_usage_rows(copy->high_water);
 
-	rows = rows + TR_USAGE_WINDOW < TR_USAGE_ROWS ? rows + TR_USAGE_WINDOW
-						      : TR_USAGE_ROWS;
 	for (unsigned d = 0; d < TR_DEVICES_MAX; d++)
 		if (!read_part(fd, copy, copy->mem[d], n * sizeof(copy->mem[d][0])))
 			return false;

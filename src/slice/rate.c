@@ -369,13 +369,10 @@ static bool slowest_of(const struct tr_state *state, const struct tr_state_usage
 		       uint64_t now_ns, uint64_t *out)
 {
 	uint64_t dev = load(&row->owner) & 0xff;
-	uint32_t slots = atomic_load(&state->high_water), rows;
+	uint32_t rows = tr_usage_rows(atomic_load(&state->high_water));
 	bool is_any = false;
 
-	if (slots > TR_SLOTS_MAX)
-		slots = TR_SLOTS_MAX;
-	rows = slots ? (slots - 1) * 7 / 2 + TR_USAGE_WINDOW : 0;
-	for (uint32_t i = 0; i < rows && i < TR_USAGE_ROWS; i++) {
+	for (uint32_t i = 0; i < rows; i++) {
 		const struct tr_state_usage *other = &state->usage[i];
 		uint64_t owner = load(&other->owner), vtime_ns;
 
