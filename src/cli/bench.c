@@ -93,7 +93,7 @@ static int run_leases(const struct tr_stage *stage, const struct tr_matrix *matr
 		      bool is_check)
 {
 	struct tr_leases leases = { matrix->seed, matrix->is_json, matrix->is_quick };
-	struct tr_leases_sum sum;
+	struct tr_leases_sum sum = { 0 };
 
 	tr_leases_run(stage, &leases, &sum);
 	(void)fprintf(matrix->is_json ? stderr : stdout,

@@ -20,17 +20,7 @@
 
 bool tr_kept_read(const struct tr_kept *kept, void *out, size_t bytes, size_t offset)
 {
-	for (size_t done = 0; done < bytes;) {
-		ssize_t n = pread(kept->state_fd, (char *)out + done, bytes - done,
-				  (off_t)(offset + done));
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			return false;
-		done += (size_t)n;
-	}
-	return true;
+	return tr_read_at(kept->state_fd, out, bytes, (off_t)offset);
 }
 
 /* Somebody holds one of LENGTH bytes from FIRST. */

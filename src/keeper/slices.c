@@ -387,19 +387,9 @@ static void forget_dead(struct tr_state *copy, int fd)
 /* BYTES of the file that begin where FIELD is in COPY. */
 static bool read_part(int fd, struct tr_state *copy, const void *field, size_t bytes)
 {
-	size_t done = (size_t)((const char *)field - (const char *)copy),
-	       end = done + bytes;
+	size_t at = (size_t)((const char *)field - (const char *)copy);
 
-	while (done < end) {
-		ssize_t n = pread(fd, (char *)copy + done, end - done, (off_t)done);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			return false;
-		done += (size_t)n;
-	}
-	return true;
+	return tr_read_at(fd, (char *)copy + at, bytes, (off_t)at);
 }
 
 /* What slots below the high water can hold; the rest of these arrays is nobody's. */

@@ -14,6 +14,21 @@
 
 #include "rt/cleanup.h"
 
+bool tr_read_at(int fd, void *out, size_t bytes, off_t offset)
+{
+	for (size_t done = 0; done < bytes;) {
+		ssize_t n = pread(fd, (char *)out + done, bytes - done,
+				  offset + (off_t)done);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return false;
+		done += (size_t)n;
+	}
+	return true;
+}
+
 int64_t tr_file_size(int fd)
 {
 	struct stat st;

@@ -35,6 +35,9 @@ int tr_byte_unlock(int fd, off_t byte);
 /* 1 when another open file description holds the byte, 0 when none does, -errno. */
 int tr_byte_is_locked(int fd, off_t byte);
 
+/* All BYTES from OFFSET on, or false. */
+bool tr_read_at(int fd, void *out, size_t bytes, off_t offset);
+
 /* Nanoseconds of CLOCK_MONOTONIC. */
 uint64_t tr_clock_ns(void);
 void tr_sleep_ns(uint64_t ns); /* bounded; a signal may end it early */

@@ -264,8 +264,8 @@ static void owe_queue(const struct tr_rate *rate, struct tr_state_pace *pace,
 		      uint64_t now_ns, uint64_t bound_ns)
 {
 	uint64_t ahead_ns = ahead_of(load(&pace->tat_max_ns), now_ns, bound_ns);
-	uint64_t queued_ns =
-		(uint64_t)((unsigned __int128)ahead_ns * rate->rate_max_q32 >> 32);
+	uint64_t queued_ns = (uint64_t)((unsigned __int128)ahead_ns * rate->rate_max_q32 >>
+					32);
 
 	if (rate->rate_max_q32 == TR_RATE_ALL) /* gamma_max() */
 		queued_ns = tr_rate_gamma(rate, queued_ns);

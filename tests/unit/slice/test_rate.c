@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "draw.h"
 #include "slice/rate.h"
 
 #define MS UINT64_C(1000000)
@@ -14,20 +15,10 @@ static struct tr_state *state_file;
 static struct tr_state_pace *pace;
 static struct tr_policy_device row;
 
-static uint64_t seed_now;
-
-static uint64_t draw(uint64_t below)
-{
-	seed_now ^= seed_now << 13;
-	seed_now ^= seed_now >> 7;
-	seed_now ^= seed_now << 17;
-	return below ? seed_now % below : seed_now;
-}
-
 static int fresh(void **state)
 {
 	(void)state;
-	seed_now = 0x5eed;
+	draw_from(0x5eed);
 	memset(&row, 0, sizeof(row));
 	state_file = calloc(1, sizeof(*state_file));
 	if (!state_file)

@@ -3,6 +3,7 @@
 
 #include <stdlib.h>
 
+#include "draw.h"
 #include "slice/rate.h"
 
 /* Rows of the state file by process and device, and fairness among processes by them. */
@@ -12,20 +13,10 @@
 
 static struct tr_state *state_file;
 
-static uint64_t seed_now;
-
-static uint64_t draw(uint64_t below)
-{
-	seed_now ^= seed_now << 13;
-	seed_now ^= seed_now >> 7;
-	seed_now ^= seed_now << 17;
-	return below ? seed_now % below : seed_now;
-}
-
 static int fresh(void **state)
 {
 	(void)state;
-	seed_now = 0x5eed;
+	draw_from(0x5eed);
 	state_file = calloc(1, sizeof(*state_file));
 	return state_file ? 0 : -1;
 }
