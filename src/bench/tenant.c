@@ -130,6 +130,8 @@ int tr_bench_tenant(int argc, char **argv)
 
 	if (argc != 7)
 		return 2;
+	/* The bench kills who it started when it dies; behind `run` that is not this process. */
+	(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
 	t.page = map_page(argv[1]);
 	t.workload = tr_workload_find(argv[2], &t.room);
 	t.processes = (unsigned)strtoul(argv[3], NULL, 10);

@@ -40,11 +40,13 @@ int sim_slices_next(struct sim_slices *s)
 
 	if (now >= s->end_ns)
 		return -ETIMEDOUT;
-	if (s->slice_ns < (has_end ? SLICE_MAX_NS : SLICE_MAX_IDLE_NS))
-		s->slice_ns *= 2;
 	if (has_end && until > s->end_ns)
 		until = s->end_ns;
 	r = sim_look_until(has_end ? until : SIM_NEVER, until);
+	/* looks while the clock stood do not count: how many there were is chance */
+	if (sim_clock_now() >= until &&
+	    s->slice_ns < (has_end ? SLICE_MAX_NS : SLICE_MAX_IDLE_NS))
+		s->slice_ns *= 2;
 	return r == -EINTR ? r : 0;
 }
 

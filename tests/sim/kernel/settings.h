@@ -18,7 +18,7 @@ struct sim_settings {
 	uint32_t linger_ms;  /* between the last client's end and the machine's */
 	uint32_t numa_nodes; /* 0: devices have none */
 	uint64_t quantum_ns, switch_ns; /* of processes on a device */
-	uint32_t hold;    /* the virtual clock stands until so many programs have come */
+	uint32_t hold;    /* on a virtual clock nobody runs until so many have come */
 	uint32_t hold_ms; /* ... or none has for so long */
 	uint32_t model_of[RM_DEVICES_MAX];
 	uint64_t device_bytes; /* 0: the model's own */

@@ -321,7 +321,7 @@ static __attribute__((format(printf, 2, 3))) void tell(bool *told, const char *f
 	close(fd);
 }
 
-/* The clock stands until so many programs have come; but not for ever. */
+/* Nobody runs until so many programs have come: who was fast must not be ahead. But not for ever. */
 static bool is_held(void)
 {
 	if (v.came >= sim_kernel.settings.hold || v.told_hold)
@@ -383,15 +383,17 @@ void timeline_virtual_round(void)
 	}
 	engine_advance(timeline.engine, now);
 	look_at_threads(now, &f);
+	if (is_held()) {
+		stand(&f, true);
+		return;
+	}
 	if (f.client) {
 		grant(&f);
 		return;
 	}
 	next = least(least(engine_next_ns(timeline.engine), f.next_ns),
 		     timeline_written_ns());
-	if (is_held())
-		stand(&f, true);
-	else if (next == UINT64_MAX)
+	if (next == UINT64_MAX)
 		stand(&f, false);
 	else
 		move_to(next > now ? next : now);
