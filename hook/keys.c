@@ -69,7 +69,7 @@ void tr_key_meet(uint64_t key, bool is_collective)
 	}
 }
 
-void tr_key_learn(uint64_t key, uint64_t ns)
+void tr_key_learn(uint64_t key, uint64_t ns, bool is_slow)
 {
 	_Atomic uint64_t *place;
 	uint64_t word, cost;
@@ -95,7 +95,7 @@ void tr_key_learn(uint64_t key, uint64_t ns)
 	else if (samples < SAMPLES_MAX) /* the plain mean, then one that forgets */
 		cost = (cost * samples + ns) / (samples + 1);
 	else
-		cost = (cost * 7 + ns) / 8;
+		cost = is_slow ? (cost * 63 + ns) / 64 : (cost * 7 + ns) / 8;
 	if (samples < SAMPLES_MAX)
 		samples++;
 	/* Another thread's sample may have come between: then this one is not learned. */

@@ -7,24 +7,26 @@
 #include "rt/file.h"
 #include "rt/sat.h"
 
-#define CONTEXTS    16u
-#define RUNS        64u
-#define LANES       32u
-#define MISSES      3u /* of pairs not done, then the rest is not asked for */
-#define RUN_NS      UINT64_C(2000000)
-#define RUN_COUNT   256u
-#define RUN_HOST_NS UINT64_C(5000000)
-#define POLL_NS     UINT64_C(200000)
-#define REST_NS     UINT64_C(1000000000)  /* after an event call that failed */
-#define LOCK_NS     UINT64_C(10000000000) /* nobody holds it that long and lives */
-#define PROMPT_NS   UINT64_C(20000)       /* an event that an idle GPU ran at once */
-#define NS_PER_MS   1e6
-#define LONGEST_MS  1e8f
-#define OWN_MAX     (UINT64_MAX >> 16) /* `taken` while 48 or less are */
-#define TURNS       4u
-#define TURN_NS     UINT64_C(100000)
-#define NO_RUN      RUNS
-#define SHARED      16u /* a single one is learned as this part of its span at least */
+#define CONTEXTS     16u
+#define RUNS         64u
+#define LANES        32u
+#define MISSES       3u /* of pairs not done, then the rest is not asked for */
+#define RUN_NS       UINT64_C(2000000)
+#define RUN_COUNT    256u
+#define RUN_HOST_NS  UINT64_C(5000000)
+#define POLL_NS      UINT64_C(200000)
+#define REST_NS      UINT64_C(1000000000)  /* after an event call that failed */
+#define LOCK_NS      UINT64_C(10000000000) /* nobody holds it that long and lives */
+#define PROMPT_NS    UINT64_C(20000)       /* an event that an idle GPU ran at once */
+#define NS_PER_MS    1e6
+#define LONGEST_MS   1e8f
+#define OWN_MAX      (UINT64_MAX >> 16) /* `taken` while 48 or less are */
+#define TURNS        4u
+#define TURN_NS      UINT64_C(100000)
+#define PHASED_NS    UINT64_C(4000000)
+#define PHASED_TIMES 8u
+#define NO_RUN       RUNS
+#define SHARED       16u /* a single one is learned as this part of its span at least */
 
 /* A run of submissions between two events. Host times are CLOCK_MONOTONIC before the call. */
 struct run {
@@ -344,20 +346,32 @@ static uint64_t part_of(uint64_t ns, uint64_t part, uint64_t of)
 
 /* What its submissions cost. Streams that share the GPU make each other's spans longer: there
  * the whole run tells, by what was charged for it in the end. */
-static void learn(const struct run *r, uint64_t busy_ns, uint64_t ours_ns)
+static void learn(const struct run *r, uint64_t busy_ns, uint64_t ours_ns, bool is_slow)
 {
 	if (ours_ns < busy_ns / SHARED)
 		ours_ns = busy_ns / SHARED;
 	if (r->key)
-		tr_key_learn(r->key, ours_ns);
+		tr_key_learn(r->key, ours_ns, is_slow);
 	else if (r->is_shared && !r->unknown && r->last_ns && r->predicted_ns)
-		tr_key_learn(r->last_key, part_of(r->last_ns, ours_ns, r->predicted_ns));
+		tr_key_learn(r->last_key, part_of(r->last_ns, ours_ns, r->predicted_ns),
+			     is_slow);
+}
+
+/*
+ * Where others take turns, the span of one short submission is of few lengths, by the phase of the
+ * turns, and phases last for a second. What is charged is the mean; gamma says what it is worth.
+ */
+static bool is_phased(const struct run *r, uint64_t busy_ns, bool is_shared)
+{
+	return is_shared && r->key && r->predicted_ns && r->predicted_ns <= PHASED_NS &&
+	       busy_ns <= PHASED_TIMES * r->predicted_ns;
 }
 
 static bool take_in(struct tr_marks *m, unsigned i, uint64_t now_ns)
 {
 	struct run *r = &m->runs[i];
-	uint64_t begin_ns, span_ns, ours_ns;
+	bool is_shared = tr_pace_is_shared(m->dev);
+	uint64_t begin_ns, span_ns, ours_ns, told_ns;
 	CUevent anchor = m->anchor;
 	struct tr_busy busy;
 	int64_t span;
@@ -369,8 +383,13 @@ static bool take_in(struct tr_marks *m, unsigned i, uint64_t now_ns)
 	span_ns = span > 0 ? (uint64_t)span : 0;
 	begin_ns = begin_of(m, r, span_ns, now_ns);
 	busy = busy_of(r, begin_ns, span_ns);
+	told_ns = busy.busy_ns;
+	if (is_phased(r, told_ns, is_shared))
+		busy.busy_ns = busy.sure_ns = r->predicted_ns;
 	ours_ns = tr_pace_measured(m->dev, &busy, r->predicted_ns, now_ns);
-	learn(r, busy.busy_ns, ours_ns);
+	if (busy.busy_ns)
+		ours_ns = part_of(told_ns, ours_ns, busy.busy_ns);
+	learn(r, told_ns, ours_ns, is_shared);
 	if (busy.end_ns > m->anchor_ns) {
 		m->anchor_ns = busy.end_ns;
 		m->anchor = r->end;

@@ -13,7 +13,7 @@
 #define SHORT_KERNEL_NS \
 	(20 * MS_NS) /* windows of 1 s and stalls are judged up to here (F13) */
 #define QUICK_NS   (60 * SECOND_NS)
-#define WARM_NS    (5 * SECOND_NS)
+#define WARM_NS    (10 * SECOND_NS)
 #define WARM_COUNT 20
 #define STEPS_LONG 500 /* samples of a window that is not judged second by second */
 

@@ -23,7 +23,7 @@
 #define EDGE_NS (1000.0 / 6.0 * MS_NS)
 
 /* What was paid wrongly is made good within so much time, by at most this part of gamma. */
-#define REPAY_NS      (1000.0 * MS_NS)
+#define REPAY_NS      (1500.0 * MS_NS)
 #define REPAY_LONGEST 3.0
 #define REPAY_PART    0.25
 #define UNPAID_MAX_NS (200.0 * MS_NS)

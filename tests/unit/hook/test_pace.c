@@ -324,11 +324,11 @@ static void test_first_is_odd(void **unused)
 	(void)unused;
 	tr_keys_forget();
 	tr_key_meet(key, false);
-	tr_key_learn(key, 50 * MS);
-	tr_key_learn(key, 9 * US);
+	tr_key_learn(key, 50 * MS, false);
+	tr_key_learn(key, 9 * US, false);
 	assert_int_equal(tr_key_find(key).cost_ns, 9 * US);
 	assert_int_equal(tr_key_ready_ns(key), 0);
-	tr_key_learn(key, 11 * US);
+	tr_key_learn(key, 11 * US, false);
 	assert_in_range(tr_key_find(key).cost_ns, 9 * US, 11 * US);
 	assert_int_equal(tr_key_ready_ns(key), tr_key_find(key).cost_ns);
 	/* changed behind the handle: known, and looked at again */
@@ -351,7 +351,7 @@ static void test_many_keys(void **unused)
 
 		tr_key_meet(key, false);
 		for (unsigned n = 0; n < 3; n++)
-			tr_key_learn(key, i);
+			tr_key_learn(key, i, false);
 	}
 	for (unsigned i = 1; i <= 10000; i++) {
 		struct tr_key key = tr_key_find(tr_key_of(GPU_KERNEL(i), 1));
