@@ -344,12 +344,12 @@ static uint64_t part_of(uint64_t ns, uint64_t part, uint64_t of)
 	return (uint64_t)((unsigned __int128)ns * part / of);
 }
 
-/* What its submissions cost. Streams that share the GPU make each other's spans longer: there
- * the whole run tells, by what was charged for it in the end. */
+/* What its submissions cost. Streams that share the GPU make each other's spans longer: there the
+ * whole run tells, by what was charged for it. Not where another process was charged instead. */
 static void learn(const struct run *r, uint64_t busy_ns, uint64_t ours_ns, bool is_slow)
 {
-	if (ours_ns < busy_ns / SHARED)
-		ours_ns = busy_ns / SHARED;
+	if (ours_ns < busy_ns / (r->is_shared ? SHARED : 1))
+		ours_ns = busy_ns / (r->is_shared ? SHARED : 1);
 	if (r->key)
 		tr_key_learn(r->key, ours_ns, is_slow);
 	else if (r->is_shared && !r->unknown && r->last_ns && r->predicted_ns)
