@@ -52,7 +52,7 @@ static bool read_rows(struct tr_kept *kept)
 
 void tr_kept_look_in(struct tr_kept *kept)
 {
-	kept->is_occupied = is_range_held(kept, 0, TR_SLOTS_MAX) &&
+	kept->is_occupied = kept->device_count && is_range_held(kept, 0, TR_SLOTS_MAX) &&
 			    (kept->is_ours || read_rows(kept));
 }
 
@@ -84,15 +84,27 @@ void tr_fleet_open(struct tr_fleet *out, const struct tr_gpus *gpus)
 	*out = (struct tr_fleet){ .gpus = gpus };
 }
 
-static void free_kept(struct tr_kept *kept)
+/* Of it stays that it is there: a slice of other devices need not be opened at each scan. */
+static void close_kept(struct tr_kept *kept)
 {
 	tr_page_close(&kept->page);
 	if (kept->state_fd >= 0)
 		(void)close(kept->state_fd);
 	if (kept->page_fd >= 0)
 		(void)close(kept->page_fd);
+	kept->state_fd = kept->page_fd = -1;
 	free(kept->copy);
 	free(kept->rows);
+	kept->copy = NULL;
+	kept->devices = NULL;
+	kept->rows = NULL;
+	kept->device_count = 0;
+	kept->is_occupied = false;
+}
+
+static void free_kept(struct tr_kept *kept)
+{
+	close_kept(kept);
 	free(kept);
 }
 
@@ -154,8 +166,12 @@ static int open_own_page(struct tr_kept *kept, const struct tr_slice_dir *dir,
 static int open_files(struct tr_kept *kept, const struct tr_slice_dir *dir,
 		      struct tr_err *err)
 {
+	/* Its owner need not note each of a hundred looks a second. */
 	kept->state_fd = open(dir->state_path,
-			      O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+			      O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOATIME);
+	if (kept->state_fd < 0 && errno == EPERM)
+		kept->state_fd = open(dir->state_path,
+				      O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
 	if (kept->state_fd < 0)
 		return tr_fail_errno(err, "open %s", dir->state_path);
 	if (tr_file_size(kept->state_fd) < (int64_t)sizeof(struct tr_state))
@@ -261,7 +277,9 @@ static int visit_slice(const struct tr_slice_dir *dir, void *arg)
 	if (!kept)
 		return 0;
 	kept->inode = st.st_ino;
-	if (!has_gpu_here(kept) || append(fleet, kept) < 0)
+	if (!has_gpu_here(kept))
+		close_kept(kept);
+	if (append(fleet, kept) < 0)
 		free_kept(kept);
 	return 0;
 }

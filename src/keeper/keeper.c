@@ -143,9 +143,9 @@ static bool look_at(struct tr_keeper *keeper, struct tr_kept *kept, unsigned d,
 		    uint64_t now_ns, struct tr_lease_row *out)
 {
 	struct tr_kept_row *row = &kept->rows[d];
-	uint64_t pause_ns = tr_activity_pause_ns(&row->activity, now_ns,
-						 keeper->active[row->gpu],
-						 keeper->ranked >> row->gpu & 1);
+	uint64_t pause_ns = tr_activity_pause_ns(
+		&row->activity, now_ns, keeper->looked[row->gpu], keeper->active[row->gpu],
+		keeper->ranked >> row->gpu & 1);
 
 	keeper->is_dozing &= pause_ns > 0;
 	/* Looks are never quite on time: half of one early is due. */
@@ -182,6 +182,7 @@ static void lease_gpu(struct tr_keeper *keeper, unsigned gpu)
 		    look_at(keeper, kept, (unsigned)d, looked_ns, &keeper->leases[count]))
 			keeper->lessees[count++] = kept;
 	}
+	keeper->looked[gpu] = count;
 	keeper->active[gpu] = 0;
 	for (size_t i = 0; i < count; i++)
 		keeper->active[gpu] += keeper->leases[i].is_active;

@@ -6,6 +6,7 @@
 #define RANKS        3u
 #define TRUST_MAX_NS UINT64_C(3600000000000)
 #define DOZE_NS      UINT64_C(250000000) /* idle for so long: looked at less often */
+#define SLEEPER_NS   UINT64_C(1000000)   /* of pause for each: 1000 looks a second in all */
 
 void tr_activity_look(struct tr_activity *activity, const struct tr_state_pace *pace,
 		      uint64_t now_ns)
@@ -46,15 +47,20 @@ bool tr_activity_is_active(const struct tr_activity *activity, uint64_t now_ns,
 }
 
 uint64_t tr_activity_pause_ns(const struct tr_activity *activity, uint64_t now_ns,
-			      size_t active, bool is_ranked)
+			      size_t count, size_t active, bool is_ranked)
 {
+	uint64_t pause_ns = count * SLEEPER_NS, most_ns = 4 * TR_LEASE_LOOK_NS;
+
 	if (!activity->is_known || tr_sat_sub(now_ns, activity->changed_ns) < DOZE_NS ||
 	    activity->tat_max_ns > now_ns)
 		return 0;
+	/* Somebody has to make way, and soon. */
 	if (is_ranked || active == 1)
-		return 2 * TR_LEASE_LOOK_NS;
+		return pause_ns < most_ns ? pause_ns : most_ns;
 	/* Of two that are active neither borrows: a third changes nothing. */
-	return active == 0 ? 4 * TR_LEASE_LOOK_NS : 10 * TR_LEASE_LOOK_NS;
+	if (active > 1 || pause_ns > 10 * TR_LEASE_LOOK_NS)
+		return 10 * TR_LEASE_LOOK_NS;
+	return pause_ns < most_ns ? most_ns : pause_ns;
 }
 
 uint64_t tr_activity_trust_ns(const struct tr_policy_device *row,

@@ -45,10 +45,10 @@ bool tr_activity_is_active(const struct tr_activity *activity, uint64_t now_ns,
 			   uint64_t trust_ns);
 
 /* How long one that may have woken need not be looked at: a read costs microseconds, of many slices
- * most sleep, and the time to notice is part of the 50 ms in which a borrower makes way. ACTIVE: how
- * many are, on this device; IS_RANKED: of several priorities. */
+ * most sleep, and the time to notice is part of the 50 ms in which a borrower makes way. COUNT: the
+ * slices of this device, ACTIVE: how many are; IS_RANKED: of several priorities. */
 uint64_t tr_activity_pause_ns(const struct tr_activity *activity, uint64_t now_ns,
-			      size_t active, bool is_ranked);
+			      size_t count, size_t active, bool is_ranked);
 /* For how long: as far ahead as the pacer lets a slice owe. */
 uint64_t tr_activity_trust_ns(const struct tr_policy_device *row,
 			      const struct tr_state_pace *pace);

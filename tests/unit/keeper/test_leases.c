@@ -185,6 +185,25 @@ static void look(struct pair *pair, uint64_t now_ns)
 	pair->block_until_ns = pair->rows[0].must_wait ? now_ns + TR_LEASE_BLOCK_NS : 0;
 }
 
+/* A few are looked at every time where one must make way for them; of many 1000 a second, and never
+ * more than 40 ms apart. */
+static void sleepers_are_looked_at_as_often_as_can_be_paid(void **state)
+{
+	struct tr_activity asleep = { .changed_ns = SECOND, .is_known = true };
+	uint64_t now = 2 * SECOND;
+
+	(void)state;
+	assert_true(tr_activity_pause_ns(&asleep, now, 4, 1, false) <= 10 * MS);
+	assert_true(tr_activity_pause_ns(&asleep, now, 4, 0, true) <= 10 * MS);
+	assert_int_equal(tr_activity_pause_ns(&asleep, now, 32, 1, false), 32 * MS);
+	assert_int_equal(tr_activity_pause_ns(&asleep, now, 4096, 1, false), 40 * MS);
+	assert_int_equal(tr_activity_pause_ns(&asleep, now, 4, 0, false), 40 * MS);
+	assert_int_equal(tr_activity_pause_ns(&asleep, now, 64, 0, false), 64 * MS);
+	assert_true(tr_activity_pause_ns(&asleep, now, 64, 2, false) > 40 * MS);
+	asleep.changed_ns = now - 100 * MS; /* it may come back any moment */
+	assert_int_equal(tr_activity_pause_ns(&asleep, now, 64, 1, false), 0);
+}
+
 /* The neighbour returns at any moment between two looks; looks may be 4 ms late. */
 static void returns_are_noticed_in_time(void **state)
 {
@@ -236,6 +255,7 @@ int main(void)
 		cmocka_unit_test(a_clock_that_jumps_ends_nothing_for_ever),
 		cmocka_unit_test(trust_is_what_may_be_owed),
 		cmocka_unit_test(any_word_is_a_priority_and_a_rate),
+		cmocka_unit_test(sleepers_are_looked_at_as_often_as_can_be_paid),
 		cmocka_unit_test(returns_are_noticed_in_time),
 	};
 
