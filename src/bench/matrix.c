@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "rt/file.h"
+#include "bench/jobs.h"
 
 int tr_list_parse(struct tr_list *out, const char *name, const char *text, unsigned least,
 		  unsigned most, struct tr_err *err)
@@ -93,8 +93,7 @@ void tr_matrix_fill(struct tr_matrix *m)
 }
 
 struct walk {
-	const struct tr_stage *stage;
-	const struct tr_matrix *matrix;
+	struct tr_matrix *matrix;
 	struct tr_summary *summary;
 	struct tr_point *points;
 	unsigned count, room;
@@ -157,69 +156,64 @@ static void sum_up(struct walk *w, const struct tr_cell *cell,
 	}
 }
 
-static int run_cell(struct walk *w, const struct tr_cell *cell, double reach,
-		    struct tr_err *err)
+/* Groups are tenants: a workload, a number of processes, one of devices. */
+static void describe(void *arg, unsigned group, unsigned index, struct tr_cell *out)
 {
-	struct tr_result result;
+	const struct tr_matrix *m = arg;
+	unsigned gpus = m->gpus.count, neighbours = m->neighbours.count;
 
-	tr_cell_run(w->stage, cell, reach, &result);
-	tr_report_cell(stdout, w->matrix->is_json, cell, &result);
+	*out = (struct tr_cell){
+		.workload = m->workloads[group / gpus / m->processes.count],
+		.processes = m->processes.values[group / gpus % m->processes.count],
+		.gpus = m->gpus.values[group % gpus],
+		.asked = m->quotas.values[index / neighbours],
+		.neighbours = m->neighbours.values[index % neighbours],
+		.seed = m->seed,
+		.window_s = m->window_s,
+		.is_quick = m->is_quick,
+	};
+}
+
+static int take_cell(struct walk *w, struct tr_jobs *jobs, unsigned group, unsigned index,
+		     struct tr_err *err)
+{
+	struct tr_matrix *m = w->matrix;
+	struct tr_result result;
+	struct tr_cell cell;
+	int r = tr_jobs_take(jobs, group, index, &result, err);
+
+	if (r < 0)
+		return r;
+	describe(m, group, index, &cell);
+	tr_report_cell(stdout, m->is_json, &cell, &result);
 	(void)fflush(stdout);
-	sum_up(w, cell, &result);
-	return keep(w, cell, &result, err);
+	sum_up(w, &cell, &result);
+	return keep(w, &cell, &result, err);
 }
 
-/* What the tenant can get at all: alone, without a limiter. */
-static int find_reach(struct walk *w, struct tr_cell cell, double *out, struct tr_err *err)
-{
-	struct tr_result result;
-
-	cell.asked = 0;
-	cell.neighbours = 0;
-	cell.is_quick = true;
-	tr_cell_run(w->stage, &cell, 100, &result);
-	*out = result.got;
-	if (!result.is_measured)
-		return tr_fail(err, EIO, "%s without a limiter: %s", cell.workload->name,
-			       result.why);
-	return 0;
-}
-
-/* The cells that share a tenant. */
-static int run_tenant(struct walk *w, struct tr_cell cell, struct tr_err *err)
-{
-	const struct tr_matrix *m = w->matrix;
-	double reach = 0;
-	int r = find_reach(w, cell, &reach, err);
-
-	for (unsigned q = 0; r == 0 && q < m->quotas.count; q++)
-		for (unsigned n = 0; r == 0 && n < m->neighbours.count; n++) {
-			cell.asked = m->quotas.values[q];
-			cell.neighbours = m->neighbours.values[n];
-			r = run_cell(w, &cell, reach, err);
-		}
-	return r;
-}
-
-int tr_matrix_run(const struct tr_stage *stage, const struct tr_matrix *m,
+int tr_matrix_run(const struct tr_stage *stage, struct tr_matrix *m,
 		  struct tr_summary *summary, struct tr_err *err)
 {
-	struct walk w = { .stage = stage, .matrix = m, .summary = summary };
-	struct tr_cell cell = { .seed = m->seed,
-				.window_s = m->window_s,
-				.is_quick = m->is_quick };
-	int r = 0;
+	struct walk w = { .matrix = m, .summary = summary };
+	struct tr_jobs_plan plan = { .stage = stage,
+				     .groups = m->workload_count * m->processes.count *
+					       m->gpus.count,
+				     .cells = m->quotas.count * m->neighbours.count,
+				     .at_once = m->jobs,
+				     .describe = describe,
+				     .arg = m };
+	struct tr_jobs *jobs;
+	int r;
 
 	*summary = (struct tr_summary){ 0 };
 	tr_report_begin(stdout, m->is_json);
-	for (unsigned i = 0; r == 0 && i < m->workload_count; i++)
-		for (unsigned p = 0; r == 0 && p < m->processes.count; p++)
-			for (unsigned g = 0; r == 0 && g < m->gpus.count; g++) {
-				cell.workload = m->workloads[i];
-				cell.processes = m->processes.values[p];
-				cell.gpus = m->gpus.values[g];
-				r = run_tenant(&w, cell, err);
-			}
+	r = tr_jobs_start(&jobs, &plan, err);
+	if (r < 0)
+		return r;
+	for (unsigned g = 0; r == 0 && g < plan.groups; g++)
+		for (unsigned c = 0; r == 0 && c < plan.cells; c++)
+			r = take_cell(&w, jobs, g, c, err);
+	tr_jobs_stop(jobs);
 	if (r == 0 && m->svg_path)
 		r = tr_svg_write(m->svg_path,
 				 stage->peer ? strrchr(stage->peer, '/') + 1 : "Tranche",

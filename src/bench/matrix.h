@@ -22,6 +22,7 @@ struct tr_matrix {
 	unsigned workload_count;
 	uint64_t seed;
 	unsigned window_s;
+	unsigned jobs; /* cells at once */
 	bool is_quick, is_json;
 	const char *svg_path;
 };
@@ -43,7 +44,7 @@ struct tr_summary {
 };
 
 /* Runs all cells, telling each as it ends. -errno only for what concerns all of them. */
-int tr_matrix_run(const struct tr_stage *stage, const struct tr_matrix *matrix,
+int tr_matrix_run(const struct tr_stage *stage, struct tr_matrix *matrix,
 		  struct tr_summary *summary, struct tr_err *err);
 
 /* Whether SUMMARY keeps the promise: mean <= 1 point, each cell within its bound; BY_SECOND: also

@@ -10,9 +10,11 @@
 #include "bench/matrix.h"
 #include "cli/cli.h"
 
+#define JOBS_MAX 64
+
 struct bench_options {
 	const char *peer, *svg, *quotas, *workloads, *processes, *neighbours, *gpus, *seed,
-		*seconds, *noise, *device;
+		*seconds, *noise, *device, *jobs;
 	bool is_json, is_quick, is_real_time, is_gpu, is_check, is_leases;
 };
 
@@ -32,7 +34,8 @@ static int parse_number(const char *name, const char *text, unsigned long long m
 static int parse_matrix(struct tr_matrix *m, const struct bench_options *o,
 			struct tr_err *err)
 {
-	unsigned long long seed = 1, seconds = 0;
+	unsigned long long seed = 1, seconds = 0, jobs = 1;
+	long processors = sysconf(_SC_NPROCESSORS_ONLN);
 	int r = 0;
 
 	*m = (struct tr_matrix){ .is_quick = o->is_quick,
@@ -53,6 +56,12 @@ static int parse_matrix(struct tr_matrix *m, const struct bench_options *o,
 		r = parse_number("seed", o->seed, UINT32_MAX, &seed, err);
 	if (r == 0 && o->seconds)
 		r = parse_number("seconds", o->seconds, 100000, &seconds, err);
+	/* On a virtual clock nobody disturbs another. */
+	if (processors > 1 && !o->is_gpu && !o->is_real_time)
+		jobs = processors < JOBS_MAX ? (unsigned long long)processors : JOBS_MAX;
+	if (r == 0 && o->jobs)
+		r = parse_number("jobs", o->jobs, JOBS_MAX, &jobs, err);
+	m->jobs = jobs ? (unsigned)jobs : 1;
 	m->seed = seed;
 	m->window_s = (unsigned)seconds;
 	tr_matrix_fill(m);
@@ -107,14 +116,23 @@ int tr_cli_bench(int argc, char **argv)
 	static struct tr_matrix matrix;
 	struct bench_options o = { 0 };
 	struct tr_option options[] = {
-		{ "peer", &o.peer, NULL },           { "svg", &o.svg, NULL },
-		{ "quota", &o.quotas, NULL },        { "workload", &o.workloads, NULL },
-		{ "processes", &o.processes, NULL }, { "neighbours", &o.neighbours, NULL },
-		{ "gpus", &o.gpus, NULL },           { "seed", &o.seed, NULL },
-		{ "seconds", &o.seconds, NULL },     { "noise", &o.noise, NULL },
-		{ "device", &o.device, NULL },       { "json", NULL, &o.is_json },
-		{ "quick", NULL, &o.is_quick },      { "real-time", NULL, &o.is_real_time },
-		{ "gpu", NULL, &o.is_gpu },          { "check", NULL, &o.is_check },
+		{ "peer", &o.peer, NULL },
+		{ "svg", &o.svg, NULL },
+		{ "quota", &o.quotas, NULL },
+		{ "workload", &o.workloads, NULL },
+		{ "processes", &o.processes, NULL },
+		{ "neighbours", &o.neighbours, NULL },
+		{ "gpus", &o.gpus, NULL },
+		{ "seed", &o.seed, NULL },
+		{ "seconds", &o.seconds, NULL },
+		{ "noise", &o.noise, NULL },
+		{ "device", &o.device, NULL },
+		{ "jobs", &o.jobs, NULL },
+		{ "json", NULL, &o.is_json },
+		{ "quick", NULL, &o.is_quick },
+		{ "real-time", NULL, &o.is_real_time },
+		{ "gpu", NULL, &o.is_gpu },
+		{ "check", NULL, &o.is_check },
 		{ "leases", NULL, &o.is_leases },
 	};
 	struct tr_summary summary = { 0 };
