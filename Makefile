@@ -8,7 +8,7 @@ help:
 	@echo "make test      install what is needed, build, and pass all tests"
 	@echo "make build     build/bin/tranche, build/lib/libvgpu.so, build/lib/sim (a GPU in software)"
 	@echo "make check     both compilers, sanitizers, clang-tidy, cppcheck, formatting, lints"
-	@echo "make bench     measure against the bare driver; a table and build/bench.jsonl"
+	@echo "make bench     measure against the bare driver; tables, build/bench.jsonl and build/limiter.jsonl"
 	@echo "make soak      the stress tests for 10 minutes (SECONDS=n for another time)"
 	@echo "make fuzz      every fuzz target for 10^6 inputs (RUNS=n for another number)"
 	@echo "make gpu-test  build/gpu-test.tar.gz: the tests for a machine with a real driver"
@@ -32,6 +32,7 @@ bench:
 	@scripts/build.sh
 	@tests/bench/run.sh
 	@tests/bench/keeper.sh --check
+	@tests/bench/matrix.sh --check
 
 soak:
 	@scripts/setup.sh test

@@ -1,6 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
-# limiter.sh BUILD matrix|windows|judge|json: the reduced matrix of `tranche bench limiter`, on simulated
+# limiter.sh BUILD matrix|windows|judge|same|tables: the reduced matrix of `tranche bench limiter`, on simulated
 # GPUs in virtual time; a failure prints the cells beyond their bounds.
 set -eu
 build=$1
@@ -42,6 +42,15 @@ assert abs(beside["got"] - 50) < 2 and abs(beside["neighbours_got"][0] - 50) < 2
 assert all(cell["reach"] > 95 and cell["window_s"] >= 9.9 for cell in cells), cells
 assert len(xml.dom.minidom.parse(sys.argv[2]).getElementsByTagName("circle")) >= 4
 PY
+    ;;
+tables)
+    # What make bench makes of it.
+    "$(dirname "$0")/matrix.sh" --build "$build" --json "$work/cells" --svg "$work/plot.svg" \
+        --only "--workload 5ms,bursty --quota 20,50 --neighbours 0 --processes 1" >"$work/tables" 2>"$work/sum"
+    [ "$(wc -l <"$work/cells")" = 4 ] || { cat "$work/sum"; exit 1; }
+    for row in '| 5ms | 2 |' '| bursty | 2 |' '| \*\*all\*\* | 4 |'; do
+        [ "$(grep -c "^$row" "$work/tables")" = 1 ] || { cat "$work/tables"; exit 1; }
+    done
     ;;
 same)
     # Deterministic by seed: everything but how long it took.

@@ -18,7 +18,7 @@
 
 #define SLICE_MIN_NS      50000u
 #define SLICE_MAX_NS      10000000u
-#define SLICE_MAX_IDLE_NS 50000000u /* of a wait without a time-out */
+#define SLICE_MAX_IDLE_NS 250000000u /* of a wait without a time-out */
 #define LOOK_NS           1000u
 
 struct sim_slices sim_slices_begin(uint64_t timeout_ns)

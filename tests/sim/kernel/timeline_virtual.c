@@ -363,7 +363,7 @@ static void stand(const struct found *f, bool is_held_back)
 		     (unsigned long long)engine_now_ns(timeline.engine), f->blocked);
 	timeline_sleep(RM_BELL_FOR_ALL,
 		       f->looking > 0 || is_held_back ? v.pause_real_ns : UINT64_MAX);
-	v.looks_now = timeline_real_ns() >= v.pause_real_ns;
+	v.looks_now |= timeline_real_ns() >= v.pause_real_ns;
 }
 
 void timeline_virtual_round(void)
@@ -401,6 +401,9 @@ void timeline_virtual_round(void)
 
 void timeline_virtual_drop(struct timeline_client *c, bool is_alive)
 {
-	if (timeline.is_virtual && c->took_part && is_alive)
+	if (!timeline.is_virtual || !c->took_part)
+		return;
+	if (is_alive)
 		timeline_expect(c->host_pid, c->order);
+	v.looks_now = true; /* for its end, or a lock it had, somebody may wait */
 }
