@@ -3,6 +3,7 @@
 import os
 import pty
 import re
+import select
 import shutil
 import signal
 import subprocess
@@ -264,11 +265,18 @@ def top_draws(machine):
     expect(name_of("a") in once and "of 2 GiB" in once and "cli.tenant" in once, once)
     parent, child = pty.openpty()
     live = subprocess.Popen([machine.tranche, "top", "--interval", "0.2"], env=machine.env, stdin=child, stdout=child)
-    time.sleep(1)
-    os.write(parent, b"q")
+    seen, is_asked, end = "", False, time.monotonic() + 60
+    # read all the time: a terminal that nobody reads fills, and who draws on it waits
+    while live.poll() is None and time.monotonic() < end:
+        if select.select([parent], [], [], 0.1)[0]:
+            seen += os.read(parent, 65536).decode(errors="replace")
+        if not is_asked and name_of("a") in seen:
+            os.write(parent, b"q")
+            is_asked = True
+    if live.poll() is None:
+        live.kill()
     equal(live.wait(10), 0, "q ends it")
-    seen = os.read(parent, 65536).decode(errors="replace")
-    expect(name_of("a") in seen and "\x1b[?1049h" in seen, "drawn on the other screen")
+    expect(is_asked and "\x1b[?1049h" in seen, "drawn on the other screen")
     os.close(child)
     os.close(parent)
 
