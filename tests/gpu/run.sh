@@ -3,6 +3,10 @@
 # Runs the checks of this bundle against the NVIDIA driver of this machine: bare, behind the hook,
 # and against what the simulator said when it was packed. gpu-test/run.sh [OUTPUT_DIRECTORY]
 # The results stay there. Exit status: 0 everything holds, 1 something does not, 77 no driver.
+#   GPU_TEST_SCALE    percent of the repetitions of costs (20)
+#   GPU_TEST_LIMITER  options of `tranche bench limiter` (--quick: half an hour); "no": left out
+#   GPU_TEST_LEASES   options of the same with --leases (--quick: ten minutes); "no": left out
+#   GPU_TEST_JUDGE    "no": shares beyond their bounds are told and no failure
 set -u
 
 here=$(cd "$(dirname "$0")" && pwd)
@@ -88,6 +92,50 @@ say "what the hook adds (scale ${GPU_TEST_SCALE:-20} %)"
 "$here/bin/bench" --worker "$here/bin/bench_worker" --ours "$here/lib/libvgpu.so" \
     --driver "real=${LD_LIBRARY_PATH:-}" --json "$out/bench.jsonl" --scale "${GPU_TEST_SCALE:-20}" ||
     fail "not every row could be measured"
+
+# limiter NAME WHAT OPTIONS: one JSON line a cell or number, and what people read on the screen.
+limiter() {
+    name=$1 what=$2
+    shift 2
+    case " $* " in *" no "*) return 0 ;; esac
+    say "$what (tranche bench limiter $*)"
+    # shellcheck disable=SC2068 # options, a word each
+    "$here/bin/tranche" bench limiter --gpu --json --check $@ >"$out/$name.jsonl" 2>"$out/$name.sum"
+    status=$?
+    sed 's/^/  /' "$out/$name.sum"
+    if [ ! -s "$out/$name.jsonl" ]; then
+        fail "$what: nothing was measured"
+    elif [ $status -ne 0 ] && [ "${GPU_TEST_JUDGE:-yes}" != no ]; then
+        fail "$what: beyond the bounds"
+    fi
+}
+# shellcheck disable=SC2086 # options, a word each
+limiter limiter "shares of the GPU's time: asked against got" ${GPU_TEST_LIMITER:---quick}
+# shellcheck disable=SC2086
+limiter leases "borrowing, priorities, and what being measured costs" --leases ${GPU_TEST_LEASES:---quick}
+
+# A page to keep (docs/measurements): what was measured, as tables.
+json() { sed -n "s/.*\"$1\":\"\{0,1\}\([^,\"}]*\).*/\1/p"; }
+{
+    printf '# Shares of time on %s\n\nCUDA %s, Linux %s, %s.\n\n' "$device" "$driver" "$(uname -r)" "$(date -u +%F)"
+    printf '| Workload | Processes | Neighbours | Asked | Got | Reach alone | Error | Allowed | 1 s off |\n'
+    printf '|---|---:|---:|---:|---:|---:|---:|---:|---:|\n'
+    [ ! -f "$out/limiter.jsonl" ] || while IFS= read -r line; do
+        printf '|'
+        for key in workload processes neighbours asked got reach error allowed worst_1s_off; do
+            printf ' %s |' "$(printf '%s\n' "$line" | json "$key")"
+        done
+        printf '\n'
+    done <"$out/limiter.jsonl"
+    printf '\n| What | Workload | Measured | At most | Unit | Of |\n|---|---|---:|---:|---|---:|\n'
+    [ ! -f "$out/leases.jsonl" ] || while IFS= read -r line; do
+        printf '| %s |' "$(printf '%s\n' "$line" | sed 's/.*"what":"\([^"]*\)".*/\1/')"
+        for key in workload value at_most unit count; do
+            printf ' %s |' "$(printf '%s\n' "$line" | json "$key")"
+        done
+        printf '\n'
+    done <"$out/leases.jsonl"
+} >"$out/limiter.md"
 
 say "where the simulator and this driver disagree (simulator | driver; no failure)"
 expected=
