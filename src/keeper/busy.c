@@ -230,7 +230,7 @@ uint64_t tr_sweep_pause_ns(const struct tr_swept *swept)
 /* A clock that was set back, or has run away from ours. */
 static bool is_strange(const struct tr_swept *swept, uint64_t end_us, uint64_t now_ns)
 {
-	uint64_t wall_us = tr_sat_sub(now_ns, swept->heard_ns) / 1000;
+	uint64_t wall_us = tr_sat_sub(now_ns, swept->told_ns) / 1000;
 
 	return swept->base_us == 0 || tr_sat_add(end_us, SECOND_US) < swept->base_us ||
 	       tr_sat_sub(end_us, swept->base_us) > tr_sat_add(wall_us, 3 * SECOND_US);
@@ -247,7 +247,7 @@ int tr_sweep_time(struct tr_fleet *fleet, struct tr_crowd *crowd, int gpu,
 
 	swept->asked_ns = now_ns;
 	/* Silent for long: its clock may have been set back. */
-	if (tr_sat_sub(now_ns, swept->heard_ns) > STOPPED_NS)
+	if (tr_sat_sub(now_ns, swept->told_ns) > STOPPED_NS)
 		hearing.after_us = 0;
 	r = tr_gpu_utilization(fleet->gpus->gpus[gpu].uuid, hearing.after_us, rows, &count,
 			       err);
@@ -261,6 +261,8 @@ int tr_sweep_time(struct tr_fleet *fleet, struct tr_crowd *crowd, int gpu,
 		   tr_sat_sub(now_ns, swept->heard_ns) < SECOND_NS) {
 		return 0; /* no sample has ended since */
 	}
+	if (end_us)
+		swept->told_ns = now_ns;
 	begin_looks(fleet, gpu, now_ns, &hearing);
 	if (r == 0)
 		hear_people(fleet, crowd, gpu, rows, count, now_ns, &hearing);

@@ -10,6 +10,7 @@ struct tr_swept {             /* one device */
 	uint64_t listed_ns;   /* when NVML was asked who is there */
 	uint64_t asked_ns;    /* when it was asked who was busy, and */
 	uint64_t heard_ns;    /* when it last told something new, or had long been silent */
+	uint64_t told_ns;     /* when it last told anything */
 	uint64_t base_us;     /* end of the newest sample, on NVML's clock; 0: none yet */
 	unsigned people;      /* processes with a context */
 	bool is_foreign_busy; /* somebody works there who is in no armed slice, or did */
