@@ -397,7 +397,12 @@ bool tr_usage_must_yield(struct tr_state *state, struct tr_state_usage *row,
 	if (is_any && !was_active)
 		atomic_store(&row->vtime_ns, slowest_ns);
 	atomic_store_explicit(&row->seen_ns, now_ns, memory_order_relaxed);
-	return is_any && tr_sat_sub(load(&row->vtime_ns), slowest_ns) > TR_USAGE_QUANTUM_NS;
+	if (!is_any)
+		return false;
+	/* Further ahead than one submission takes it: somebody scribbled over one of the two. */
+	if (tr_sat_sub(load(&row->vtime_ns), slowest_ns) > TR_USAGE_AHEAD_NS)
+		atomic_store(&row->vtime_ns, tr_sat_add(slowest_ns, TR_USAGE_QUANTUM_NS));
+	return tr_sat_sub(load(&row->vtime_ns), slowest_ns) > TR_USAGE_QUANTUM_NS;
 }
 
 void tr_usage_advance(struct tr_state_usage *row, uint64_t predicted_ns)

@@ -107,6 +107,7 @@ uint64_t tr_rate_gamma(const struct tr_rate *rate, uint64_t ns);
 
 #define TR_USAGE_QUANTUM_NS UINT64_C(20000000)
 #define TR_USAGE_ACTIVE_NS  UINT64_C(50000000) /* seen within: active */
+#define TR_USAGE_AHEAD_NS   TR_DEBT_MAX_NS     /* further ahead than that is garbage */
 
 /* The row of SLOT on DEV, claimed if need be; NULL when its window is full: then nothing is
  * counted by process. Rows are freed by whoever takes or reaps the slot (seat.c). */
