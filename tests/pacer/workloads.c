@@ -1,0 +1,305 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "tenant.h"
+
+#define MS UINT64_C(1000000)
+
+/* kernels US [DEVICES]: one after the other; of several threads each has its device. */
+static void run_kernels(struct worker *w)
+{
+	for (;;) {
+		launch(w, w->loop, w->number);
+		sync_seldom(w, w->number);
+	}
+}
+
+/* mixed US: up to that long, each length its own kernel. */
+static void run_mixed(struct worker *w)
+{
+	uint64_t dice = w->index + 1;
+	CUfunction loops[8];
+	char name[40];
+
+	for (unsigned i = 0; i < 8; i++) {
+		(void)snprintf(name, sizeof(name), "tranche_loop_%u", i);
+		loops[i] = find_function(w, name);
+	}
+	for (;;) {
+		unsigned i;
+
+		dice = dice * UINT64_C(6364136223846793005) + 1442695040888963407;
+		i = (unsigned)(dice >> 61);
+		launch(w, loops[i], w->number >> i);
+		sync_seldom(w, w->number);
+	}
+}
+
+/* unknown US: never the same kernel again, for as long as there are others. */
+static void run_unknown(struct worker *w)
+{
+	char name[40];
+
+	for (unsigned i = 0;; i = (i + 1) % KERNELS) {
+		(void)snprintf(name, sizeof(name), "tranche_loop_%u", i);
+		launch(w, find_function(w, name), w->number);
+	}
+}
+
+/* collective US: kernels that no gate may hold back, and after an order others too. */
+static void run_collective(struct worker *w)
+{
+	CUfunction f = find_function(w, "ncclDevKernel_AllReduce_2ms");
+
+	for (;;) {
+		if (atomic_load(&w->page->order))
+			launch(w, w->loop, w->number);
+		else
+			launch(w, f, 0);
+		w->queued_ns += 2 * MS;
+		sync_seldom(w, w->number);
+	}
+}
+
+/* hang US: kernels, and after an order one that never ends, and some behind it: not so many that the
+ * driver's queue is full. */
+static void run_hang(struct worker *w)
+{
+	CUfunction f = find_function(w, "stuck_hang");
+
+	while (!atomic_load(&w->page->order)) {
+		launch(w, w->loop, w->number);
+		sync_seldom(w, w->number);
+	}
+	launch(w, f, 0);
+	for (unsigned i = 0; i < 200; i++)
+		launch(w, w->loop, w->number);
+	atomic_store(&w->row->rounds, 1);
+	for (;;)
+		sleep_ns(100 * MS);
+}
+
+/* bursts US N: idles up to 0.2 s, launches N at once. */
+static void run_bursts(struct worker *w)
+{
+	uint64_t dice = w->index + 7;
+
+	for (;;) {
+		dice = dice * UINT64_C(6364136223846793005) + 1442695040888963407;
+		sleep_ns((dice >> 33) % (200 * MS));
+		for (unsigned i = 0; i < w->count; i++)
+			launch(w, w->loop, w->number);
+		check(w, cuStreamSynchronize(w->stream), "cuStreamSynchronize");
+	}
+}
+
+/* ---- graphs ---------------------------------------------------------------------------- */
+
+static CUgraphExec make_graph(struct worker *w)
+{
+	void *params[] = { &w->number };
+	CUgraphExec exec;
+	CUgraph graph;
+
+	check(w, cuStreamBeginCapture_v2(w->stream, CU_STREAM_CAPTURE_MODE_THREAD_LOCAL),
+	      "cuStreamBeginCapture");
+	for (unsigned i = 0; i < w->count; i++)
+		check(w,
+		      cuLaunchKernel(w->loop, BLOCKS, 1, 1, THREADS, 1, 1, 0, w->stream,
+				     params, NULL),
+		      "cuLaunchKernel");
+	check(w, cuStreamEndCapture(w->stream, &graph), "cuStreamEndCapture");
+	check(w, cuGraphInstantiateWithFlags(&exec, graph, 0), "cuGraphInstantiate");
+	check(w, cuGraphDestroy(graph), "cuGraphDestroy");
+	return exec;
+}
+
+/* graphs US N: of N kernels each. */
+static void run_graphs(struct worker *w)
+{
+	CUgraphExec exec = make_graph(w);
+
+	for (;;) {
+		submit_begins(w);
+		check(w, cuGraphLaunch(exec, w->stream), "cuGraphLaunch");
+		submit_ends(w);
+		w->queued_ns += w->count * w->number;
+		sync_seldom(w, w->count * w->number);
+	}
+}
+
+/*
+ * captures US: the first thread captures again and again, in each mode, and looks at what came into
+ * its graph; the others launch meanwhile. Nothing but its own kernels may be there, and no call
+ * of anybody may spoil it.
+ */
+static void run_captures(struct worker *w)
+{
+	static const CUstreamCaptureMode modes[] = { CU_STREAM_CAPTURE_MODE_GLOBAL,
+						     CU_STREAM_CAPTURE_MODE_THREAD_LOCAL,
+						     CU_STREAM_CAPTURE_MODE_RELAXED };
+	void *params[] = { &w->number };
+	size_t nodes, edges;
+	CUgraph graph;
+
+	if (w->index > 0)
+		for (;;)
+			launch(w, w->loop, w->number);
+	for (unsigned round = 0;; round++) {
+		check(w, cuStreamBeginCapture_v2(w->stream, modes[round % 3]),
+		      "cuStreamBeginCapture");
+		for (unsigned i = 0; i < 300; i++) {
+			check(w,
+			      cuLaunchKernel(w->loop, BLOCKS, 1, 1, THREADS, 1, 1, 0,
+					     w->stream, params, NULL),
+			      "cuLaunchKernel");
+			if (i % 100 == 50)
+				sleep_ns(7 * MS);
+		}
+		check(w, cuStreamEndCapture(w->stream, &graph), "cuStreamEndCapture");
+		check(w, cuGraphGetNodes(graph, NULL, &nodes), "cuGraphGetNodes");
+		check(w, cuGraphGetEdges_v2(graph, NULL, NULL, NULL, &edges),
+		      "cuGraphGetEdges");
+		check(w, nodes == 300 && edges == 299 ? 0 : CUDA_ERROR_UNKNOWN,
+		      "a graph with other nodes than were captured");
+		check(w, cuGraphDestroy(graph), "cuGraphDestroy");
+		launch(w, w->loop, w->number);
+		atomic_fetch_add(&w->row->rounds, 1);
+	}
+}
+
+/* timed US: measures each of its kernels by its own events, and tells the longest it saw, in ns. */
+static void run_timed(struct worker *w)
+{
+	CUevent from, to;
+	float ms;
+
+	check(w, cuEventCreate(&from, 0), "cuEventCreate");
+	check(w, cuEventCreate(&to, 0), "cuEventCreate");
+	for (unsigned i = 0; i < 50; i++)
+		launch(w, w->loop, w->number);
+	for (;;) {
+		check(w, cuEventRecord(from, w->stream), "cuEventRecord");
+		launch(w, w->loop, w->number);
+		check(w, cuEventRecord(to, w->stream), "cuEventRecord");
+		check(w, cuEventSynchronize(to), "cuEventSynchronize");
+		check(w, cuEventElapsedTime(&ms, from, to), "cuEventElapsedTime");
+		if ((uint64_t)((double)ms * 1e6) > atomic_load(&w->row->rounds))
+			atomic_store(&w->row->rounds, (uint64_t)((double)ms * 1e6));
+	}
+}
+
+/* ---- ends ------------------------------------------------------------------------------ */
+
+/* contexts US: made, filled, destroyed with all of it under way. */
+static void run_contexts(struct worker *w)
+{
+	for (;; atomic_fetch_add(&w->row->rounds, 1)) {
+		CUcontext ctx;
+
+		check(w, cuCtxCreate_v4(&ctx, NULL, 0, 0), "cuCtxCreate");
+		load_module(w);
+		check(w, cuStreamCreate(&w->stream, CU_STREAM_NON_BLOCKING),
+		      "cuStreamCreate");
+		for (unsigned i = 0; i < 40; i++)
+			launch(w, w->loop, w->number);
+		check(w, cuCtxDestroy_v2(ctx), "cuCtxDestroy");
+		check(w, cuCtxSetCurrent(w->ctx), "cuCtxSetCurrent");
+	}
+}
+
+/* resets US: the same with the device's own context, reset under everything. */
+static void run_resets(struct worker *w)
+{
+	for (;; atomic_fetch_add(&w->row->rounds, 1)) {
+		for (unsigned i = 0; i < 40; i++)
+			launch(w, w->loop, w->number);
+		check(w, cuDevicePrimaryCtxReset_v2(0), "cuDevicePrimaryCtxReset");
+		check(w, cuDevicePrimaryCtxRetain(&w->ctx, 0), "cuDevicePrimaryCtxRetain");
+		check(w, cuCtxSetCurrent(w->ctx), "cuCtxSetCurrent");
+		load_module(w);
+		check(w, cuStreamCreate(&w->stream, CU_STREAM_NON_BLOCKING),
+		      "cuStreamCreate");
+	}
+}
+
+/* A child in the middle of it all. By turns it ends at once, tries the driver (and is refused, as by
+ * any driver), and becomes another program of the slice, which works for a while. */
+static pid_t make_child(struct worker *w, unsigned turn)
+{
+	pid_t pid = fork();
+
+	check(w, pid < 0 ? CUDA_ERROR_OPERATING_SYSTEM : 0, "fork");
+	if (pid > 0)
+		return pid;
+	if (turn % 3 == 0)
+		_exit(0);
+	if (turn % 3 == 1)
+		_exit(cuLaunchKernel(w->loop, 1, 1, 1, 1, 1, 1, 0, w->stream, NULL, NULL) ==
+				      CUDA_SUCCESS
+			      ? 1
+			      : 0);
+	/* PAGE 1 1 child US */
+	(void)execl("/proc/self/exe", w->argv[0], w->argv[1], "1", "1", "child", w->argv[5],
+		    (char *)NULL);
+	_exit(127);
+}
+
+/* forks US, until an order */
+static void run_forks(struct worker *w)
+{
+	for (;;) {
+		int status = -1;
+		pid_t pid;
+
+		for (unsigned i = 0; i < 100; i++) {
+			launch(w, w->loop, w->number);
+			sync_seldom(w, w->number);
+		}
+		/* one thread forks, until an order, while the others are anywhere */
+		if (w->index > 0 || atomic_load(&w->page->order))
+			continue;
+		pid = make_child(w, (unsigned)atomic_load(&w->row->rounds));
+		check(w, waitpid(pid, &status, 0) == pid ? 0 : CUDA_ERROR_UNKNOWN,
+		      "waitpid");
+		check(w, status == 0 ? 0 : CUDA_ERROR_UNKNOWN, "the child's status");
+		atomic_fetch_add(&w->row->rounds, 1);
+	}
+}
+
+/* child US: what a child becomes. It has no row of its own. */
+static void run_child(struct worker *w)
+{
+	for (unsigned i = 0; i < 30; i++)
+		check(w,
+		      cuLaunchKernel(w->loop, BLOCKS, 1, 1, THREADS, 1, 1, 0, w->stream,
+				     (void *[]){ &w->number }, NULL),
+		      "cuLaunchKernel");
+	check(w, cuStreamSynchronize(w->stream), "cuStreamSynchronize");
+	_exit(0);
+}
+
+void (*find_workload(const char *name))(struct worker *w)
+{
+	static const struct {
+		const char *name;
+		void (*body)(struct worker *w);
+	} all[] = {
+		{ "kernels", run_kernels }, { "mixed", run_mixed },
+		{ "unknown", run_unknown }, { "collective", run_collective },
+		{ "hang", run_hang },       { "bursts", run_bursts },
+		{ "graphs", run_graphs },   { "captures", run_captures },
+		{ "timed", run_timed },     { "contexts", run_contexts },
+		{ "resets", run_resets },   { "forks", run_forks },
+		{ "child", run_child },     { "entry", run_entry },
+	};
+
+	for (unsigned i = 0; i < sizeof(all) / sizeof(*all); i++)
+		if (strcmp(name, all[i].name) == 0)
+			return all[i].body;
+	return NULL;
+}
