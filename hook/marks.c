@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "events.h"
 #include "pace.h"
 #include "rt/file.h"
 #include "rt/sat.h"
@@ -18,9 +19,7 @@
 #define REST_NS      UINT64_C(1000000000)  /* after an event call that failed */
 #define LOCK_NS      UINT64_C(10000000000) /* nobody holds it that long and lives */
 #define PROMPT_NS    UINT64_C(20000)       /* an event that an idle GPU ran at once */
-#define NS_PER_MS    1e6
-#define LONGEST_MS   1e8f
-#define OWN_MAX      (UINT64_MAX >> 16) /* `taken` while 48 or less are */
+#define OWN_MAX      (UINT64_MAX >> 16)    /* `taken` while 48 or less are */
 #define TURNS        4u
 #define TURN_NS      UINT64_C(100000)
 #define PHASED_NS    UINT64_C(4000000)
@@ -138,22 +137,6 @@ static bool can_mark(const struct tr_marks *m, uint64_t now_ns)
 	       tr_real.cuEventElapsedTime && !tr_captures_any();
 }
 
-static CUstreamCaptureMode relax(void)
-{
-	CUstreamCaptureMode mode = CU_STREAM_CAPTURE_MODE_RELAXED;
-
-	if (tr_real.cuThreadExchangeStreamCaptureMode &&
-	    tr_real.cuThreadExchangeStreamCaptureMode(&mode) != CUDA_SUCCESS)
-		mode = CU_STREAM_CAPTURE_MODE_RELAXED;
-	return mode;
-}
-
-static void unrelax(CUstreamCaptureMode mode)
-{
-	if (tr_real.cuThreadExchangeStreamCaptureMode)
-		(void)tr_real.cuThreadExchangeStreamCaptureMode(&mode);
-}
-
 static bool rest(struct tr_marks *m, uint64_t now_ns)
 {
 	m->rest_until_ns = now_ns + REST_NS;
@@ -170,17 +153,6 @@ static bool record(struct tr_marks *m, CUevent *event, CUstream stream, uint64_t
 	}
 	if (tr_real.cuEventRecord(*event, stream) != CUDA_SUCCESS)
 		return rest(m, now_ns);
-	return true;
-}
-
-static bool elapsed_ns(CUevent from, CUevent to, int64_t *ns)
-{
-	float ms = 0;
-
-	if (tr_real.cuEventElapsedTime(&ms, from, to) != CUDA_SUCCESS ||
-	    !(ms > -LONGEST_MS && ms < LONGEST_MS))
-		return false;
-	*ns = (int64_t)((double)ms * NS_PER_MS);
 	return true;
 }
 
@@ -253,9 +225,9 @@ static void open_run(struct tr_marks *m, struct lane *lane, uint64_t now_ns)
 		return;
 	r = &m->runs[i];
 	*r = (struct run){ .begin = r->begin, .end = r->end, .begun_ns = now_ns };
-	mode = relax();
+	mode = tr_capture_relax();
 	is_done = record(m, &r->begin, lane->stream, now_ns);
-	unrelax(mode);
+	tr_capture_unrelax(mode);
 	if (!is_done)
 		return;
 	m->taken |= UINT64_C(1) << i;
@@ -272,9 +244,9 @@ static void close_run(struct tr_marks *m, struct lane *lane, uint64_t now_ns)
 		return;
 	lane->run = NO_RUN;
 	if (m->runs[i].count && can_mark(m, now_ns)) {
-		mode = relax();
+		mode = tr_capture_relax();
 		is_done = record(m, &m->runs[i].end, lane->stream, now_ns);
-		unrelax(mode);
+		tr_capture_unrelax(mode);
 	}
 	if (!is_done) {
 		give_up_run(m, i);
@@ -301,7 +273,7 @@ static uint64_t begin_of(const struct tr_marks *m, const struct run *r, uint64_t
 	uint64_t begin_ns = r->begun_ns;
 	int64_t since;
 
-	if (m->anchor_ns && elapsed_ns(m->anchor, r->begin, &since))
+	if (m->anchor_ns && tr_event_elapsed_ns(m->anchor, r->begin, &since))
 		begin_ns = plus(m->anchor_ns, since);
 	if (begin_ns < r->begun_ns)
 		begin_ns = r->begun_ns;
@@ -376,7 +348,7 @@ static bool take_in(struct tr_marks *m, unsigned i, uint64_t now_ns)
 	struct tr_busy busy;
 	int64_t span;
 
-	if (!elapsed_ns(r->begin, r->end, &span)) {
+	if (!tr_event_elapsed_ns(r->begin, r->end, &span)) {
 		tr_pace_stands(m->dev, r->predicted_ns);
 		return rest(m, now_ns);
 	}
@@ -402,7 +374,7 @@ static void poll(struct tr_marks *m, uint64_t now_ns)
 {
 	unsigned n = m->pending_count, kept = 0, misses = 0;
 	uint64_t patience_ns = tr_pace_patience_ns(m->dev);
-	CUstreamCaptureMode mode = relax();
+	CUstreamCaptureMode mode = tr_capture_relax();
 
 	m->polled_ns = now_ns;
 	for (unsigned at = 0; at < n; at++) {
@@ -426,7 +398,7 @@ static void poll(struct tr_marks *m, uint64_t now_ns)
 			give_up_run(m, i);
 	}
 	atomic_store(&m->pending_count, (uint8_t)kept);
-	unrelax(mode);
+	tr_capture_unrelax(mode);
 }
 
 /* ---- what launches call -------------------------------------------------------------- */
