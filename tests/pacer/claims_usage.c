@@ -135,7 +135,7 @@ void claim_F20_processes(void)
 void claim_F20_processes_without_limit(void)
 {
 	usage(&(struct play){ "--cores 100", "kernels 800", .processes = 3 }, 1, false,
-	      TURNS, false);
+	      2 * TURNS, false);
 }
 
 void claim_F20_devices(void)
