@@ -75,6 +75,24 @@ void claim_garbage_tat(void)
 	      2, 1, a, b);
 }
 
+/* Somebody scribbles all the time, so that no gate ever sees its slice on its rate: a gate's own end
+ * is the bound then. */
+void claim_garbage_tat_without_end(void)
+{
+	struct tenant *t = start_scribbled();
+
+	stage_warm();
+	stage_forget(t);
+	for (unsigned i = 0; i < 7000; i++) {
+		atomic_store(&t->state->pace[0].tat_ns, UINT64_MAX);
+		stage_sleep(5 * MS);
+	}
+	CHECK(stage_launches(t) >= 2);
+	AT_MOST(stage_longest(t), TR_DEBT_MAX_NS + 100 * MS);
+	stage_sleep(TR_DEBT_MAX_NS);
+	NEAR(stage_share(t, 5 * S), 40, 1);
+}
+
 void claim_garbage_counters(void)
 {
 	struct tenant *a = start_scribbled(), *b = start_other();
