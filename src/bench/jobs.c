@@ -2,6 +2,7 @@
 #include "bench/jobs.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -82,10 +83,28 @@ static void measure(struct tr_jobs *j, unsigned group, unsigned which)
 	atomic_store(&slot->is_done, true);
 }
 
+/* A machine with a virtual clock keeps to one processor of those it may use: each job has its own. */
+static void keep_to_processor(unsigned job)
+{
+	cpu_set_t all, one;
+	unsigned skip, cpu = 0;
+
+	if (sched_getaffinity(0, sizeof(all), &all) != 0 || CPU_COUNT(&all) == 0)
+		return;
+	skip = job % (unsigned)CPU_COUNT(&all);
+	while (!CPU_ISSET(cpu, &all) || skip-- > 0)
+		cpu++;
+	CPU_ZERO(&one);
+	CPU_SET(cpu, &one);
+	(void)sched_setaffinity(0, sizeof(one), &one);
+}
+
 static _Noreturn void run_job(struct tr_jobs *j)
 {
 	unsigned order, group, which;
 
+	if (j->plan.at_once > 1 && j->plan.stage->sim && !j->plan.stage->is_real_time)
+		keep_to_processor(j->alive);
 	while (!atomic_load(&j->is_over) &&
 	       (order = atomic_fetch_add(&j->next, 1)) <= j->total) {
 		find_task(j, order, &group, &which);
