@@ -32,6 +32,7 @@ bench:
 	@scripts/build.sh
 	@tests/bench/run.sh
 	@tests/bench/keeper.sh --check
+	@build/bin/tranche bench limiter --leases --check
 	@tests/bench/matrix.sh --check
 
 soak:

@@ -85,8 +85,9 @@ static void print_time(const struct tr_view_device *device, const struct rates *
 	if (device->share.is_blocked)
 		(void)printf(", held back");
 	if (device->share.bypass_seen)
-		(void)printf(", uncounted work seen %llu times%s",
+		(void)printf(", uncounted work seen %llu time%s%s",
 			     (unsigned long long)device->share.bypass_seen,
+			     device->share.bypass_seen == 1 ? "" : "s",
 			     device->share.on_bypass == TR_BYPASS_LOWERED ? ": lowered"
 									  : "");
 	(void)putchar('\n');
