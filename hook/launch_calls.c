@@ -7,7 +7,11 @@
 #include "lock.h"
 #include "pace.h"
 
+#ifdef __clang__
+#define NEVER_INLINE __attribute__((noinline, cold, minsize))
+#else
 #define NEVER_INLINE __attribute__((noinline, cold, optimize("Os")))
+#endif
 
 /* The driver's call with a look before and after. */
 #define SLOWLY(what_, stream_, key_, call)                         \

@@ -82,7 +82,7 @@ static double quantile(double *values, unsigned n, double part)
 	unsigned at = (unsigned)((n - 1) * part + 0.5);
 
 	if (!n)
-		return INFINITY;
+		return (double)INFINITY;
 	qsort(values, n, sizeof(*values), compare);
 	return values[at];
 }
@@ -283,7 +283,7 @@ static double run_alone(struct run *run, const struct tr_workload *workload, uns
 	add_party(&scene, workload, cores, cores_max, NULL);
 	if (tr_scene_run(run->stage, &scene, &series, &err) < 0) {
 		tell_failed(run, "a tenant alone", &err);
-		return NAN;
+		return (double)NAN;
 	}
 	return tr_series_share(&series, 0, 0, series.first, series.count - 1);
 }
