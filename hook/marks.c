@@ -7,6 +7,7 @@
 #include "pace.h"
 #include "rt/file.h"
 #include "rt/sat.h"
+#include "try_lock.h"
 
 #define CONTEXTS     16u
 #define RUNS         64u
@@ -16,10 +17,9 @@
 #define RUN_COUNT    256u
 #define RUN_HOST_NS  UINT64_C(5000000)
 #define POLL_NS      UINT64_C(200000)
-#define REST_NS      UINT64_C(1000000000)  /* after an event call that failed */
-#define LOCK_NS      UINT64_C(10000000000) /* nobody holds it that long and lives */
-#define PROMPT_NS    UINT64_C(20000)       /* an event that an idle GPU ran at once */
-#define OWN_MAX      (UINT64_MAX >> 16)    /* `taken` while 48 or less are */
+#define REST_NS      UINT64_C(1000000000) /* after an event call that failed */
+#define PROMPT_NS    UINT64_C(20000)      /* an event that an idle GPU ran at once */
+#define OWN_MAX      (UINT64_MAX >> 16)   /* `taken` while 48 or less are */
 #define TURNS        4u
 #define TURN_NS      UINT64_C(100000)
 #define PHASED_NS    UINT64_C(4000000)
@@ -50,7 +50,7 @@ struct lane {
 
 struct tr_marks {
 	_Atomic(CUcontext) ctx;
-	_Atomic uint64_t held_ns; /* since when somebody is at it; 0: nobody */
+	struct tr_try_lock lock;
 	tr_dev dev;
 	/* The latest end event taken in and when that was, for the GPU's clock against ours. */
 	CUevent anchor;
@@ -96,14 +96,14 @@ struct tr_marks *tr_marks_of(CUcontext ctx, tr_dev dev)
 
 		none = NULL;
 		if (atomic_load(&all[i].ctx) ||
-		    !atomic_compare_exchange_strong(&all[i].held_ns, &nobody,
+		    !atomic_compare_exchange_strong(&all[i].lock.held_ns, &nobody,
 						    tr_clock_ns() | 1))
 			continue;
 		if (atomic_compare_exchange_strong(&all[i].ctx, &none, ctx)) {
 			clear(&all[i]);
 			all[i].dev = dev;
 		}
-		atomic_store(&all[i].held_ns, 0);
+		atomic_store(&all[i].lock.held_ns, 0);
 		if (atomic_load(&all[i].ctx) == ctx)
 			return &all[i];
 	}
@@ -112,20 +112,12 @@ struct tr_marks *tr_marks_of(CUcontext ctx, tr_dev dev)
 
 static bool try_hold(struct tr_marks *m, uint64_t now_ns)
 {
-	uint64_t since = 0;
-
-	if (atomic_compare_exchange_strong_explicit(&m->held_ns, &since, now_ns | 1,
-						    memory_order_acquire,
-						    memory_order_relaxed))
-		return true;
-	/* Whoever has it was ended by a jump. */
-	return now_ns > since && now_ns - since > LOCK_NS &&
-	       atomic_compare_exchange_strong(&m->held_ns, &since, now_ns | 1);
+	return tr_try_hold(&m->lock, now_ns);
 }
 
 static void let_go(struct tr_marks *m)
 {
-	atomic_store_explicit(&m->held_ns, 0, memory_order_release);
+	tr_let_go(&m->lock);
 }
 
 /* ---- events -------------------------------------------------------------------------- */
@@ -579,7 +571,7 @@ void tr_marks_gone(struct tr_marks *m)
 	if (!m)
 		return;
 	clear(m);
-	atomic_store(&m->held_ns, 0);
+	atomic_store(&m->lock.held_ns, 0);
 	atomic_store(&m->ctx, NULL);
 }
 
