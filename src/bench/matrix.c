@@ -55,7 +55,7 @@ int tr_workloads_parse(struct tr_matrix *out, const char *text, struct tr_err *e
 	for (char *word = strsep(&rest, ","); word; word = strsep(&rest, ",")) {
 		unsigned n = out->workload_count;
 
-		if (n == sizeof(out->workloads) / sizeof(*out->workloads))
+		if (n == TR_MATRIX_WORKLOADS)
 			return tr_fail(err, EINVAL, "--workload: too many");
 		out->workloads[n] = tr_workload_find(word, &out->rooms[n]);
 		if (!out->workloads[n])

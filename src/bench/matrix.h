@@ -8,7 +8,8 @@
 
 /* All cells of a run, and what is told about them. */
 
-#define TR_MATRIX_LIST 16u
+#define TR_MATRIX_LIST      16u
+#define TR_MATRIX_WORKLOADS 32u
 
 struct tr_list {
 	unsigned values[TR_MATRIX_LIST], count;
@@ -16,8 +17,8 @@ struct tr_list {
 
 struct tr_matrix {
 	struct tr_list quotas, processes, neighbours, gpus;
-	const struct tr_workload *workloads[32];
-	struct tr_workload rooms[32];
+	const struct tr_workload *workloads[TR_MATRIX_WORKLOADS];
+	struct tr_workload rooms[TR_MATRIX_WORKLOADS];
 	char words[512]; /* the names in ROOMS */
 	unsigned workload_count;
 	uint64_t seed;

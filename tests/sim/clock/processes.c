@@ -89,7 +89,7 @@ SIM_EXPORT pid_t wait(int *status)
 
 SIM_EXPORT int waitid(idtype_t type, id_t id, siginfo_t *info, int options)
 {
-	siginfo_t none, *seen = info ? info : &none;
+	siginfo_t none = { 0 }, *seen = info ? info : &none;
 	struct sim_slices s;
 	int r;
 
