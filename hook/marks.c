@@ -296,10 +296,13 @@ static struct tr_busy busy_of(const struct run *r, uint64_t begin_ns, uint64_t s
 					 .sure_ns = end_ns - begin_ns,
 					 .busy_ns = end_ns - begin_ns };
 	busy = tr_busy_of(begin_ns, end_ns, r->closed_ns, r->predicted_ns);
-	/* Much longer than its parts take by themselves: others had their turns in between. */
+	/* Much longer than its parts take by themselves: others had their turns in between, nobody
+	 * knows where. */
 	if (!r->unknown && !r->is_shared &&
-	    busy.busy_ns > r->predicted_ns + r->predicted_ns / TURNS + TURN_NS)
-		busy.busy_ns = busy.sure_ns = r->predicted_ns;
+	    busy.busy_ns > r->predicted_ns + r->predicted_ns / TURNS + TURN_NS) {
+		busy.busy_ns = r->predicted_ns;
+		busy.sure_ns = 0;
+	}
 	return busy;
 }
 
@@ -325,17 +328,18 @@ static void learn(const struct run *r, uint64_t busy_ns, uint64_t ours_ns, bool 
  * Where others take turns, the span of one short submission is of few lengths, by the phase of the
  * turns, and phases last for a second. What is charged is the mean; gamma says what it is worth.
  */
-static bool is_phased(const struct run *r, uint64_t busy_ns, bool is_shared)
+static bool is_phased(const struct run *r, uint64_t busy_ns, bool is_turns)
 {
-	return is_shared && r->key && r->predicted_ns && r->predicted_ns <= PHASED_NS &&
+	return is_turns && r->key && r->predicted_ns && r->predicted_ns <= PHASED_NS &&
 	       busy_ns <= PHASED_TIMES * r->predicted_ns;
 }
 
 static bool take_in(struct tr_marks *m, unsigned i, uint64_t now_ns)
 {
 	struct run *r = &m->runs[i];
-	bool is_shared = tr_pace_is_shared(m->dev);
+	bool is_turns = tr_pace_is_shared(m->dev);
 	uint64_t begin_ns, span_ns, ours_ns, told_ns;
+	bool is_mean;
 	CUevent anchor = m->anchor;
 	struct tr_busy busy;
 	int64_t span;
@@ -348,12 +352,13 @@ static bool take_in(struct tr_marks *m, unsigned i, uint64_t now_ns)
 	begin_ns = begin_of(m, r, span_ns, now_ns);
 	busy = busy_of(r, begin_ns, span_ns);
 	told_ns = busy.busy_ns;
-	if (is_phased(r, told_ns, is_shared))
-		busy.busy_ns = busy.sure_ns = r->predicted_ns;
+	is_mean = is_phased(r, told_ns, is_turns);
+	if (is_mean) {
+		busy.busy_ns = r->predicted_ns;
+		busy.sure_ns = 0; /* when is not known */
+	}
 	ours_ns = tr_pace_measured(m->dev, &busy, r->predicted_ns, now_ns);
-	if (busy.busy_ns)
-		ours_ns = part_of(told_ns, ours_ns, busy.busy_ns);
-	learn(r, told_ns, ours_ns, is_shared);
+	learn(r, told_ns, is_mean ? told_ns : ours_ns, is_turns);
 	if (busy.end_ns > m->anchor_ns) {
 		m->anchor_ns = busy.end_ns;
 		m->anchor = r->end;

@@ -199,7 +199,7 @@ bool tr_pace_is_shared(tr_dev dev)
 	struct tr_rate rate;
 
 	read_rate(&rate, dev);
-	return rate.gamma_q16 != UINT64_C(1) << 16;
+	return rate.gamma_q16 < UINT64_C(1) << 16;
 }
 
 uint64_t tr_pace_patience_ns(tr_dev dev)
