@@ -20,7 +20,7 @@
 #include "rm/time.h"
 
 #define ROWS_MAX     4096
-#define BUFFER_BYTES (32u << 10)
+#define BUFFER_BYTES (8u << 10)
 
 static uint64_t now_ns(void)
 {
