@@ -65,7 +65,8 @@ static void set_parties(struct tr_scene *scene, const struct tr_stage *stage,
 		unsigned share = i ? left / (scene->party_count - i) : cell->asked;
 
 		*p = (struct tr_party){ .workload = cell->workload,
-					.limiter = limiter,
+					.limiter = i == 0 && cell->is_open ? TR_LIMITER_NONE
+									   : limiter,
 					.processes = cell->processes,
 					.cores = share };
 		left -= i ? share : 0;

@@ -16,6 +16,7 @@ struct tr_cell {
 	uint64_t seed;
 	unsigned window_s; /* 0: max(10 s, 200 kernels / quota) */
 	bool is_quick;     /* long windows are cut to 60 s */
+	bool is_open;      /* the tenant without a limiter, its neighbours with theirs */
 };
 
 struct tr_result {
