@@ -52,8 +52,8 @@ fi
 page=$root/docs/benchmarks.md
 {
     sed '/^<!-- limiter -->$/q' "$page"
-    printf '\nMeasured on %s with seed %s, %s cores, in %s min %s s.\n\n' "$(date -u +%F)" "$seed" "$(nproc)" \
-        $((took / 60)) $((took % 60))
+    printf '\nMeasured on %s with seed %s, %s cores, in %s min %s s%s.\n\n' "$(date -u +%F)" "$seed" "$(nproc)" \
+        $((took / 60)) $((took % 60)) "${only[*]:+ (only \`${only[*]}\`)}"
     printf '![asked and got](%s)\n\n' "$(realpath --relative-to="$root/docs" "$svg")"
     cat "$table"
     printf '\n'
