@@ -36,8 +36,9 @@ static void set_times(struct tr_scene *scene, const struct tr_cell *cell)
 	for (unsigned i = 0; i < scene->party_count; i++)
 		if (scene->parties[i].cores && scene->parties[i].cores < least)
 			least = scene->parties[i].cores;
-	/* Some work of everybody. */
-	scene->warm_ns = longest(WARM_NS, WARM_COUNT * kernel_ns * 100 / least);
+	/* Some work of every process. */
+	scene->warm_ns = longest(WARM_NS, (WARM_COUNT + 2 * cell->processes) * kernel_ns *
+						  100 / least);
 	scene->window_ns = longest(10 * SECOND_NS, 200 * kernel_ns * 100 / share);
 	if (cell->is_quick && scene->window_ns > QUICK_NS)
 		scene->window_ns = QUICK_NS;

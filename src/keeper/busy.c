@@ -47,7 +47,7 @@ static bool begin_look(struct tr_kept *kept, unsigned d, uint64_t now_ns)
 	look.charged_ns = tr_sat_sub(pace.charged_ns, row->charged_ns);
 	look.paid_ns = tr_sat_sub(pace.gpu_ns, row->paid_ns);
 	look.longest_ns = pace.longest_ns;
-	look.is_launching = pace.launches != row->launches;
+	look.launches = pace.launches - row->launches;
 	/* Stopped for long, a first look, a word set back: nothing to compare. A process that came
 	 * or went may have worked unseen. */
 	look.is_whole = row->looked_ns && look.wall_ns <= STOPPED_NS &&

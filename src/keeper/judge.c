@@ -17,8 +17,9 @@
 #define ENOUGH_ROWS 3.0
 /* Charged time that is judged at once: gamma stands still while a submission runs, which is charged
  * by it before and after. */
-#define BLOCK_NS      UINT64_C(50000000)
-#define BLOCK_LONGEST 4u
+#define BLOCK_NS    UINT64_C(50000000)
+#define BLOCK_COUNT 4u
+#define LUMP_TIMES  2.0
 /* Work that NVML has told and the slice has not, or the other way round: one sample. */
 #define EDGE_NS (1000.0 / 6.0 * MS_NS)
 
@@ -91,14 +92,13 @@ static bool is_other_than(const struct tr_ratio *brief, const struct tr_ratio *s
 
 /* Leaves 1 when the whole doubt cannot hold it, comes back when half of it can: no swinging at the
  * border. Above 1 nothing else bounds it, so there all that is under way is in doubt. */
-static void settle(struct tr_gamma *gamma, double longest_ns)
+static void settle(struct tr_gamma *gamma, double lump_ns, double longest_ns)
 {
 	const struct tr_ratio *sums = &gamma->steady;
 	double part = gamma->is_off ? 0.5 : 1.0;
-	double low_ns = sums->doubt_ns + longest_ns;
-	double high_ns = low_ns + longest_ns + EDGE_NS * share_of(sums);
-	double least = 1.0 -
-		       sums->others_ns / larger(sums->charged_ns, longest_ns + PRIOR_NS);
+	double low_ns = sums->doubt_ns + lump_ns;
+	double high_ns = sums->doubt_ns + 2 * longest_ns + EDGE_NS * share_of(sums);
+	double least = 1.0 - sums->others_ns / larger(sums->charged_ns, lump_ns + PRIOR_NS);
 
 	gamma->is_off = bounds(sums, part * low_ns).high < 1.0 ||
 			bounds(sums, part * high_ns).low > 1.0;
@@ -108,11 +108,10 @@ static void settle(struct tr_gamma *gamma, double longest_ns)
 
 /* A ratio is learned slowly, and while it is learned the slice pays wrongly: that is made good by
  * paying a little more or less than the ratio. */
-static void repay(struct tr_gamma *gamma, const struct tr_look *block, double longest_ns)
+static void repay(struct tr_gamma *gamma, const struct tr_look *block, double lump_ns)
 {
-	double most_ns = larger(UNPAID_MAX_NS, longest_ns),
-	       share = share_of(&gamma->steady);
-	double within_ns = larger(REPAY_NS, REPAY_LONGEST * longest_ns / share);
+	double most_ns = larger(UNPAID_MAX_NS, lump_ns), share = share_of(&gamma->steady);
+	double within_ns = larger(REPAY_NS, REPAY_LONGEST * lump_ns / share);
 
 	gamma->by = 0;
 	if (!gamma->is_off) {
@@ -147,23 +146,31 @@ void tr_look_add(struct tr_look *sum, const struct tr_look *look)
 	sum->doubt_ns = tr_sat_add(sum->doubt_ns, look->doubt_ns);
 	sum->others_ns = tr_sat_add(sum->others_ns, look->others_ns);
 	sum->others_doubt_ns = tr_sat_add(sum->others_doubt_ns, look->others_doubt_ns);
+	sum->launches = tr_sat_add(sum->launches, look->launches);
 	sum->samples += look->samples;
 	sum->sharers = look->sharers;
 	sum->longest_ns = look->longest_ns;
-	sum->is_launching |= look->is_launching;
 	sum->is_whole &= look->is_whole;
+}
+
+/* What is charged at once: of many processes each waits long for its own, and one ends often. */
+static double lump_of(const struct tr_look *block)
+{
+	return LUMP_TIMES * (double)block->charged_ns /
+	       larger((double)block->launches, LUMP_TIMES);
 }
 
 static bool is_block(const struct tr_look *block)
 {
 	return block->charged_ns >= BLOCK_NS &&
-	       block->charged_ns / BLOCK_LONGEST >= block->longest_ns;
+	       (block->launches >= BLOCK_COUNT ||
+		block->charged_ns / BLOCK_COUNT >= block->longest_ns);
 }
 
 uint64_t tr_gamma_feed(struct tr_gamma *gamma, const struct tr_look *look)
 {
 	struct tr_look block;
-	double longest_ns, slow_ns;
+	double longest_ns, lump_ns, slow_ns;
 
 	if (!look->is_whole) {
 		gamma->block = (struct tr_look){ 0 };
@@ -175,7 +182,8 @@ uint64_t tr_gamma_feed(struct tr_gamma *gamma, const struct tr_look *look)
 	block = gamma->block;
 	gamma->block = (struct tr_look){ 0 };
 	longest_ns = smaller((double)block.longest_ns, 1e12);
-	slow_ns = longest_ns / share_of(&gamma->steady);
+	lump_ns = smaller(longest_ns, lump_of(&block));
+	slow_ns = lump_ns / share_of(&gamma->steady);
 	add(&gamma->brief, &block, larger(BRIEF_NS, BRIEF_LONGEST * slow_ns));
 	add(&gamma->steady, &block, larger(STEADY_NS, STEADY_LONGEST * slow_ns));
 	gamma->sharers = block.sharers;
@@ -183,8 +191,8 @@ uint64_t tr_gamma_feed(struct tr_gamma *gamma, const struct tr_look *look)
 		return value_q16(gamma);
 	if (is_other_than(&gamma->brief, &gamma->steady, longest_ns))
 		gamma->steady = gamma->brief;
-	settle(gamma, longest_ns);
-	repay(gamma, &block, longest_ns);
+	settle(gamma, lump_ns, longest_ns);
+	repay(gamma, &block, lump_ns);
 	return value_q16(gamma);
 }
 
@@ -198,7 +206,7 @@ bool tr_watch_feed(struct tr_watch *watch, const struct tr_look *look)
 
 	if (look->charged_ns)
 		watch->is_pending = false;
-	else if (look->is_launching)
+	else if (look->launches)
 		watch->is_pending = true;
 	if (look->busy_ns <= tr_sat_add(explained, margin)) {
 		*watch = (struct tr_watch){ .is_pending = watch->is_pending };

@@ -29,7 +29,7 @@ struct tr_look {
 	unsigned samples;                    /* of its processes */
 	uint64_t longest_ns; /* longest submission: busy long before it is charged */
 	unsigned sharers;    /* processes with a context on the device; 0: not known */
-	bool is_launching;   /* it launched since the last look */
+	uint64_t launches;   /* since the last look */
 	/* All processes are known and stayed the same: only then the two numbers are of the same
 	 * work. The watchdog looks anyway. */
 	bool is_whole;

@@ -17,7 +17,7 @@ struct tenant {
 	double in_force; /* gamma */
 	struct tr_look second;
 	bool is_alone;
-	uint64_t all_busy_ns;
+	uint64_t all_busy_ns, launches;
 	struct tr_samples samples;
 	struct tr_gamma gamma;
 	struct tr_watch watch;
@@ -52,6 +52,7 @@ static uint64_t work(struct tenant *t, uint64_t step_ns)
 		}
 		if (t->left_ns == 0) {
 			t->left_ns = t->kernel_ns + noise(t, t->kernel_ns / 10);
+			t->launches++;
 			t->next_ns += (uint64_t)((double)t->left_ns / t->share);
 			if (t->next_ns < t->now_ns + t->left_ns)
 				t->next_ns = t->now_ns + t->left_ns;
@@ -73,12 +74,12 @@ static uint64_t work(struct tenant *t, uint64_t step_ns)
 static double look(struct tenant *t, struct tr_look *out, bool *is_told)
 {
 	uint64_t charged_ns = t->charged_ns, paid_ns = t->paid_ns;
+	uint64_t launches = t->launches;
 	uint64_t busy_ns = work(t, SAMPLE_US * 1000);
 	struct tr_gpu_sample row = { .pid = 1, .end_us = t->now_ns / 1000 };
 
 	*out = (struct tr_look){ .wall_ns = SAMPLE_US * 1000,
 				 .is_whole = true,
-				 .is_launching = true,
 				 .sharers = t->sharers,
 				 .longest_ns = t->kernel_ns };
 	row.sm_percent = (unsigned)((busy_ns * 100 + SAMPLE_US * 500) / (SAMPLE_US * 1000));
@@ -87,6 +88,7 @@ static double look(struct tenant *t, struct tr_look *out, bool *is_told)
 	t->all_busy_ns += busy_ns;
 	out->charged_ns = t->charged_ns - charged_ns;
 	out->paid_ns = t->paid_ns - paid_ns;
+	out->launches = t->launches - launches;
 	out->others_ns = t->is_alone ? 0 : SAMPLE_US * 1000 - busy_ns;
 	*is_told = false;
 	tr_look_add(&t->second, out);
@@ -340,7 +342,7 @@ static void a_long_kernel_is_no_bypass(void **state)
 		for (unsigned i = 0; i < 100; i++) {
 			struct tr_look second = { .wall_ns = SECOND, .busy_ns = SECOND };
 
-			second.is_launching = i % 10 == 0;
+			second.launches = i % 10 == 0;
 			second.charged_ns = i % 10 == 9 ? 10 * SECOND : 0;
 			second.longest_ns = is_known ? 10 * SECOND : 0;
 			assert_false(tr_watch_feed(&watch, &second));
