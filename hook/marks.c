@@ -25,6 +25,7 @@
 #define PHASED_NS    UINT64_C(4000000)
 #define PHASED_TIMES 8u
 #define NO_RUN       RUNS
+#define SHARED_RUNS  16u
 #define SHARED       16u /* a single one is learned as this part of its span at least */
 
 /* A run of submissions between two events. Host times are CLOCK_MONOTONIC before the call. */
@@ -36,7 +37,7 @@ struct run {
 	uint64_t key; /* 0: not a single one */
 	uint32_t count, unknown;
 	bool is_unmeasured;
-	bool is_shared;             /* other streams had work meanwhile */
+	unsigned others;            /* streams that had work meanwhile */
 	uint64_t last_key, last_ns; /* one of the submissions, and its prediction */
 };
 
@@ -57,6 +58,8 @@ struct tr_marks {
 	uint64_t anchor_ns; /* 0: none yet */
 	uint64_t rest_until_ns, polled_ns;
 	uint64_t taken; /* runs in use, a bit each */
+	/* Of runs on streams that share the GPU, since something was learned of them. */
+	uint64_t shared_ours_ns, shared_predicted_ns, shared_runs;
 	_Atomic uint8_t pending_count;
 	uint8_t pending[RUNS]; /* closed, oldest first */
 	struct run runs[RUNS];
@@ -250,11 +253,6 @@ static void close_run(struct tr_marks *m, struct lane *lane, uint64_t now_ns)
 
 /* ---- what they tell ------------------------------------------------------------------ */
 
-static uint64_t plus(uint64_t ns, int64_t by)
-{
-	return by < 0 ? tr_sat_sub(ns, (uint64_t)-by) : tr_sat_add(ns, (uint64_t)by);
-}
-
 /*
  * When the run began on our clock. The GPU's is known against the anchor only, and what is
  * certain corrects it: no event is done before it was recorded, nor after it was seen done.
@@ -266,7 +264,7 @@ static uint64_t begin_of(const struct tr_marks *m, const struct run *r, uint64_t
 	int64_t since;
 
 	if (m->anchor_ns && tr_event_elapsed_ns(m->anchor, r->begin, &since))
-		begin_ns = plus(m->anchor_ns, since);
+		begin_ns = tr_sat_shift(m->anchor_ns, since);
 	if (begin_ns < r->begun_ns)
 		begin_ns = r->begun_ns;
 	if (begin_ns + span_ns < r->closed_ns)
@@ -295,10 +293,12 @@ static struct tr_busy busy_of(const struct run *r, uint64_t begin_ns, uint64_t s
 					 .end_ns = end_ns,
 					 .sure_ns = end_ns - begin_ns,
 					 .busy_ns = end_ns - begin_ns };
-	busy = tr_busy_of(begin_ns, end_ns, r->closed_ns, r->predicted_ns);
+	/* The GPU worked as long for each of the streams. */
+	busy = tr_busy_of(begin_ns, end_ns, r->closed_ns,
+			  tr_sat_mul(r->predicted_ns, r->others + 1));
 	/* Much longer than its parts take by themselves: others had their turns in between, nobody
 	 * knows where. */
-	if (!r->unknown && !r->is_shared &&
+	if (!r->unknown && !r->others &&
 	    busy.busy_ns > r->predicted_ns + r->predicted_ns / TURNS + TURN_NS) {
 		busy.busy_ns = r->predicted_ns;
 		busy.sure_ns = 0;
@@ -306,22 +306,30 @@ static struct tr_busy busy_of(const struct run *r, uint64_t begin_ns, uint64_t s
 	return busy;
 }
 
-static uint64_t part_of(uint64_t ns, uint64_t part, uint64_t of)
+/*
+ * What its submissions cost: its span. Streams that share the GPU make each other's spans longer; of
+ * those the first to be taken in is charged for all, so there a single one's charge tells, or those
+ * of many runs together.
+ */
+static void learn(struct tr_marks *m, const struct run *r, uint64_t busy_ns,
+		  uint64_t ours_ns, bool is_slow)
 {
-	return (uint64_t)((unsigned __int128)ns * part / of);
-}
+	uint64_t least_ns = busy_ns / (r->others ? SHARED : 1);
 
-/* What its submissions cost. Streams that share the GPU make each other's spans longer: there the
- * whole run tells, by what was charged for it. Not where another process was charged instead. */
-static void learn(const struct run *r, uint64_t busy_ns, uint64_t ours_ns, bool is_slow)
-{
-	if (ours_ns < busy_ns / (r->is_shared ? SHARED : 1))
-		ours_ns = busy_ns / (r->is_shared ? SHARED : 1);
-	if (r->key)
-		tr_key_learn(r->key, ours_ns, is_slow);
-	else if (r->is_shared && !r->unknown && r->last_ns && r->predicted_ns)
-		tr_key_learn(r->last_key, part_of(r->last_ns, ours_ns, r->predicted_ns),
-			     is_slow);
+	if (r->key) {
+		tr_key_learn(r->key, ours_ns > least_ns ? ours_ns : least_ns, is_slow);
+		return;
+	}
+	if (!r->others || r->unknown || !r->last_ns || !r->predicted_ns)
+		return;
+	m->shared_ours_ns += ours_ns;
+	m->shared_predicted_ns += r->predicted_ns;
+	if (++m->shared_runs < SHARED_RUNS)
+		return;
+	tr_key_learn(r->last_key,
+		     tr_sat_part(r->last_ns, m->shared_ours_ns, m->shared_predicted_ns),
+		     is_slow);
+	m->shared_ours_ns = m->shared_predicted_ns = m->shared_runs = 0;
 }
 
 /*
@@ -358,7 +366,7 @@ static bool take_in(struct tr_marks *m, unsigned i, uint64_t now_ns)
 		busy.sure_ns = 0; /* when is not known */
 	}
 	ours_ns = tr_pace_measured(m->dev, &busy, r->predicted_ns, now_ns);
-	learn(r, told_ns, is_mean ? told_ns : ours_ns, is_turns);
+	learn(m, r, told_ns, is_mean ? told_ns : ours_ns, is_turns);
 	if (busy.end_ns > m->anchor_ns) {
 		m->anchor_ns = busy.end_ns;
 		m->anchor = r->end;
@@ -420,12 +428,13 @@ static bool is_full(const struct run *r, uint64_t now_ns)
 	       tr_sat_sub(now_ns, r->begun_ns) >= RUN_HOST_NS;
 }
 
-static bool is_other_fed(const struct tr_marks *m, const struct lane *lane)
+static unsigned others_fed(const struct tr_marks *m, const struct lane *lane)
 {
+	unsigned n = 0;
+
 	for (unsigned i = 0; i < LANES; i++)
-		if (m->lanes[i].is_fed && &m->lanes[i] != lane)
-			return true;
-	return false;
+		n += m->lanes[i].is_fed && &m->lanes[i] != lane;
+	return n;
 }
 
 /*
@@ -437,22 +446,23 @@ bool tr_marks_before(struct tr_marks *m, CUstream stream, enum tr_mark_want want
 		     uint64_t now_ns)
 {
 	struct lane *lane;
-	bool is_own, is_shared;
+	unsigned others;
+	bool is_own;
 
 	if (!try_hold(m, now_ns))
 		return false;
 	lane = lane_of(m, stream, now_ns);
 	/* Another stream's work would lie within it too. */
-	is_shared = is_other_fed(m, lane);
+	others = others_fed(m, lane);
 	is_own = (want == TR_MARK_ALONE && m->taken <= OWN_MAX) ||
-		 (want == TR_MARK_SINGLE && lane->is_fed && !is_shared);
+		 (want == TR_MARK_SINGLE && lane->is_fed && !others);
 	if (lane->run != NO_RUN &&
 	    (is_own || m->runs[lane->run].key || is_full(&m->runs[lane->run], now_ns)))
 		close_run(m, lane, now_ns);
-	if (lane->run == NO_RUN && (is_own || is_shared || lane->is_fed))
+	if (lane->run == NO_RUN && (is_own || others || lane->is_fed))
 		open_run(m, lane, now_ns);
-	if (lane->run != NO_RUN && is_shared)
-		m->runs[lane->run].is_shared = true;
+	if (lane->run != NO_RUN && m->runs[lane->run].others < others)
+		m->runs[lane->run].others = others;
 	let_go(m);
 	return is_own;
 }

@@ -25,6 +25,19 @@ static inline uint64_t tr_sat_sub(uint64_t a, uint64_t b)
 	return a > b ? a - b : 0;
 }
 
+static inline uint64_t tr_sat_shift(uint64_t a, int64_t by)
+{
+	return by < 0 ? tr_sat_sub(a, 0 - (uint64_t)by) : tr_sat_add(a, (uint64_t)by);
+}
+
+/* A * PART / OF; OF is not 0. */
+static inline uint64_t tr_sat_part(uint64_t a, uint64_t part, uint64_t of)
+{
+	unsigned __int128 r = (unsigned __int128)a * part / of;
+
+	return r > UINT64_MAX ? UINT64_MAX : (uint64_t)r;
+}
+
 /* Up to the next multiple of UNIT, a power of two. */
 static inline uint64_t tr_sat_round_up(uint64_t a, uint64_t unit)
 {
