@@ -267,6 +267,14 @@ static struct tr_rate rate_after_wait(const struct tr_rate *rate)
 	return asked;
 }
 
+/* Below half of the window nobody is pressed: who yields there leaves the GPU idle. */
+static bool must_yield(const struct look *l)
+{
+	return l->usage &&
+	       tr_usage_must_yield(tr_self.ledger.state, l->usage, l->now_ns) &&
+	       tr_rate_is_pressed(&l->rate, l->pace, l->now_ns);
+}
+
 /* Waits until PREDICTED may be charged, and charges it. Ends at the debt bound whatever
  * happens. MORE_NS: how much further than the window the slice may be ahead this time. */
 static void pass(struct look *l, uint64_t predicted_ns, uint64_t more_ns)
@@ -283,8 +291,7 @@ static void pass(struct look *l, uint64_t predicted_ns, uint64_t more_ns)
 		asked = g.has_waited ? rate_after_wait(&l->rate) : l->rate;
 		asked.window_ns = tr_sat_add(asked.window_ns, more_ns);
 		ns = YIELD_NS;
-		if (more_ns || !l->usage ||
-		    !tr_usage_must_yield(tr_self.ledger.state, l->usage, l->now_ns))
+		if (more_ns || !must_yield(l))
 			ns = tr_rate_pass(&asked, l->pace, l->now_ns, predicted_ns);
 		if (!ns)
 			break;
