@@ -14,7 +14,7 @@
 	(20 * MS_NS) /* windows of 1 s and stalls are judged up to here (F13) */
 #define QUICK_NS   (60 * SECOND_NS)
 #define WARM_NS    (10 * SECOND_NS)
-#define WARM_COUNT 20
+#define WARM_COUNT 40
 #define STEPS_LONG 500 /* samples of a window that is not judged second by second */
 
 static uint64_t longest(uint64_t a, uint64_t b)
@@ -79,6 +79,14 @@ static bool is_judged_by_second(const struct tr_cell *cell)
 	return cell->workload->is_full && is_short(cell->workload);
 }
 
+/* Who was compared with less than asked may have more of it. */
+static double error_of(const struct tr_cell *cell, double got, double target)
+{
+	if (cell->asked && got > target)
+		return fmax(0, got - fmax(target, cell->asked));
+	return fabs(got - target);
+}
+
 static void judge(const struct tr_cell *cell, const struct tr_series *series,
 		  struct tr_result *out)
 {
@@ -94,7 +102,7 @@ static void judge(const struct tr_cell *cell, const struct tr_series *series,
 
 		out->got_device[d] = got;
 		out->got += got / cell->gpus;
-		out->error = fmax(out->error, fabs(got - out->target));
+		out->error = fmax(out->error, error_of(cell, got, out->target));
 		stall_ns = longest(stall_ns, stall);
 		if (is_judged_by_second(cell))
 			out->window_off = fmax(out->window_off,

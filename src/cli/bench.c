@@ -15,7 +15,7 @@
 struct bench_options {
 	const char *peer, *svg, *quotas, *workloads, *processes, *neighbours, *gpus, *seed,
 		*seconds, *noise, *device, *jobs;
-	bool is_json, is_quick, is_real_time, is_gpu, is_check, is_leases;
+	bool is_json, is_quick, is_real_time, is_gpu, is_check, is_check_shares, is_leases;
 };
 
 static int parse_number(const char *name, const char *text, unsigned long long most,
@@ -133,6 +133,7 @@ int tr_cli_bench(int argc, char **argv)
 		{ "real-time", NULL, &o.is_real_time },
 		{ "gpu", NULL, &o.is_gpu },
 		{ "check", NULL, &o.is_check },
+		{ "check-shares", NULL, &o.is_check_shares },
 		{ "leases", NULL, &o.is_leases },
 	};
 	struct tr_summary summary = { 0 };
@@ -156,5 +157,7 @@ int tr_cli_bench(int argc, char **argv)
 		return tr_cli_fail(&err, r == -EINVAL ? TR_EXIT_USAGE : 1);
 	/* JSON lines are for programs: their sum goes to people. */
 	tr_report_end(o.is_json ? stderr : stdout, &summary);
-	return o.is_check && !tr_summary_is_good(&summary, !stage.peer) ? 1 : 0;
+	if (o.is_check && !tr_summary_is_good(&summary, !stage.peer))
+		return 1;
+	return o.is_check_shares && !tr_summary_is_good(&summary, false) ? 1 : 0;
 }

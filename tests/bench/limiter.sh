@@ -12,12 +12,12 @@ case $2 in
 matrix)
     # Each workload at three quotas, alone and beside others; then more processes and more devices.
     failed=0
-    "${bench[@]}" --quick --check --neighbours 0,1 --quota 10,80 --processes 1 || failed=1
-    "${bench[@]}" --quick --check --workload 200us,5ms,100ms,500ms,mixed,bursty,cooperative --neighbours 3 \
+    "${bench[@]}" --quick --check-shares --neighbours 0,1 --quota 10,80 --processes 1 || failed=1
+    "${bench[@]}" --quick --check-shares --workload 200us,5ms,100ms,500ms,mixed,bursty,cooperative --neighbours 3 \
         --quota 33 --processes 1 || failed=1
-    "${bench[@]}" --quick --check --workload 5ms,graph500,mixed --neighbours 0,1 --quota 33 \
+    "${bench[@]}" --quick --check-shares --workload 5ms,graph500,mixed --neighbours 0,1 --quota 33 \
         --processes 2,8 || failed=1
-    "${bench[@]}" --quick --check --workload 5ms --neighbours 1 --quota 33 --processes 1 --gpus 2,4 ||
+    "${bench[@]}" --quick --check-shares --workload 5ms --neighbours 1 --quota 33 --processes 1 --gpus 2,4 ||
         failed=1
     exit $failed
     ;;
