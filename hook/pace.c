@@ -270,8 +270,7 @@ static struct tr_rate rate_after_wait(const struct tr_rate *rate)
 /* Below half of the window nobody is pressed: who yields there leaves the GPU idle. */
 static bool must_yield(const struct look *l)
 {
-	return l->usage &&
-	       tr_usage_must_yield(tr_self.ledger.state, l->usage, l->now_ns) &&
+	return l->usage && tr_usage_must_yield(tr_self.ledger.state, l->usage, l->now_ns) &&
 	       tr_rate_is_pressed(&l->rate, l->pace, l->now_ns);
 }
 
