@@ -85,7 +85,7 @@ static int run_worker(const struct tenant *t, unsigned index)
 			.tenant = t->page,
 			.device = d,
 			.loop_q10 = t->loop_q10,
-			.random = t->seed * 1000003 + index * 257 + d,
+			.random = t->seed * 1000003 + index * UINT64_C(257) + d,
 		};
 	open_driver(&workers[0], t->page, t->loop_q10);
 	if (t->is_calibration) {

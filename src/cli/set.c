@@ -139,7 +139,7 @@ static int change_share(struct words *words, const struct change *change,
 static int apply(struct tr_page *page, const struct change *change,
 		 const struct tr_state *copy, struct tr_err *err)
 {
-	struct words old[TR_DEVICES_MAX], new[TR_DEVICES_MAX];
+	struct words old[TR_DEVICES_MAX] = { 0 }, new[TR_DEVICES_MAX] = { 0 };
 	int r = 0;
 
 	for (unsigned d = 0; d < page->device_count; d++) {

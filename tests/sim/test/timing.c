@@ -186,7 +186,7 @@ static void until_in_time(bool (*scenario)(void))
 	for (int i = 0; i < 50; i++)
 		if (scenario())
 			return;
-	CHECK(!"the host is too slow");
+	CHECK(false && "the host is too slow");
 }
 
 /* ---- what waits on the host ---------------------------------------------------------- */
