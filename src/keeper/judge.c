@@ -20,8 +20,10 @@
 #define BLOCK_NS    UINT64_C(50000000)
 #define BLOCK_COUNT 4u
 #define LUMP_TIMES  2.0
-/* Work that NVML has told and the slice has not, or the other way round: one sample. */
-#define EDGE_NS (1000.0 / 6.0 * MS_NS)
+/* Work that NVML has told and the slice has not, or the other way round: one sample; less where each
+ * sample is read by itself. */
+#define EDGE_NS        (1000.0 / 6.0 * MS_NS)
+#define EDGE_SHARED_NS (100.0 * MS_NS)
 
 /* What was paid wrongly is made good within so much time, by at most this part of gamma. */
 #define REPAY_NS      (1500.0 * MS_NS)
@@ -97,7 +99,8 @@ static void settle(struct tr_gamma *gamma, double lump_ns, double longest_ns)
 	const struct tr_ratio *sums = &gamma->steady;
 	double part = gamma->is_off ? 0.5 : 1.0;
 	double low_ns = sums->doubt_ns + lump_ns;
-	double high_ns = sums->doubt_ns + 2 * longest_ns + EDGE_NS * share_of(sums);
+	double edge_ns = gamma->sharers > 1 ? EDGE_SHARED_NS : EDGE_NS;
+	double high_ns = sums->doubt_ns + 2 * longest_ns + edge_ns * share_of(sums);
 	double least = 1.0 - sums->others_ns / larger(sums->charged_ns, lump_ns + PRIOR_NS);
 
 	gamma->is_off = bounds(sums, part * low_ns).high < 1.0 ||
