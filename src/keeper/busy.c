@@ -24,14 +24,6 @@ struct hearing {              /* of one device, one answer */
 	bool is_told;         /* NVML answers, on a clock that runs as ours */
 };
 
-static int find_row(const struct tr_kept *kept, int gpu)
-{
-	for (unsigned d = 0; d < kept->device_count; d++)
-		if (kept->rows[d].gpu == gpu)
-			return (int)d;
-	return -1;
-}
-
 /* Writes the look at the pacing line; false: no such line. */
 static bool begin_look(struct tr_kept *kept, unsigned d, uint64_t now_ns)
 {
@@ -70,7 +62,7 @@ static void begin_looks(struct tr_fleet *fleet, int gpu, uint64_t now_ns,
 {
 	for (size_t i = 0; i < fleet->count; i++) {
 		struct tr_kept *kept = fleet->slices[i];
-		int d = find_row(kept, gpu);
+		int d = tr_kept_row_of(kept, gpu);
 
 		if (d < 0)
 			continue;
@@ -180,7 +172,7 @@ static void judge_rows(struct tr_fleet *fleet, int gpu, unsigned people,
 {
 	for (size_t i = 0; i < fleet->count; i++) {
 		struct tr_kept *kept = fleet->slices[i];
-		int d = find_row(kept, gpu);
+		int d = tr_kept_row_of(kept, gpu);
 		struct tr_look *look;
 
 		if (d < 0 || !kept->is_ours)

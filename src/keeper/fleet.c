@@ -324,3 +324,11 @@ void tr_fleet_scan(struct tr_fleet *fleet, uint64_t now_ns,
 	}
 	fleet->count = kept_count;
 }
+
+int tr_kept_row_of(const struct tr_kept *kept, int gpu)
+{
+	for (unsigned d = 0; d < kept->device_count; d++)
+		if (kept->rows[d].gpu == gpu)
+			return (int)d;
+	return -1;
+}

@@ -66,6 +66,9 @@ int tr_fleet_add(struct tr_fleet *fleet, const struct tr_slice_dir *dir,
 void tr_fleet_scan(struct tr_fleet *fleet, uint64_t now_ns,
 		   void (*forget)(const struct tr_kept *kept, void *arg), void *arg);
 
+/* The slice's row of the machine's device GPU; -1: it has none there. */
+int tr_kept_row_of(const struct tr_kept *kept, int gpu);
+
 /* ---- parts of a state file, by pread: never all of it --------------------------------- */
 
 /* Reads BYTES at OFFSET, all of them or false. */

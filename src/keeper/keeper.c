@@ -117,14 +117,6 @@ static bool make_room(struct tr_keeper *keeper)
 	return leases && lessees;
 }
 
-static int find_row(const struct tr_kept *kept, unsigned gpu)
-{
-	for (unsigned d = 0; d < kept->device_count; d++)
-		if (kept->rows[d].gpu == (int)gpu)
-			return (int)d;
-	return -1;
-}
-
 static bool read_activity(struct tr_kept *kept, unsigned d, uint64_t now_ns)
 {
 	struct tr_kept_row *row = &kept->rows[d];
@@ -176,7 +168,7 @@ static void lease_gpu(struct tr_keeper *keeper, unsigned gpu)
 
 	for (size_t i = 0; i < keeper->fleet.count; i++) {
 		struct tr_kept *kept = keeper->fleet.slices[i];
-		int d = takes_part(kept) ? find_row(kept, gpu) : -1;
+		int d = takes_part(kept) ? tr_kept_row_of(kept, (int)gpu) : -1;
 
 		if (d >= 0 &&
 		    look_at(keeper, kept, (unsigned)d, looked_ns, &keeper->leases[count]))
@@ -197,7 +189,7 @@ static void lease_gpu(struct tr_keeper *keeper, unsigned gpu)
 
 		if (!kept->is_ours)
 			continue;
-		row = &kept->page.writable->devices[find_row(kept, gpu)];
+		row = &kept->page.writable->devices[tr_kept_row_of(kept, (int)gpu)];
 		write_lease(&row->lease_until_ns, keeper->leases[i].may_borrow,
 			    now_ns + TR_LEASE_BORROW_NS);
 		write_lease(&row->block_until_ns, keeper->leases[i].must_wait,
@@ -210,7 +202,7 @@ static void lease_gpu(struct tr_keeper *keeper, unsigned gpu)
 static bool is_used(const struct tr_keeper *keeper, unsigned gpu)
 {
 	for (size_t i = 0; i < keeper->fleet.count; i++)
-		if (find_row(keeper->fleet.slices[i], gpu) >= 0)
+		if (tr_kept_row_of(keeper->fleet.slices[i], (int)gpu) >= 0)
 			return true;
 	return false;
 }

@@ -203,6 +203,55 @@ static void a_neighbour_comes_and_goes(void **state)
 	assert_true(gamma > 0.985 && gamma < 1.015);
 }
 
+/* Work that neighbours stretch by and by: gamma is always late, and what that cost is made good. */
+static void what_was_paid_wrongly_is_made_good(void **state)
+{
+	struct tenant t = make(5 * MS, 0.5, 1.0);
+	double low, high, off_ms;
+	unsigned i;
+
+	(void)state;
+	for (i = 0; i < 20; i++) {
+		t.stretch = 1.0 + i * 0.05;
+		(void)run(&t, 1, &low, &high);
+	}
+	(void)run(&t, 20, &low, &high);
+	off_ms = ((double)t.paid_ns - (double)t.all_busy_ns) / 1e6;
+	if (off_ms > 400 || off_ms < -400)
+		fail_msg("%.0f ms too much", off_ms);
+}
+
+/* A submission is charged by gamma before and after it ran: that must mostly be the same one. */
+static void gamma_stands_for_some_submissions(void **state)
+{
+	struct tenant t = make(500 * MS, 0.5, 1.6);
+	double last = 1, gamma;
+	unsigned changes = 0;
+	struct tr_look told;
+	bool is_told;
+
+	(void)state;
+	for (unsigned i = 0; i < 6 * 200; i++) {
+		gamma = look(&t, &told, &is_told);
+		changes += gamma < last || gamma > last;
+		last = gamma;
+	}
+	assert_true(changes > 10);
+	assert_true(changes <= t.launches / 2);
+}
+
+/* Charges that nobody else's time explains are the slice's own affair. */
+static void others_who_are_idle_explain_nothing(void **state)
+{
+	struct tenant t = make(5 * MS, 0.5, 2.0);
+	double low, high;
+
+	(void)state;
+	t.is_alone = true;
+	(void)run(&t, 60, &low, &high);
+	assert_true(low >= 0.74);
+}
+
 /* Drivers that tell one sample a second: a slice that works all the time is found out too. */
 static void one_sample_a_second_is_enough(void **state)
 {
@@ -380,6 +429,9 @@ int main(void)
 		cmocka_unit_test(right_charges_leave_gamma_at_one),
 		cmocka_unit_test(stretched_spans_are_found_out),
 		cmocka_unit_test(a_neighbour_comes_and_goes),
+		cmocka_unit_test(what_was_paid_wrongly_is_made_good),
+		cmocka_unit_test(gamma_stands_for_some_submissions),
+		cmocka_unit_test(others_who_are_idle_explain_nothing),
 		cmocka_unit_test(one_sample_a_second_is_enough),
 		cmocka_unit_test(few_data_and_mixed_data_say_nothing),
 		cmocka_unit_test(gamma_stays_in_its_bounds),
