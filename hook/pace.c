@@ -373,9 +373,9 @@ static enum tr_mark_want want_of(const struct tr_submission *s)
 {
 	static atomic_uint turn;
 
-	if (s->is_unmeasured || s->known.cost_ns >= LONG_NS)
+	if (!s->known.samples || s->known.cost_ns >= LONG_NS)
 		return TR_MARK_ALONE;
-	if ((s->known.samples && s->known.samples < TR_KEY_SETTLED) ||
+	if (s->known.samples < TR_KEY_SETTLED ||
 	    atomic_fetch_add_explicit(&turn, 1, memory_order_relaxed) % SINGLE_EVERY == 0)
 		return TR_MARK_SINGLE;
 	return TR_MARK_RUN;

@@ -316,6 +316,21 @@ static void test_unknown(void **unused)
 	gpu_end();
 }
 
+/* Longer than anyone waits to learn what it takes: the next ones pass unknown, and each is measured
+ * and charged. While a gate ended their stream's run they cost nothing. */
+static void test_unknown_and_long(void **unused)
+{
+	(void)unused;
+	gpu_start(20);
+	for (unsigned i = 0; i < 4; i++)
+		gpu_launch(3000000, NULL);
+	gpu_wait();
+	assert_true(gpu.waits > 0);
+	assert_in_range(atomic_load(&gpu_pace()->charged_ns), gpu.busy_ns / 100 * 99,
+			gpu.busy_ns / 100 * 101);
+	gpu_end();
+}
+
 /* Code is loaded at the first launch: that is not what the kernel takes. */
 static void test_first_is_odd(void **unused)
 {
@@ -508,13 +523,21 @@ static void test_limit_changes(void **unused)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_shares),        cmocka_unit_test(test_unlimited),
-		cmocka_unit_test(test_collective),    cmocka_unit_test(test_grace),
-		cmocka_unit_test(test_capture),       cmocka_unit_test(test_unknown),
-		cmocka_unit_test(test_first_is_odd),  cmocka_unit_test(test_many_keys),
-		cmocka_unit_test(test_hung),          cmocka_unit_test(test_events_fail),
-		cmocka_unit_test(test_context_gone),  cmocka_unit_test(test_fork),
-		cmocka_unit_test(test_garbage),       cmocka_unit_test(test_suspended),
+		cmocka_unit_test(test_shares),
+		cmocka_unit_test(test_unlimited),
+		cmocka_unit_test(test_collective),
+		cmocka_unit_test(test_grace),
+		cmocka_unit_test(test_capture),
+		cmocka_unit_test(test_unknown),
+		cmocka_unit_test(test_unknown_and_long),
+		cmocka_unit_test(test_first_is_odd),
+		cmocka_unit_test(test_many_keys),
+		cmocka_unit_test(test_hung),
+		cmocka_unit_test(test_events_fail),
+		cmocka_unit_test(test_context_gone),
+		cmocka_unit_test(test_fork),
+		cmocka_unit_test(test_garbage),
+		cmocka_unit_test(test_suspended),
 		cmocka_unit_test(test_limit_changes),
 	};
 
