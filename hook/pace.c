@@ -267,11 +267,15 @@ static struct tr_rate rate_after_wait(const struct tr_rate *rate)
 	return asked;
 }
 
-/* Below half of the window nobody is pressed: who yields there leaves the GPU idle. */
-static bool must_yield(const struct look *l)
+/* How long to yield: until half of the window is free, since who yields beyond that leaves the GPU
+ * idle. 0: not at all. */
+static uint64_t yield_ns(const struct look *l)
 {
-	return l->usage && tr_usage_must_yield(tr_self.ledger.state, l->usage, l->now_ns) &&
-	       tr_rate_is_pressed(&l->rate, l->pace, l->now_ns);
+	uint64_t ns = 0;
+
+	if (l->usage && tr_usage_must_yield(tr_self.ledger.state, l->usage, l->now_ns))
+		ns = tr_rate_pressed_ns(&l->rate, l->pace, l->now_ns);
+	return ns && ns < YIELD_NS ? YIELD_NS : ns;
 }
 
 /* Waits until PREDICTED may be charged, and charges it. Ends at the debt bound whatever
@@ -289,8 +293,8 @@ static void pass(struct look *l, uint64_t predicted_ns, uint64_t more_ns)
 	for (;;) {
 		asked = g.has_waited ? rate_after_wait(&l->rate) : l->rate;
 		asked.window_ns = tr_sat_add(asked.window_ns, more_ns);
-		ns = YIELD_NS;
-		if (more_ns || !must_yield(l))
+		ns = more_ns ? 0 : yield_ns(l);
+		if (!ns)
 			ns = tr_rate_pass(&asked, l->pace, l->now_ns, predicted_ns);
 		if (!ns)
 			break;

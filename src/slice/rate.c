@@ -216,14 +216,14 @@ uint64_t tr_rate_wait_ns(const struct tr_rate *rate, const struct tr_state_pace 
 	return wait_for(&plan, rate, pace, now_ns);
 }
 
-bool tr_rate_is_pressed(const struct tr_rate *rate, const struct tr_state_pace *pace,
-			uint64_t now_ns)
+uint64_t tr_rate_pressed_ns(const struct tr_rate *rate, const struct tr_state_pace *pace,
+			    uint64_t now_ns)
 {
 	struct plan plan = plan_for(rate, pace, now_ns, 0);
 
 	plan.window_ns /= 2;
 	plan.window_max_ns /= 2;
-	return wait_for(&plan, rate, pace, now_ns) > 0;
+	return wait_for(&plan, rate, pace, now_ns);
 }
 
 /* A word beyond the bound would keep its distance from now for ever: it is brought to the bound

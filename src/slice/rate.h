@@ -62,10 +62,11 @@ uint64_t tr_rate_debt_max_ns(const struct tr_rate *rate, const struct tr_state_p
 uint64_t tr_rate_wait_ns(const struct tr_rate *rate, const struct tr_state_pace *pace,
 			 uint64_t now_ns);
 
-/* More than half of the window is taken: only then is there a reason to let another process of the
- * slice go first. Below, a launch that yields could leave the GPU idle and the credit lost. */
-bool tr_rate_is_pressed(const struct tr_rate *rate, const struct tr_state_pace *pace,
-			uint64_t now_ns);
+/* Until when more than half of the window is taken; 0: it is not. Only so long is there a reason to
+ * let another process of the slice go first: after it, a launch that yields could leave the GPU idle
+ * and the credit lost. */
+uint64_t tr_rate_pressed_ns(const struct tr_rate *rate, const struct tr_state_pace *pace,
+			    uint64_t now_ns);
 
 /* Asks and charges in one step, so that of many waiting launches one passes: 0 and charged, or
  * the wait and nothing charged. */
