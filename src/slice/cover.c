@@ -101,11 +101,14 @@ static uint64_t cover_whole(_Atomic uint64_t *ring, uint64_t begin_ns, uint64_t 
 	return all_ns ? busy_ns * fresh_ns / all_ns : busy_ns;
 }
 
-/* BUSY somewhere in [BEGIN, END]. What comes too late for the ring is believed. */
+/* BUSY somewhere in [BEGIN, END]: evenly, and what finds no room so wherever there is some, for
+ * processes that take turns do not work at the same time. What comes too late for the ring is
+ * believed. */
 static uint64_t cover_some(_Atomic uint64_t *ring, uint64_t begin_ns, uint64_t end_ns,
 			   uint64_t busy_ns, uint64_t now_ns)
 {
-	uint64_t all_ns = end_ns - begin_ns, at = begin_ns, given = 0, fresh_ns = 0;
+	uint64_t all_ns = end_ns - begin_ns, at = begin_ns, given = 0, fresh_ns = 0,
+		 left_ns;
 
 	while (at < end_ns) {
 		uint64_t end = least(end_ns, ((at >> CELL_SHIFT) + 1) << CELL_SHIFT);
@@ -115,7 +118,12 @@ static uint64_t cover_some(_Atomic uint64_t *ring, uint64_t begin_ns, uint64_t e
 		given += part;
 		at = end;
 	}
-	return fresh_ns;
+	left_ns = tr_sat_sub(busy_ns, fresh_ns);
+	for (at = begin_ns; at < end_ns && left_ns;
+	     at = ((at >> CELL_SHIFT) + 1) << CELL_SHIFT)
+		left_ns -= fill_cell(ring, at >> CELL_SHIFT, now_ns, 0,
+				     least(left_ns, CELL_NS), 0);
+	return busy_ns - left_ns;
 }
 
 /* What lies further back than the ring: beyond a mark that only rises. */
