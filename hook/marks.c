@@ -7,39 +7,21 @@
 #include "pace.h"
 #include "rt/file.h"
 #include "rt/sat.h"
+#include "runs.h"
 #include "try_lock.h"
 
-#define CONTEXTS     16u
-#define RUNS         64u
-#define LANES        32u
-#define MISSES       3u /* of pairs not done, then the rest is not asked for */
-#define RUN_NS       UINT64_C(2000000)
-#define RUN_COUNT    256u
-#define RUN_HOST_NS  UINT64_C(5000000)
-#define POLL_NS      UINT64_C(200000)
-#define REST_NS      UINT64_C(1000000000) /* after an event call that failed */
-#define PROMPT_NS    UINT64_C(20000)      /* an event that an idle GPU ran at once */
-#define OWN_MAX      (UINT64_MAX >> 16)   /* `taken` while 48 or less are */
-#define TURNS        4u
-#define TURN_NS      UINT64_C(100000)
-#define PHASED_NS    UINT64_C(4000000)
-#define PHASED_TIMES 8u
-#define NO_RUN       RUNS
-#define SHARED_RUNS  16u
-#define SHARED       16u /* a single one is learned as this part of its span at least */
-
-/* A run of submissions between two events. Host times are CLOCK_MONOTONIC before the call. */
-struct run {
-	CUevent begin, end; /* made once, used again */
-	uint64_t begun_ns, closed_ns;
-	uint64_t at_ns; /* when a single one was submitted */
-	uint64_t predicted_ns;
-	uint64_t key; /* 0: not a single one */
-	uint32_t count, unknown;
-	bool is_unmeasured;
-	unsigned others;            /* streams that had work meanwhile */
-	uint64_t last_key, last_ns; /* one of the submissions, and its prediction */
-};
+#define CONTEXTS    16u
+#define RUNS        64u
+#define LANES       32u
+#define MISSES      3u /* of pairs not done, then the rest is not asked for */
+#define RUN_NS      UINT64_C(2000000)
+#define RUN_COUNT   256u
+#define RUN_HOST_NS UINT64_C(5000000)
+#define POLL_NS     UINT64_C(200000)
+#define REST_NS     UINT64_C(1000000000) /* after an event call that failed */
+#define OWN_MAX     (UINT64_MAX >> 16)   /* `taken` while 48 or less are */
+#define MANY_NS     UINT64_C(1000000000)
+#define NO_RUN      RUNS
 
 struct lane {
 	const void *id; /* the stream; of a thread's own one the thread */
@@ -53,16 +35,12 @@ struct tr_marks {
 	_Atomic(CUcontext) ctx;
 	struct tr_try_lock lock;
 	tr_dev dev;
-	/* The latest end event taken in and when that was, for the GPU's clock against ours. */
-	CUevent anchor;
-	uint64_t anchor_ns; /* 0: none yet */
+	struct tr_told told;
 	uint64_t rest_until_ns, polled_ns;
 	uint64_t taken; /* runs in use, a bit each */
-	/* Of runs on streams that share the GPU, since something was learned of them. */
-	uint64_t shared_ours_ns, shared_predicted_ns, shared_runs;
 	_Atomic uint8_t pending_count;
 	uint8_t pending[RUNS]; /* closed, oldest first */
-	struct run runs[RUNS];
+	struct tr_run runs[RUNS];
 	struct lane lanes[LANES];
 };
 _Static_assert(RUNS == 64, "a bit each, and NO_RUN is none of them");
@@ -82,8 +60,8 @@ static void clear(struct tr_marks *m)
 			tr_pace_seen(m->dev);
 	memset(m->runs, 0, sizeof(m->runs));
 	memset(m->lanes, 0, sizeof(m->lanes));
-	m->anchor = NULL;
-	m->anchor_ns = m->rest_until_ns = m->polled_ns = m->taken = 0;
+	m->told = (struct tr_told){ 0 };
+	m->rest_until_ns = m->polled_ns = m->taken = 0;
 	atomic_store(&m->pending_count, 0);
 }
 
@@ -155,7 +133,7 @@ static bool record(struct tr_marks *m, CUevent *event, CUstream stream, uint64_t
 
 static void free_run(struct tr_marks *m, unsigned i)
 {
-	struct run *r = &m->runs[i];
+	struct tr_run *r = &m->runs[i];
 
 	if (r->is_unmeasured)
 		tr_pace_seen(m->dev);
@@ -213,13 +191,13 @@ static void open_run(struct tr_marks *m, struct lane *lane, uint64_t now_ns)
 {
 	unsigned i = ~m->taken ? (unsigned)__builtin_ctzll(~m->taken) : NO_RUN;
 	CUstreamCaptureMode mode;
-	struct run *r;
+	struct tr_run *r;
 	bool is_done;
 
 	if (i == NO_RUN || !can_mark(m, now_ns))
 		return;
 	r = &m->runs[i];
-	*r = (struct run){ .begin = r->begin, .end = r->end, .begun_ns = now_ns };
+	*r = (struct tr_run){ .begin = r->begin, .end = r->end, .begun_ns = now_ns };
 	mode = tr_capture_relax();
 	is_done = record(m, &r->begin, lane->stream, now_ns);
 	tr_capture_unrelax(mode);
@@ -251,130 +229,6 @@ static void close_run(struct tr_marks *m, struct lane *lane, uint64_t now_ns)
 	m->pending[atomic_fetch_add(&m->pending_count, 1)] = (uint8_t)i;
 }
 
-/* ---- what they tell ------------------------------------------------------------------ */
-
-/*
- * When the run began on our clock. The GPU's is known against the anchor only, and what is
- * certain corrects it: no event is done before it was recorded, nor after it was seen done.
- */
-static uint64_t begin_of(const struct tr_marks *m, const struct run *r, uint64_t span_ns,
-			 uint64_t now_ns)
-{
-	uint64_t begin_ns = r->begun_ns;
-	int64_t since;
-
-	if (m->anchor_ns && tr_event_elapsed_ns(m->anchor, r->begin, &since))
-		begin_ns = tr_sat_shift(m->anchor_ns, since);
-	if (begin_ns < r->begun_ns)
-		begin_ns = r->begun_ns;
-	if (begin_ns + span_ns < r->closed_ns)
-		begin_ns = r->closed_ns - span_ns;
-	if (begin_ns + span_ns > now_ns)
-		begin_ns = tr_sat_sub(now_ns, span_ns);
-	return begin_ns;
-}
-
-/*
- * How long the GPU was at it, in a span that may hold idle time as well. A single one: the
- * span, less the time until it was submitted where the GPU waited for that. A run: what was
- * predicted, but not less than what it still had to do after the host had closed it.
- */
-static struct tr_busy busy_of(const struct run *r, uint64_t begin_ns, uint64_t span_ns)
-{
-	uint64_t end_ns = begin_ns + span_ns, late_ns;
-	struct tr_busy busy;
-
-	if (r->key && begin_ns <= r->begun_ns + PROMPT_NS) {
-		late_ns = tr_sat_sub(r->at_ns, r->begun_ns);
-		begin_ns += late_ns < span_ns / 4 * 3 ? late_ns : span_ns / 4 * 3;
-	}
-	if (r->key || r->unknown * 2 > r->count)
-		return (struct tr_busy){ .begin_ns = begin_ns,
-					 .end_ns = end_ns,
-					 .sure_ns = end_ns - begin_ns,
-					 .busy_ns = end_ns - begin_ns };
-	/* The GPU worked as long for each of the streams. */
-	busy = tr_busy_of(begin_ns, end_ns, r->closed_ns,
-			  tr_sat_mul(r->predicted_ns, r->others + 1));
-	/* Much longer than its parts take by themselves: others had their turns in between, nobody
-	 * knows where. */
-	if (!r->unknown && !r->others &&
-	    busy.busy_ns > r->predicted_ns + r->predicted_ns / TURNS + TURN_NS) {
-		busy.busy_ns = r->predicted_ns;
-		busy.sure_ns = 0;
-	}
-	return busy;
-}
-
-/*
- * What its submissions cost: its span. Streams that share the GPU make each other's spans longer; of
- * those the first to be taken in is charged for all, so there a single one's charge tells, or those
- * of many runs together.
- */
-static void learn(struct tr_marks *m, const struct run *r, uint64_t busy_ns,
-		  uint64_t ours_ns, bool is_slow)
-{
-	uint64_t least_ns = busy_ns / (r->others ? SHARED : 1);
-
-	if (r->key) {
-		tr_key_learn(r->key, ours_ns > least_ns ? ours_ns : least_ns, is_slow);
-		return;
-	}
-	if (!r->others || r->unknown || !r->last_ns || !r->predicted_ns)
-		return;
-	m->shared_ours_ns += ours_ns;
-	m->shared_predicted_ns += r->predicted_ns;
-	if (++m->shared_runs < SHARED_RUNS)
-		return;
-	tr_key_learn(r->last_key,
-		     tr_sat_part(r->last_ns, m->shared_ours_ns, m->shared_predicted_ns),
-		     is_slow);
-	m->shared_ours_ns = m->shared_predicted_ns = m->shared_runs = 0;
-}
-
-/*
- * Where others take turns, the span of one short submission is of few lengths, by the phase of the
- * turns, and phases last for a second. What is charged is the mean; gamma says what it is worth.
- */
-static bool is_phased(const struct run *r, uint64_t busy_ns, bool is_turns)
-{
-	return is_turns && r->key && r->predicted_ns && r->predicted_ns <= PHASED_NS &&
-	       busy_ns <= PHASED_TIMES * r->predicted_ns;
-}
-
-static bool take_in(struct tr_marks *m, unsigned i, uint64_t now_ns)
-{
-	struct run *r = &m->runs[i];
-	bool is_turns = tr_pace_is_shared(m->dev);
-	uint64_t begin_ns, span_ns, ours_ns, told_ns;
-	bool is_mean;
-	CUevent anchor = m->anchor;
-	struct tr_busy busy;
-	int64_t span;
-
-	if (!tr_event_elapsed_ns(r->begin, r->end, &span)) {
-		tr_pace_stands(m->dev, r->predicted_ns);
-		return rest(m, now_ns);
-	}
-	span_ns = span > 0 ? (uint64_t)span : 0;
-	begin_ns = begin_of(m, r, span_ns, now_ns);
-	busy = busy_of(r, begin_ns, span_ns);
-	told_ns = busy.busy_ns;
-	is_mean = is_phased(r, told_ns, is_turns);
-	if (is_mean) {
-		busy.busy_ns = r->predicted_ns;
-		busy.sure_ns = 0; /* when is not known */
-	}
-	ours_ns = tr_pace_measured(m->dev, &busy, r->predicted_ns, now_ns);
-	learn(m, r, told_ns, is_mean ? told_ns : ours_ns, is_turns);
-	if (busy.end_ns > m->anchor_ns) {
-		m->anchor_ns = busy.end_ns;
-		m->anchor = r->end;
-		r->end = anchor;
-	}
-	return true;
-}
-
 static void poll(struct tr_marks *m, uint64_t now_ns)
 {
 	unsigned n = m->pending_count, kept = 0, misses = 0;
@@ -388,12 +242,11 @@ static void poll(struct tr_marks *m, uint64_t now_ns)
 
 		if (misses < MISSES)
 			res = tr_real.cuEventQuery(m->runs[i].end);
-		if (res == CUDA_SUCCESS)
-			(void)take_in(m, i, now_ns);
-		else if (res != CUDA_ERROR_NOT_READY)
-			(void)rest(m, now_ns);
-		else
+		if (res == CUDA_ERROR_NOT_READY)
 			misses++;
+		else if (res != CUDA_SUCCESS ||
+			 !tr_run_tell(&m->told, &m->runs[i], m->dev, now_ns))
+			(void)rest(m, now_ns);
 		if (res == CUDA_ERROR_NOT_READY &&
 		    tr_sat_sub(now_ns, m->runs[i].closed_ns) < patience_ns)
 			m->pending[kept++] = (uint8_t)i;
@@ -422,7 +275,7 @@ void tr_marks_poll(struct tr_marks *m, uint64_t now_ns, bool is_urgent)
 	let_go(m);
 }
 
-static bool is_full(const struct run *r, uint64_t now_ns)
+static bool is_full(const struct tr_run *r, uint64_t now_ns)
 {
 	return r->predicted_ns >= RUN_NS || r->count >= RUN_COUNT ||
 	       tr_sat_sub(now_ns, r->begun_ns) >= RUN_HOST_NS;
@@ -437,17 +290,28 @@ static unsigned others_fed(const struct tr_marks *m, const struct lane *lane)
 	return n;
 }
 
+/* A program of several streams: what it submits first after a wait shares the GPU with what follows
+ * on the others, and unmeasured it would be charged besides. */
+static bool is_one_of_many(const struct tr_marks *m, uint64_t now_ns)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < LANES; i++)
+		n += m->lanes[i].id && now_ns - m->lanes[i].used_ns < MANY_NS;
+	return n > 1;
+}
+
 /*
  * An event that an idle GPU comes to ends this process' turn at once where others wait for theirs,
  * and what follows it comes in the next one: their time would lie within the run. So the run
- * begins behind the first submission, unless that must be measured itself.
+ * begins behind the first submission, unless that must be measured itself, or nobody else is there.
  */
 bool tr_marks_before(struct tr_marks *m, CUstream stream, enum tr_mark_want want,
 		     uint64_t now_ns)
 {
 	struct lane *lane;
 	unsigned others;
-	bool is_own;
+	bool is_own, is_first;
 
 	if (!try_hold(m, now_ns))
 		return false;
@@ -459,7 +323,9 @@ bool tr_marks_before(struct tr_marks *m, CUstream stream, enum tr_mark_want want
 	if (lane->run != NO_RUN &&
 	    (is_own || m->runs[lane->run].key || is_full(&m->runs[lane->run], now_ns)))
 		close_run(m, lane, now_ns);
-	if (lane->run == NO_RUN && (is_own || others || lane->is_fed))
+	is_first = !is_own && !others && !lane->is_fed &&
+		   (tr_pace_is_shared(m->dev) || !is_one_of_many(m, now_ns));
+	if (lane->run == NO_RUN && !is_first)
 		open_run(m, lane, now_ns);
 	if (lane->run != NO_RUN && m->runs[lane->run].others < others)
 		m->runs[lane->run].others = others;
@@ -470,7 +336,7 @@ bool tr_marks_before(struct tr_marks *m, CUstream stream, enum tr_mark_want want
 static void add(struct tr_marks *m, const struct lane *lane, uint64_t predicted_ns,
 		uint32_t count)
 {
-	struct run *r;
+	struct tr_run *r;
 
 	if (!lane || lane->run == NO_RUN) {
 		tr_pace_stands(m->dev, predicted_ns);
@@ -488,7 +354,7 @@ bool tr_marks_after(struct tr_marks *m, CUstream stream, uint64_t key,
 {
 	bool is_taken = false;
 	struct lane *lane;
-	struct run *r;
+	struct tr_run *r;
 
 	if (!try_hold(m, at_ns)) {
 		tr_pace_stands(m->dev, predicted_ns);

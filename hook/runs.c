@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "runs.h"
+
+#include "events.h"
+#include "rt/sat.h"
+
+#define PROMPT_NS    UINT64_C(20000) /* an event that an idle GPU ran at once */
+#define TURNS        4u
+#define TURN_NS      UINT64_C(100000)
+#define PHASED_NS    UINT64_C(4000000)
+#define PHASED_TIMES 8u
+#define SHARED_RUNS  16u
+#define SHARED       16u /* a single one is learned as this part of its span at least */
+
+/*
+ * When the run began on our clock. The GPU's is known against the anchor only, and what is
+ * certain corrects it: no event is done before it was recorded, nor after it was seen done.
+ */
+static uint64_t begin_of(const struct tr_told *told, const struct tr_run *r,
+			 uint64_t span_ns, uint64_t now_ns)
+{
+	uint64_t begin_ns = r->begun_ns;
+	int64_t since;
+
+	if (told->anchor_ns && tr_event_elapsed_ns(told->anchor, r->begin, &since))
+		begin_ns = tr_sat_shift(told->anchor_ns, since);
+	if (begin_ns < r->begun_ns)
+		begin_ns = r->begun_ns;
+	if (begin_ns + span_ns < r->closed_ns)
+		begin_ns = r->closed_ns - span_ns;
+	if (begin_ns + span_ns > now_ns)
+		begin_ns = tr_sat_sub(now_ns, span_ns);
+	return begin_ns;
+}
+
+/*
+ * How long the GPU was at it, in a span that may hold idle time as well. A single one: the
+ * span, less the time until it was submitted where the GPU waited for that. A run: what was
+ * predicted, but not less than what it still had to do after the host had closed it.
+ */
+static struct tr_busy busy_of(const struct tr_run *r, uint64_t begin_ns, uint64_t span_ns)
+{
+	uint64_t end_ns = begin_ns + span_ns, late_ns;
+	struct tr_busy busy;
+
+	if (r->key && begin_ns <= r->begun_ns + PROMPT_NS) {
+		late_ns = tr_sat_sub(r->at_ns, r->begun_ns);
+		begin_ns += late_ns < span_ns / 4 * 3 ? late_ns : span_ns / 4 * 3;
+	}
+	if (r->key || r->unknown * 2 > r->count)
+		return (struct tr_busy){ .begin_ns = begin_ns,
+					 .end_ns = end_ns,
+					 .sure_ns = end_ns - begin_ns,
+					 .busy_ns = end_ns - begin_ns };
+	/* The GPU worked as long for each of the streams. */
+	busy = tr_busy_of(begin_ns, end_ns, r->closed_ns,
+			  tr_sat_mul(r->predicted_ns, r->others + 1));
+	/* Much longer than its parts take by themselves: others had their turns in between, nobody
+	 * knows where. */
+	if (!r->unknown && !r->others &&
+	    busy.busy_ns > r->predicted_ns + r->predicted_ns / TURNS + TURN_NS) {
+		busy.busy_ns = r->predicted_ns;
+		busy.sure_ns = 0;
+	}
+	return busy;
+}
+
+/*
+ * What its submissions cost: its span. Streams that share the GPU make each other's spans longer; of
+ * those the first to be taken in is charged for all, so there a single one's charge tells, or those
+ * of many runs together.
+ */
+static void learn(struct tr_told *told, const struct tr_run *r, uint64_t busy_ns,
+		  uint64_t ours_ns, bool is_slow)
+{
+	uint64_t least_ns = busy_ns / (r->others ? SHARED : 1);
+
+	if (r->key) {
+		tr_key_learn(r->key, ours_ns > least_ns ? ours_ns : least_ns, is_slow);
+		return;
+	}
+	if (!r->others || r->unknown || !r->last_ns || !r->predicted_ns)
+		return;
+	told->shared_ours_ns += ours_ns;
+	told->shared_predicted_ns += r->predicted_ns;
+	if (++told->shared_runs < SHARED_RUNS)
+		return;
+	tr_key_learn(
+		r->last_key,
+		tr_sat_part(r->last_ns, told->shared_ours_ns, told->shared_predicted_ns),
+		is_slow);
+	told->shared_ours_ns = told->shared_predicted_ns = told->shared_runs = 0;
+}
+
+/*
+ * Where others take turns, the span of one short submission is of few lengths, by the phase of the
+ * turns, and phases last for a second. What is charged is the mean; gamma says what it is worth.
+ */
+static bool is_phased(const struct tr_run *r, uint64_t busy_ns, bool is_turns)
+{
+	return is_turns && r->key && r->predicted_ns && r->predicted_ns <= PHASED_NS &&
+	       busy_ns <= PHASED_TIMES * r->predicted_ns;
+}
+
+bool tr_run_tell(struct tr_told *told, struct tr_run *r, tr_dev dev, uint64_t now_ns)
+{
+	bool is_turns = tr_pace_is_shared(dev);
+	uint64_t begin_ns, span_ns, ours_ns, told_ns;
+	bool is_mean;
+	CUevent anchor = told->anchor;
+	struct tr_busy busy;
+	int64_t span;
+
+	if (!tr_event_elapsed_ns(r->begin, r->end, &span)) {
+		tr_pace_stands(dev, r->predicted_ns);
+		return false;
+	}
+	span_ns = span > 0 ? (uint64_t)span : 0;
+	begin_ns = begin_of(told, r, span_ns, now_ns);
+	busy = busy_of(r, begin_ns, span_ns);
+	told_ns = busy.busy_ns;
+	is_mean = is_phased(r, told_ns, is_turns);
+	if (is_mean) {
+		busy.busy_ns = r->predicted_ns;
+		busy.sure_ns = 0; /* when is not known */
+	}
+	ours_ns = tr_pace_measured(dev, &busy, r->predicted_ns, now_ns);
+	learn(told, r, told_ns, is_mean ? told_ns : ours_ns, is_turns);
+	if (busy.end_ns > told->anchor_ns) {
+		told->anchor_ns = busy.end_ns;
+		told->anchor = r->end;
+		r->end = anchor;
+	}
+	return true;
+}
