@@ -100,6 +100,23 @@ static void hear_person(struct tr_crowd *crowd, const struct tr_gpu_sample *rows
 	}
 }
 
+/* Somebody without a row did nothing that NVML would have told: less than half a percent. */
+static void doubt_the_silent(struct tr_crowd *crowd, int gpu, uint64_t end_us,
+			     struct hearing *hearing)
+{
+	for (size_t i = 0; i < crowd->count; i++) {
+		struct tr_person *person = &crowd->people[i];
+		struct tr_look theirs = { 0 };
+
+		if (person->gpu != gpu || !person->kept || !person->kept->is_armed)
+			continue;
+		tr_samples_silent(&person->samples, hearing->after_us, end_us, &theirs);
+		hearing->doubt_ns = tr_sat_add(hearing->doubt_ns, theirs.doubt_ns);
+		person->kept->rows[person->row].look.doubt_ns = tr_sat_add(
+			person->kept->rows[person->row].look.doubt_ns, theirs.doubt_ns);
+	}
+}
+
 static int by_person(const void *a, const void *b)
 {
 	const struct tr_gpu_sample *left = a, *right = b;
@@ -258,6 +275,8 @@ int tr_sweep_time(struct tr_fleet *fleet, struct tr_crowd *crowd, int gpu,
 	begin_looks(fleet, gpu, now_ns, &hearing);
 	if (r == 0)
 		hear_people(fleet, crowd, gpu, rows, count, now_ns, &hearing);
+	if (r == 0 && hearing.is_told)
+		doubt_the_silent(crowd, gpu, end_us, &hearing);
 	if (end_us > swept->base_us)
 		swept->base_us = end_us;
 	swept->heard_ns = now_ns;

@@ -23,7 +23,7 @@
 /* Work that NVML has told and the slice has not, or the other way round: one sample; less where each
  * sample is read by itself. */
 #define EDGE_NS        (1000.0 / 6.0 * MS_NS)
-#define EDGE_SHARED_NS (100.0 * MS_NS)
+#define EDGE_SHARED_NS (50.0 * MS_NS)
 
 /* What was paid wrongly is made good within so much time, by at most this part of gamma. */
 #define REPAY_NS      (1500.0 * MS_NS)
@@ -192,7 +192,7 @@ uint64_t tr_gamma_feed(struct tr_gamma *gamma, const struct tr_look *look)
 	gamma->sharers = block.sharers;
 	if (gamma->steady.samples < ENOUGH_ROWS)
 		return value_q16(gamma);
-	if (is_other_than(&gamma->brief, &gamma->steady, longest_ns))
+	if (is_other_than(&gamma->brief, &gamma->steady, lump_ns))
 		gamma->steady = gamma->brief;
 	settle(gamma, lump_ns, longest_ns);
 	repay(gamma, &block, lump_ns);
@@ -271,4 +271,17 @@ void tr_samples_feed(struct tr_samples *samples, const struct tr_gpu_sample *row
 		look->doubt_ns = tr_sat_add(look->doubt_ns, span_us * 5);
 		look->samples++;
 	}
+}
+
+void tr_samples_silent(struct tr_samples *samples, uint64_t after_us, uint64_t until_us,
+		       struct tr_look *look)
+{
+	uint64_t from_us = samples->last_us > after_us ? samples->last_us : after_us;
+	uint64_t span_us = tr_sat_sub(until_us, from_us);
+
+	if (span_us > SPAN_MAX_US)
+		span_us = SPAN_MAX_US;
+	look->doubt_ns = tr_sat_add(look->doubt_ns, span_us * 5);
+	if (samples->last_us < until_us)
+		samples->last_us = until_us;
 }

@@ -82,5 +82,8 @@ struct tr_samples {
  * counts from AFTER_US. */
 void tr_samples_feed(struct tr_samples *samples, const struct tr_gpu_sample *rows,
 		     size_t count, uint64_t after_us, struct tr_look *look);
+/* The same process had none until UNTIL_US: what NVML rounds to nothing is in doubt. */
+void tr_samples_silent(struct tr_samples *samples, uint64_t after_us, uint64_t until_us,
+		       struct tr_look *look);
 
 #endif /* TR_KEEPER_JUDGE_H */

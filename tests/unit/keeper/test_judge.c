@@ -423,6 +423,28 @@ static void samples_count_for_their_length(void **state)
 	assert_int_equal(seen.samples, 1);
 }
 
+/* NVML rounds a quarter of a percent to no row at all: eight such processes are in doubt by four. */
+static void the_silent_are_in_doubt(void **state)
+{
+	static const struct tr_gpu_sample late = { 1, 50, 1500000 };
+	struct tr_samples samples = { 0 };
+	struct tr_look seen = { 0 };
+
+	(void)state;
+	tr_samples_silent(&samples, 1000000, 1166667, &seen);
+	assert_int_equal(seen.doubt_ns, UINT64_C(166667) * 5);
+	assert_int_equal(seen.busy_ns, 0);
+	/* Once, and a row that comes later counts from there. */
+	tr_samples_silent(&samples, 1000000, 1166667, &seen);
+	assert_int_equal(seen.doubt_ns, UINT64_C(166667) * 5);
+	tr_samples_feed(&samples, &late, 1, 1166667, &seen);
+	assert_int_equal(seen.busy_ns, UINT64_C(333333) * 500);
+	/* Whoever has a row is not silent. */
+	seen = (struct tr_look){ 0 };
+	tr_samples_silent(&samples, 1166667, 1500000, &seen);
+	assert_int_equal(seen.doubt_ns, 0);
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
@@ -439,6 +461,7 @@ int main(void)
 		cmocka_unit_test(a_process_without_the_hook_is_told),
 		cmocka_unit_test(a_long_kernel_is_no_bypass),
 		cmocka_unit_test(samples_count_for_their_length),
+		cmocka_unit_test(the_silent_are_in_doubt),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
