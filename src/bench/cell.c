@@ -37,7 +37,7 @@ static void set_times(struct tr_scene *scene, const struct tr_cell *cell)
 		if (scene->parties[i].cores && scene->parties[i].cores < least)
 			least = scene->parties[i].cores;
 	/* Some work of every process. */
-	scene->warm_ns = longest(WARM_NS, (WARM_COUNT + 2 * cell->processes) * kernel_ns *
+	scene->warm_ns = longest(WARM_NS, (WARM_COUNT + 8 * cell->processes) * kernel_ns *
 						  100 / least);
 	scene->window_ns = longest(10 * SECOND_NS, 200 * kernel_ns * 100 / share);
 	if (cell->is_quick && scene->window_ns > QUICK_NS)
