@@ -25,6 +25,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "model.h"
 #include "states.h"
 
 #define ACTORS_MAX 4
@@ -50,7 +51,6 @@ enum mutation {
 };
 
 static const char *const mutation_names[] = {
-	[NONE] = "none",
 	[CHECK_THEN_ADD] = "check-then-add",
 	[NO_MARK] = "no-mark",
 	[MARK_AFTER_READY] = "mark-after-ready",
@@ -521,41 +521,26 @@ static const struct setting settings[] = {
 	  .frees = true },
 };
 
-static bool check(enum mutation what, bool is_loud)
+static const char *explore_setting(size_t at, unsigned broken_how)
 {
-	size_t states = 0;
+	setting = settings[at];
+	mutation = (enum mutation)broken_how;
+	return explore();
+}
 
-	mutation = what;
-	for (size_t i = 0; i < sizeof(settings) / sizeof(*settings); i++) {
-		const char *broken;
-		size_t seen;
-
-		setting = settings[i];
-		broken = explore();
-		seen = states_end();
-		states += seen;
-		if (broken) {
-			(void)printf("%-18s breaks \"%s\" after %zu states\n",
-				     mutation_names[what], broken, states);
-			return false;
-		}
-		if (is_loud)
-			(void)printf(
-				"%u actors, %u slots, %u deaths each: %zu states, every "
-				"property holds\n",
-				setting.actors, setting.slots, setting.deaths, seen);
-	}
-	if (what != NONE)
-		(void)printf("%-18s is NOT caught in %zu states\n", mutation_names[what],
-			     states);
-	return true;
+static void describe_setting(void)
+{
+	(void)printf("%u actors, %u slots, %u deaths each", setting.actors, setting.slots,
+		     setting.deaths);
 }
 
 int main(void)
 {
-	bool failed = !check(NONE, true);
-
-	for (unsigned m = NONE + 1; m < MUTATIONS; m++)
-		failed |= check((enum mutation)m, false);
-	return failed ? 1 : 0;
+	return model_check(&(struct model){
+		.settings = sizeof(settings) / sizeof(*settings),
+		.mutations = MUTATIONS,
+		.mutation_names = mutation_names,
+		.explore = explore_setting,
+		.describe = describe_setting,
+	});
 }

@@ -22,6 +22,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "model.h"
 #include "states.h"
 
 #define ACTORS_MAX 4
@@ -43,7 +44,6 @@ enum mutation {
 };
 
 static const char *const mutation_names[] = {
-	[NONE] = "none",
 	[PASS_BY_STORE] = "pass-by-store",
 	[LOOK_ONCE] = "look-once",
 	[CHARGE_LATE] = "charge-late",
@@ -376,41 +376,26 @@ static const struct setting settings[] = {
 	{ 2, 1, 9, { 0, 1 }, { 1, 2 }, 1, 200, 4, 1 },
 };
 
-static bool check(enum mutation what, bool is_loud)
+static const char *explore_setting(size_t at, unsigned broken_how)
 {
-	size_t states = 0;
+	setting = settings[at];
+	mutation = (enum mutation)broken_how;
+	return explore();
+}
 
-	mutation = what;
-	for (size_t i = 0; i < sizeof(settings) / sizeof(*settings); i++) {
-		const char *broken;
-		size_t seen;
-
-		setting = settings[i];
-		broken = explore();
-		seen = states_end();
-		states += seen;
-		if (broken) {
-			(void)printf("%-18s breaks \"%s\" after %zu states\n",
-				     mutation_names[what], broken, states);
-			return false;
-		}
-		if (is_loud)
-			(void)printf("%u actors, %u deaths, %u ticks: %zu states, every "
-				     "property holds\n",
-				     setting.actors, setting.deaths, setting.end_of_time,
-				     seen);
-	}
-	if (what != NONE)
-		(void)printf("%-18s is NOT caught in %zu states\n", mutation_names[what],
-			     states);
-	return true;
+static void describe_setting(void)
+{
+	(void)printf("%u actors, %u deaths, %u ticks", setting.actors, setting.deaths,
+		     setting.end_of_time);
 }
 
 int main(void)
 {
-	bool failed = !check(NONE, true);
-
-	for (unsigned m = NONE + 1; m < MUTATIONS; m++)
-		failed |= check((enum mutation)m, false);
-	return failed ? 1 : 0;
+	return model_check(&(struct model){
+		.settings = sizeof(settings) / sizeof(*settings),
+		.mutations = MUTATIONS,
+		.mutation_names = mutation_names,
+		.explore = explore_setting,
+		.describe = describe_setting,
+	});
 }
