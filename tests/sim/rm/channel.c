@@ -2,7 +2,6 @@
 #include "rm/timeclient.h"
 
 #include <errno.h>
-#include <stdlib.h>
 
 #include "rm/client.h"
 
@@ -11,16 +10,11 @@
 #define ROOM_NS     500000u
 #define ROOM_PIECES 64u
 
-static uint32_t next_slot; /* slots ever used */
-static struct {
-	uint32_t *slots;
-	uint32_t n, room;
-} closed; /* under the lock; they may have pending work */
+static struct rm_places slots;
 
 void rm_channels_reset(void)
 {
-	next_slot = 0;
-	closed.n = 0;
+	rm_places_reset(&slots);
 }
 
 static _Atomic uint32_t *low_word(_Atomic uint64_t *value)
@@ -34,20 +28,6 @@ static bool is_drained(uint32_t slot)
 {
 	return atomic_load(&rm_timeline.region->channels[slot].done) ==
 	       atomic_load(&rm_timeline.slots[slot].last);
-}
-
-/* A slot that is free, or -1. Oldest closed first. */
-static int64_t take_slot(void)
-{
-	for (uint32_t i = 0; i < closed.n; i++) {
-		uint32_t slot = closed.slots[i];
-
-		if (is_drained(slot)) {
-			closed.slots[i] = closed.slots[--closed.n];
-			return slot;
-		}
-	}
-	return next_slot < WIRE_CHANNELS ? (int64_t)next_slot++ : -1;
 }
 
 static int push_or_wait(const struct wire_work *w)
@@ -78,7 +58,7 @@ int rm_channel_open(uint32_t device, int priority, uint64_t *channel)
 	if (!machine || device >= machine->device_count)
 		return -EINVAL;
 	rm_timeline_lock();
-	slot = take_slot();
+	slot = rm_places_take(&slots, WIRE_CHANNELS, is_drained);
 	if (slot < 0) {
 		rm_timeline_unlock();
 		return -ENOMEM;
@@ -108,21 +88,6 @@ static struct rm_slot *find_slot(uint64_t channel)
 		       : NULL;
 }
 
-/* Without memory for it the slot is used up. */
-static void remember_closed(uint32_t slot)
-{
-	if (closed.n == closed.room) {
-		uint32_t room = closed.room * 2 + 64;
-		uint32_t *grown = realloc(closed.slots, room * sizeof(*closed.slots));
-
-		if (!grown)
-			return;
-		closed.slots = grown;
-		closed.room = room;
-	}
-	closed.slots[closed.n++] = slot;
-}
-
 void rm_channel_close(uint64_t channel)
 {
 	struct wire_work w = { .op = WIRE_CHANNEL_CLOSE, .channel = channel };
@@ -132,7 +97,7 @@ void rm_channel_close(uint64_t channel)
 	w.at_ns = rm_now_ns();
 	rm_timeline_lock();
 	if (push_or_wait(&w) == 0)
-		remember_closed(channel % WIRE_CHANNELS);
+		rm_places_give(&slots, channel % WIRE_CHANNELS);
 	rm_timeline_unlock();
 }
 

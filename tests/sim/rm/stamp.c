@@ -2,18 +2,12 @@
 #include "rm/timeclient.h"
 
 #include <errno.h>
-#include <stdlib.h>
 
-static uint32_t next_stamp; /* stamps ever used */
-static struct {
-	uint32_t *stamps;
-	uint32_t n, room;
-} closed; /* under the lock; they may have pending work */
+static struct rm_places stamps;
 
 void rm_stamps_reset(void)
 {
-	next_stamp = 0;
-	closed.n = 0;
+	rm_places_reset(&stamps);
 }
 
 /* GENERATION as the engine knows it, and when; a consistent pair. */
@@ -34,32 +28,29 @@ static uint64_t read_raw(uint32_t stamp, uint64_t *ns)
 	return generation;
 }
 
+static bool is_drained(uint32_t stamp)
+{
+	return read_raw(stamp, NULL) >= rm_timeline.stamps[stamp].last;
+}
+
 int rm_stamp_open(uint32_t *stamp)
 {
+	int64_t place;
 	int r = rm_timeline_check();
 
 	if (r != 0)
 		return r;
-	r = -ENOMEM;
 	rm_timeline_lock();
-	for (uint32_t i = 0; r != 0 && i < closed.n; i++) {
-		uint32_t old = closed.stamps[i];
-
-		if (read_raw(old, NULL) >= rm_timeline.stamps[old].last) {
-			closed.stamps[i] = closed.stamps[--closed.n];
-			*stamp = old;
-			r = 0;
-		}
+	place = rm_places_take(&stamps, WIRE_STAMPS, is_drained);
+	if (place < 0) {
+		rm_timeline_unlock();
+		return -ENOMEM;
 	}
-	if (r != 0 && next_stamp < WIRE_STAMPS) {
-		*stamp = next_stamp++;
-		r = 0;
-	}
+	*stamp = (uint32_t)place;
 	/* Generations of a slot go on, so that whoever still waits for an old one has it. */
-	if (r == 0)
-		rm_timeline.stamps[*stamp].base = rm_timeline.stamps[*stamp].last;
+	rm_timeline.stamps[*stamp].base = rm_timeline.stamps[*stamp].last;
 	rm_timeline_unlock();
-	return r;
+	return 0;
 }
 
 void rm_stamp_close(uint32_t stamp)
@@ -67,18 +58,7 @@ void rm_stamp_close(uint32_t stamp)
 	if (rm_timeline_check() != 0 || stamp >= WIRE_STAMPS)
 		return;
 	rm_timeline_lock();
-	if (closed.n == closed.room) {
-		uint32_t *grown = realloc(closed.stamps,
-					  (closed.room * 2 + 64) * sizeof(*closed.stamps));
-
-		if (!grown) {
-			rm_timeline_unlock();
-			return;
-		}
-		closed.stamps = grown;
-		closed.room = closed.room * 2 + 64;
-	}
-	closed.stamps[closed.n++] = stamp;
+	rm_places_give(&stamps, stamp);
 	rm_timeline_unlock();
 }
 

@@ -64,6 +64,20 @@ int rm_timeline_sleep(_Atomic uint32_t *word, uint32_t seen);
 /* Somebody polls for a completion that has not come. */
 void rm_timeline_looked(void);
 
+/* Places of the region of one kind, channels or stamps: those that were closed are taken again once
+ * their work is done. Under the lock. */
+struct rm_places {
+	uint32_t next;    /* never used */
+	uint32_t *closed; /* they may have pending work */
+	uint32_t n, room;
+};
+void rm_places_reset(struct rm_places *p);
+/* One that is free, or -1 when all LIMIT are in use. */
+int64_t rm_places_take(struct rm_places *p, uint32_t limit,
+		       bool (*is_drained)(uint32_t place));
+/* Closed. Without memory to remember it, it is used up. */
+void rm_places_give(struct rm_places *p, uint32_t place);
+
 void rm_channels_reset(void);
 void rm_stamps_reset(void);
 /* The generation as the region knows it; remembers it as submitted. Under the lock. */
