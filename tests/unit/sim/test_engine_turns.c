@@ -314,7 +314,8 @@ static void submit_random(struct play *p, uint64_t *x, uint64_t client, uint64_t
 	if (what < 8)
 		play_kernel(p, client, channel, (uint32_t)(ns % 120), what == 0 ? 0 : ns);
 	else if (what < 11)
-		play_copy(p, client, channel, RM_WORK_COPY_IN + (what - 8), ns);
+		play_copy(p, client, channel,
+			  (enum rm_work_kind)(RM_WORK_COPY_IN + (what - 8)), ns);
 	else if (what < 13)
 		play_stamp(p, client, channel, stamp, next_random(x) % 50);
 	else if (what < 14)
