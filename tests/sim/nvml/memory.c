@@ -161,95 +161,28 @@ static nvmlReturn_t list_nothing(unsigned int *count, const void *infos)
 	return NVML_SUCCESS;
 }
 
-nvmlReturn_t nvmlDeviceGetComputeRunningProcesses(nvmlDevice_t device,
-						  unsigned int *infoCount,
-						  nvmlProcessInfo_v1_t *infos)
-{
-	struct nv_device dev;
+#define PROCESS_LIST(name, row, listed)                                             \
+	nvmlReturn_t name(nvmlDevice_t device, unsigned int *infoCount, row *infos) \
+	{                                                                           \
+		struct nv_device dev;                                               \
+                                                                                    \
+		NV_ENTER_DEVICE(device, &dev);                                      \
+		return listed;                                                      \
+	}
 
-	NV_ENTER_DEVICE(device, &dev);
-	return list_compute(&dev, infoCount, infos, FORM_V1);
-}
+#define COMPUTE_LIST(name, row, form) \
+	PROCESS_LIST(name, row, list_compute(&dev, infoCount, infos, form))
+#define EMPTY_LIST(name, row) PROCESS_LIST(name, row, list_nothing(infoCount, infos))
 
-nvmlReturn_t nvmlDeviceGetComputeRunningProcesses_v2(nvmlDevice_t device,
-						     unsigned int *infoCount,
-						     nvmlProcessInfo_v2_t *infos)
-{
-	struct nv_device dev;
-
-	NV_ENTER_DEVICE(device, &dev);
-	return list_compute(&dev, infoCount, infos, FORM_V2);
-}
-
-nvmlReturn_t nvmlDeviceGetComputeRunningProcesses_v3(nvmlDevice_t device,
-						     unsigned int *infoCount,
-						     nvmlProcessInfo_t *infos)
-{
-	struct nv_device dev;
-
-	NV_ENTER_DEVICE(device, &dev);
-	return list_compute(&dev, infoCount, infos, FORM_V2);
-}
-
-nvmlReturn_t nvmlDeviceGetGraphicsRunningProcesses(nvmlDevice_t device,
-						   unsigned int *infoCount,
-						   nvmlProcessInfo_v1_t *infos)
-{
-	struct nv_device dev;
-
-	NV_ENTER_DEVICE(device, &dev);
-	return list_nothing(infoCount, infos);
-}
-
-nvmlReturn_t nvmlDeviceGetGraphicsRunningProcesses_v2(nvmlDevice_t device,
-						      unsigned int *infoCount,
-						      nvmlProcessInfo_v2_t *infos)
-{
-	struct nv_device dev;
-
-	NV_ENTER_DEVICE(device, &dev);
-	return list_nothing(infoCount, infos);
-}
-
-nvmlReturn_t nvmlDeviceGetGraphicsRunningProcesses_v3(nvmlDevice_t device,
-						      unsigned int *infoCount,
-						      nvmlProcessInfo_t *infos)
-{
-	struct nv_device dev;
-
-	NV_ENTER_DEVICE(device, &dev);
-	return list_nothing(infoCount, infos);
-}
-
-nvmlReturn_t nvmlDeviceGetMPSComputeRunningProcesses(nvmlDevice_t device,
-						     unsigned int *infoCount,
-						     nvmlProcessInfo_v1_t *infos)
-{
-	struct nv_device dev;
-
-	NV_ENTER_DEVICE(device, &dev);
-	return list_nothing(infoCount, infos);
-}
-
-nvmlReturn_t nvmlDeviceGetMPSComputeRunningProcesses_v2(nvmlDevice_t device,
-							unsigned int *infoCount,
-							nvmlProcessInfo_v2_t *infos)
-{
-	struct nv_device dev;
-
-	NV_ENTER_DEVICE(device, &dev);
-	return list_nothing(infoCount, infos);
-}
-
-nvmlReturn_t nvmlDeviceGetMPSComputeRunningProcesses_v3(nvmlDevice_t device,
-							unsigned int *infoCount,
-							nvmlProcessInfo_t *infos)
-{
-	struct nv_device dev;
-
-	NV_ENTER_DEVICE(device, &dev);
-	return list_nothing(infoCount, infos);
-}
+COMPUTE_LIST(nvmlDeviceGetComputeRunningProcesses, nvmlProcessInfo_v1_t, FORM_V1)
+COMPUTE_LIST(nvmlDeviceGetComputeRunningProcesses_v2, nvmlProcessInfo_v2_t, FORM_V2)
+COMPUTE_LIST(nvmlDeviceGetComputeRunningProcesses_v3, nvmlProcessInfo_t, FORM_V2)
+EMPTY_LIST(nvmlDeviceGetGraphicsRunningProcesses, nvmlProcessInfo_v1_t)
+EMPTY_LIST(nvmlDeviceGetGraphicsRunningProcesses_v2, nvmlProcessInfo_v2_t)
+EMPTY_LIST(nvmlDeviceGetGraphicsRunningProcesses_v3, nvmlProcessInfo_t)
+EMPTY_LIST(nvmlDeviceGetMPSComputeRunningProcesses, nvmlProcessInfo_v1_t)
+EMPTY_LIST(nvmlDeviceGetMPSComputeRunningProcesses_v2, nvmlProcessInfo_v2_t)
+EMPTY_LIST(nvmlDeviceGetMPSComputeRunningProcesses_v3, nvmlProcessInfo_t)
 
 static nvmlReturn_t fill_details(const struct nv_device *dev,
 				 nvmlProcessDetailList_v1_t *list)
