@@ -1,12 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "fake.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
-#include "attach.h"
+#include "process.h"
 #include "rt/sat.h"
 #include "tr_test.h"
 
@@ -28,24 +26,10 @@ struct mapping {
 };
 
 struct fake fake;
-struct tr_real tr_real;
-struct tr_self tr_self;
 
 static struct thing things[THINGS];
 static struct mapping mappings[THINGS];
 static uint64_t pool_reserved, pool_used;
-static char dir[] = "/dev/shm/tr-hook-unit-XXXXXX";
-static char path[64];
-
-bool tr_enter_at(const void *frame)
-{
-	(void)frame;
-	return true;
-}
-
-void tr_leave(void)
-{
-}
 
 CUresult tr_device_current(tr_dev *dev, CUcontext *ctx)
 {
@@ -66,12 +50,6 @@ bool tr_context_is_own(CUcontext ctx)
 {
 	(void)ctx;
 	return false;
-}
-
-unsigned tr_attach_env_cores(tr_dev dev)
-{
-	(void)dev;
-	return 0;
 }
 
 uint64_t tr_limit_bytes(tr_dev dev)
@@ -384,20 +362,12 @@ void fake_start(void)
 	pool_reserved = pool_used = 0;
 	tr_objects_forget();
 	fill_real();
-	memcpy(dir, "/dev/shm/tr-hook-unit-XXXXXX", sizeof(dir));
-	assert_non_null(mkdtemp(dir));
-	(void)snprintf(path, sizeof(path), "%s/state", dir);
-	assert_int_equal(tr_state_create(path, 7, 0600, NULL), 0);
-	assert_int_equal(tr_seat_take(&tr_self.seat, path, 7, NULL), 0);
-	tr_self.ledger = (struct tr_ledger){ .state = tr_self.seat.state,
-					     .slot = tr_self.seat.slot };
+	process_start();
 }
 
 void fake_end(void)
 {
-	tr_seat_leave(&tr_self.seat);
-	assert_int_equal(unlink(path), 0);
-	assert_int_equal(rmdir(dir), 0);
+	process_end();
 	tr_objects_forget();
 }
 

@@ -7,8 +7,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "attach.h"
 #include "pace.h"
+#include "process.h"
 #include "tr_test.h"
 
 #define NEVER     (UINT64_C(1) << 62)
@@ -23,16 +23,13 @@ struct event {
 };
 
 struct gpu gpu;
-struct tr_real tr_real;
-struct tr_self tr_self;
 
 static struct {
 	CUstream stream;
 	uint64_t end_ns; /* of what is queued there */
 } streams[STREAMS];
 static struct event events[EVENTS];
-static char dir[] = "/dev/shm/tr-hook-pace-XXXXXX";
-static char state[64], policy[64];
+static char policy[80];
 static struct tr_page writer;
 
 /* ---- what the hook stands on --------------------------------------------------------- */
@@ -65,16 +62,6 @@ int clock_nanosleep(clockid_t clock, int flags, const struct timespec *want,
 	return nanosleep(want, left);
 }
 
-bool tr_enter_at(const void *frame)
-{
-	(void)frame;
-	return true;
-}
-
-void tr_leave(void)
-{
-}
-
 CUresult tr_device_current(tr_dev *dev, CUcontext *ctx)
 {
 	dev->at = 0;
@@ -86,12 +73,6 @@ CUresult tr_device_of(CUdevice ordinal, tr_dev *dev)
 {
 	dev->at = 0;
 	return ordinal == 0 ? CUDA_SUCCESS : CUDA_ERROR_INVALID_DEVICE;
-}
-
-unsigned tr_attach_env_cores(tr_dev dev)
-{
-	(void)dev;
-	return 0;
 }
 
 /* ---- the driver ---------------------------------------------------------------------- */
@@ -265,14 +246,6 @@ static void fill_real(void)
 
 /* ---- the process --------------------------------------------------------------------- */
 
-static void take_seat(void)
-{
-	assert_int_equal(tr_seat_take(&tr_self.seat, state, 7, NULL), 0);
-	tr_self.ledger = (struct tr_ledger){ .state = tr_self.seat.state,
-					     .policy = tr_self.page.map,
-					     .slot = tr_self.seat.slot };
-}
-
 void gpu_set(unsigned percent)
 {
 	atomic_store(&writer.writable->devices[0].rate_q32, TR_RATE_ALL * percent / 100);
@@ -283,8 +256,8 @@ void gpu_start(unsigned percent)
 	const struct tr_page_device device = { .uuid = "GPU-0",
 					       .limit_bytes = TR_UNLIMITED };
 	const struct tr_page_spec spec = { .name = "test",
-					   .state_path = state,
-					   .serial = 7,
+					   .state_path = process_state,
+					   .serial = PROCESS_SERIAL,
 					   .armed = true,
 					   .device_count = 1,
 					   .devices = &device };
@@ -295,17 +268,14 @@ void gpu_start(unsigned percent)
 	gpu.ctx = (CUcontext)(void *)&gpu;
 	memset(streams, 0, sizeof(streams));
 	fill_real();
-	memcpy(dir, "/dev/shm/tr-hook-pace-XXXXXX", sizeof(dir));
-	assert_non_null(mkdtemp(dir));
-	(void)snprintf(state, sizeof(state), "%s/state", dir);
-	(void)snprintf(policy, sizeof(policy), "%s/policy", dir);
-	assert_int_equal(tr_state_create(state, 7, 0600, NULL), 0);
+	process_start();
+	(void)snprintf(policy, sizeof(policy), "%s/policy", process_dir);
 	assert_int_equal(tr_page_create(policy, &spec, NULL), 0);
 	assert_int_equal(tr_page_open_writer(&writer, policy, NULL), 0);
 	assert_int_equal(tr_page_open(&tr_self.page, policy, NULL), 0);
 	tr_self.has_page = true;
+	tr_self.ledger.policy = tr_self.page.map;
 	gpu_set(percent);
-	take_seat();
 	tr_pace_forget();
 	memset(&tr_pace_here, 0, sizeof(tr_pace_here));
 	atomic_store(&tr_pace_is_armed, true);
@@ -313,12 +283,10 @@ void gpu_start(unsigned percent)
 
 void gpu_end(void)
 {
-	tr_seat_leave(&tr_self.seat);
 	tr_page_close(&tr_self.page);
 	tr_page_close(&writer);
-	assert_int_equal(unlink(state), 0);
 	assert_int_equal(unlink(policy), 0);
-	assert_int_equal(rmdir(dir), 0);
+	process_end();
 }
 
 void gpu_reseat(void)
