@@ -445,39 +445,6 @@ static const char *check_progress(const struct state *s)
 	return !setting.frees && held == 0 && largest_refused ? "progress" : NULL;
 }
 
-/* The property that breaks, or NULL after all states were visited. */
-static const char *explore(void)
-{
-	struct state start = { .slow_owner = NOBODY }, now;
-	const char *broken = NULL;
-
-	memset(start.owner, NOBODY, sizeof(start.owner));
-	states_begin(sizeof(start));
-	states_visit(&start);
-	while (!broken && states_next(&now)) {
-		bool moved = false;
-
-		broken = check_words(&now);
-		for (unsigned a = 0; a < setting.actors && !broken; a++) {
-			struct state next = now;
-
-			if (advance(&next, a)) {
-				states_visit(&next);
-				moved = true;
-			}
-			if (now.actors[a].deaths < setting.deaths) {
-				next = now;
-				kill_actor(&next, a);
-				states_visit(&next);
-				moved = true;
-			}
-		}
-		if (!broken && !moved)
-			broken = check_progress(&now);
-	}
-	return broken;
-}
-
 /* ---- settings ------------------------------------------------------------------------ */
 
 static const struct setting settings[] = {
@@ -521,14 +488,42 @@ static const struct setting settings[] = {
 	  .frees = true },
 };
 
-static const char *explore_setting(size_t at, unsigned broken_how)
+/* The property that breaks, or NULL after all states were visited. */
+static const char *explore(size_t at, unsigned broken_how)
 {
+	struct state start = { .slow_owner = NOBODY }, now;
+	const char *broken = NULL;
+
 	setting = settings[at];
 	mutation = (enum mutation)broken_how;
-	return explore();
+	memset(start.owner, NOBODY, sizeof(start.owner));
+	states_begin(sizeof(start));
+	states_visit(&start);
+	while (!broken && states_next(&now)) {
+		bool moved = false;
+
+		broken = check_words(&now);
+		for (unsigned a = 0; a < setting.actors && !broken; a++) {
+			struct state next = now;
+
+			if (advance(&next, a)) {
+				states_visit(&next);
+				moved = true;
+			}
+			if (now.actors[a].deaths < setting.deaths) {
+				next = now;
+				kill_actor(&next, a);
+				states_visit(&next);
+				moved = true;
+			}
+		}
+		if (!broken && !moved)
+			broken = check_progress(&now);
+	}
+	return broken;
 }
 
-static void describe_setting(void)
+static void describe(void)
 {
 	(void)printf("%u actors, %u slots, %u deaths each", setting.actors, setting.slots,
 		     setting.deaths);
@@ -540,7 +535,7 @@ int main(void)
 		.settings = sizeof(settings) / sizeof(*settings),
 		.mutations = MUTATIONS,
 		.mutation_names = mutation_names,
-		.explore = explore_setting,
-		.describe = describe_setting,
+		.explore = explore,
+		.describe = describe,
 	});
 }

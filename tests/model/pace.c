@@ -346,24 +346,6 @@ static const char *follow(const struct state *now)
 	return moved ? NULL : check_end(now);
 }
 
-/* The property that breaks, or NULL after all states were visited. */
-static const char *explore(void)
-{
-	struct state start = { .tat = setting.tat, .ought = setting.tat }, now;
-	const char *broken = NULL;
-
-	for (unsigned a = 0; a < setting.actors; a++)
-		start.actors[a].step = mutation == CHARGE_LATE ? EARLY_SUBMIT : LOOK;
-	states_begin(sizeof(start));
-	states_visit(&start);
-	while (!broken && states_next(&now)) {
-		broken = check_words(&now);
-		if (!broken)
-			broken = follow(&now);
-	}
-	return broken;
-}
-
 /* ---- settings ------------------------------------------------------------------------ */
 
 static const struct setting settings[] = {
@@ -376,14 +358,27 @@ static const struct setting settings[] = {
 	{ 2, 1, 9, { 0, 1 }, { 1, 2 }, 1, 200, 4, 1 },
 };
 
-static const char *explore_setting(size_t at, unsigned broken_how)
+/* The property that breaks, or NULL after all states were visited. */
+static const char *explore(size_t at, unsigned broken_how)
 {
+	struct state start = { .tat = settings[at].tat, .ought = settings[at].tat }, now;
+	const char *broken = NULL;
+
 	setting = settings[at];
 	mutation = (enum mutation)broken_how;
-	return explore();
+	for (unsigned a = 0; a < setting.actors; a++)
+		start.actors[a].step = mutation == CHARGE_LATE ? EARLY_SUBMIT : LOOK;
+	states_begin(sizeof(start));
+	states_visit(&start);
+	while (!broken && states_next(&now)) {
+		broken = check_words(&now);
+		if (!broken)
+			broken = follow(&now);
+	}
+	return broken;
 }
 
-static void describe_setting(void)
+static void describe(void)
 {
 	(void)printf("%u actors, %u deaths, %u ticks", setting.actors, setting.deaths,
 		     setting.end_of_time);
@@ -395,7 +390,7 @@ int main(void)
 		.settings = sizeof(settings) / sizeof(*settings),
 		.mutations = MUTATIONS,
 		.mutation_names = mutation_names,
-		.explore = explore_setting,
-		.describe = describe_setting,
+		.explore = explore,
+		.describe = describe,
 	});
 }
