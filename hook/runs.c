@@ -10,7 +10,6 @@
 #define PHASED_NS    UINT64_C(4000000)
 #define PHASED_TIMES 8u
 #define SHARED_RUNS  16u
-#define SHARED       16u /* a single one is learned as this part of its span at least */
 
 /*
  * When the run began on our clock. The GPU's is known against the anchor only, and what is
@@ -38,7 +37,8 @@ static uint64_t begin_of(const struct tr_told *told, const struct tr_run *r,
  * span, less the time until it was submitted where the GPU waited for that. A run: what was
  * predicted, but not less than what it still had to do after the host had closed it.
  */
-static struct tr_busy busy_of(const struct tr_run *r, uint64_t begin_ns, uint64_t span_ns)
+static struct tr_busy busy_of(const struct tr_run *r, uint64_t begin_ns, uint64_t span_ns,
+			      bool is_turns)
 {
 	uint64_t end_ns = begin_ns + span_ns, late_ns;
 	struct tr_busy busy;
@@ -57,7 +57,7 @@ static struct tr_busy busy_of(const struct tr_run *r, uint64_t begin_ns, uint64_
 			  tr_sat_mul(r->predicted_ns, r->others + 1));
 	/* Much longer than its parts take by themselves: others had their turns in between, nobody
 	 * knows where. */
-	if (!r->unknown && !r->others &&
+	if (!r->unknown && (!r->others || is_turns) &&
 	    busy.busy_ns > r->predicted_ns + r->predicted_ns / TURNS + TURN_NS) {
 		busy.busy_ns = r->predicted_ns;
 		busy.sure_ns = 0;
@@ -66,30 +66,28 @@ static struct tr_busy busy_of(const struct tr_run *r, uint64_t begin_ns, uint64_
 }
 
 /*
- * What its submissions cost: its span. Streams that share the GPU make each other's spans longer; of
- * those the first to be taken in is charged for all, so there a single one's charge tells, or those
- * of many runs together.
+ * What its submissions cost: their part of its span, whoever was charged for it. Of streams that share
+ * the GPU each has as much of it; there those of many runs together tell.
  */
 static void learn(struct tr_told *told, const struct tr_run *r, uint64_t busy_ns,
-		  uint64_t ours_ns, bool is_slow)
+		  bool is_slow)
 {
-	uint64_t least_ns = busy_ns / (r->others ? SHARED : 1);
-
+	busy_ns /= r->others + 1;
 	if (r->key) {
-		tr_key_learn(r->key, ours_ns > least_ns ? ours_ns : least_ns, is_slow);
+		tr_key_learn(r->key, busy_ns, is_slow);
 		return;
 	}
-	if (!r->others || r->unknown || !r->last_ns || !r->predicted_ns)
+	if (!r->others || r->unknown || !r->last_ns || !r->predicted_ns || is_slow)
 		return;
-	told->shared_ours_ns += ours_ns;
+	told->shared_busy_ns += busy_ns;
 	told->shared_predicted_ns += r->predicted_ns;
 	if (++told->shared_runs < SHARED_RUNS)
 		return;
 	tr_key_learn(
 		r->last_key,
-		tr_sat_part(r->last_ns, told->shared_ours_ns, told->shared_predicted_ns),
+		tr_sat_part(r->last_ns, told->shared_busy_ns, told->shared_predicted_ns),
 		is_slow);
-	told->shared_ours_ns = told->shared_predicted_ns = told->shared_runs = 0;
+	told->shared_busy_ns = told->shared_predicted_ns = told->shared_runs = 0;
 }
 
 /*
@@ -105,7 +103,7 @@ static bool is_phased(const struct tr_run *r, uint64_t busy_ns, bool is_turns)
 bool tr_run_tell(struct tr_told *told, struct tr_run *r, tr_dev dev, uint64_t now_ns)
 {
 	bool is_turns = tr_pace_is_shared(dev);
-	uint64_t begin_ns, span_ns, ours_ns, told_ns;
+	uint64_t begin_ns, span_ns, told_ns;
 	bool is_mean;
 	CUevent anchor = told->anchor;
 	struct tr_busy busy;
@@ -117,15 +115,15 @@ bool tr_run_tell(struct tr_told *told, struct tr_run *r, tr_dev dev, uint64_t no
 	}
 	span_ns = span > 0 ? (uint64_t)span : 0;
 	begin_ns = begin_of(told, r, span_ns, now_ns);
-	busy = busy_of(r, begin_ns, span_ns);
+	busy = busy_of(r, begin_ns, span_ns, is_turns);
 	told_ns = busy.busy_ns;
 	is_mean = is_phased(r, told_ns, is_turns);
 	if (is_mean) {
 		busy.busy_ns = r->predicted_ns;
 		busy.sure_ns = 0; /* when is not known */
 	}
-	ours_ns = tr_pace_measured(dev, &busy, r->predicted_ns, now_ns);
-	learn(told, r, told_ns, is_mean ? told_ns : ours_ns, is_turns);
+	(void)tr_pace_measured(dev, &busy, r->predicted_ns, now_ns);
+	learn(told, r, told_ns, is_turns);
 	if (busy.end_ns > told->anchor_ns) {
 		told->anchor_ns = busy.end_ns;
 		told->anchor = r->end;
