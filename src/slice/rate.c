@@ -175,6 +175,13 @@ static uint64_t gamma_max(const struct tr_rate *rate, uint64_t ns)
 	return rate->rate_max_q32 == TR_RATE_ALL ? ns : tr_rate_gamma(rate, ns);
 }
 
+/* What a long submission took too much or too little would be lost beyond the window, always to the
+ * slice's cost: a refund that comes when it idles already is none. So the window has room for it. */
+static uint64_t window_for(const struct tr_rate *rate, uint64_t ns)
+{
+	return most(rate->window_ns, tr_rate_gamma(rate, ns));
+}
+
 static struct plan plan_for(const struct tr_rate *rate, const struct tr_state_pace *pace,
 			    uint64_t now_ns, uint64_t ns)
 {
@@ -184,7 +191,7 @@ static struct plan plan_for(const struct tr_rate *rate, const struct tr_state_pa
 	return (struct plan){
 		.bound_ns = bound_ns,
 		.bound_max_ns = bound_ns,
-		.window_ns = rate->window_ns,
+		.window_ns = window_for(rate, ns),
 		.window_max_ns = rate->ahead_ns,
 		.cost_ns = stretch(tr_rate_gamma(rate, ns), rate->rate_q32),
 		.cost_max_ns = stretch(gamma_max(rate, ns), rate->rate_max_q32),

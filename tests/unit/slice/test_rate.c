@@ -272,6 +272,27 @@ static void test_pressed(void **state)
 			 0);
 }
 
+/* One submission that is longer than the window may be queued behind another. */
+static void test_long_submissions(void **state)
+{
+	struct tr_rate rate = rate_of(50);
+
+	(void)state;
+	tr_rate_charge(&rate, pace, T0, 500 * MS);
+	assert_int_equal(tr_rate_pass(&rate, pace, T0, 500 * MS), 500 * MS);
+	assert_int_equal(tr_rate_pass(&rate, pace, T0, 10 * MS), S - rate.window_ns);
+	assert_int_equal(tr_rate_pass(&rate, pace, T0 + 499 * MS, 500 * MS), MS);
+	assert_int_equal(tr_rate_pass(&rate, pace, T0 + 500 * MS, 500 * MS), 0);
+	assert_int_equal(tr_rate_pass(&rate, pace, T0 + 500 * MS, 500 * MS), S);
+	/* The first was 100 ms shorter than predicted: nothing of that is lost. */
+	tr_rate_settle(&rate, pace, T0 + 900 * MS, 500 * MS, 400 * MS);
+	assert_int_equal(pace->tat_ns, T0 + 1800 * MS);
+	/* gamma: so much of it is its own */
+	row.gamma_q16 = 65536 / 2;
+	tr_rate_read(&rate, &row, 0);
+	assert_int_equal(tr_rate_pass(&rate, pace, T0 + 1540 * MS, 500 * MS), 10 * MS);
+}
+
 /* ---- I6, by arrival patterns ----------------------------------------------------------- */
 
 #define EVENTS 4000
@@ -534,6 +555,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_low_priority, fresh, drop),
 		cmocka_unit_test_setup_teardown(test_settle, fresh, drop),
 		cmocka_unit_test_setup_teardown(test_pressed, fresh, drop),
+		cmocka_unit_test_setup_teardown(test_long_submissions, fresh, drop),
 		cmocka_unit_test_setup_teardown(test_theorem_I6, fresh, drop),
 		cmocka_unit_test_setup_teardown(test_no_credit_is_lost, fresh, drop),
 		cmocka_unit_test_setup_teardown(test_busy_of, fresh, drop),
