@@ -100,7 +100,8 @@ static void hear_person(struct tr_crowd *crowd, const struct tr_gpu_sample *rows
 	}
 }
 
-/* Somebody without a row did nothing that NVML would have told: less than half a percent. */
+/* Somebody without a row did nothing that NVML would have told: less than half a percent. Where one
+ * submission is more than that it did nothing. */
 static void doubt_the_silent(struct tr_crowd *crowd, int gpu, uint64_t end_us,
 			     struct hearing *hearing)
 {
@@ -108,12 +109,17 @@ static void doubt_the_silent(struct tr_crowd *crowd, int gpu, uint64_t end_us,
 		struct tr_person *person = &crowd->people[i];
 		struct tr_look theirs = { 0 };
 
+		struct tr_look *look;
+
 		if (person->gpu != gpu || !person->kept || !person->kept->is_armed)
 			continue;
+		look = &person->kept->rows[person->row].look;
 		tr_samples_silent(&person->samples, hearing->after_us, end_us, &theirs);
+		if (look->launches == 0 ||
+		    look->charged_ns / look->launches > theirs.doubt_ns)
+			continue;
 		hearing->doubt_ns = tr_sat_add(hearing->doubt_ns, theirs.doubt_ns);
-		person->kept->rows[person->row].look.doubt_ns = tr_sat_add(
-			person->kept->rows[person->row].look.doubt_ns, theirs.doubt_ns);
+		look->doubt_ns = tr_sat_add(look->doubt_ns, theirs.doubt_ns);
 	}
 }
 
