@@ -86,7 +86,7 @@ static void learn(struct tr_told *told, const struct tr_run *r, uint64_t busy_ns
 	tr_key_learn(
 		r->last_key,
 		tr_sat_part(r->last_ns, told->shared_busy_ns, told->shared_predicted_ns),
-		is_slow);
+		false);
 	told->shared_busy_ns = told->shared_predicted_ns = told->shared_runs = 0;
 }
 

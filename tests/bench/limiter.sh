@@ -19,12 +19,18 @@ matrix)
         --processes 2,8 || failed=1
     "${bench[@]}" --quick --check-shares --workload 5ms --neighbours 1 --quota 33 --processes 1 --gpus 2,4 ||
         failed=1
+    # What a whole window tells: processes that queue, and streams at a small share.
+    "${bench[@]}" --check-shares --workload 100ms --neighbours 3 --quota 20 --processes 8 || failed=1
+    "${bench[@]}" --check-shares --workload streams4,200us --neighbours 0 --quota 5,95 --processes 1,8 || failed=1
     exit $failed
     ;;
 windows)
     # Second by second: kernels up to 20 ms.
+    failed=0
     "${bench[@]}" --check --workload 200us,5ms,mixed,graph500,cooperative,streams4 --quota 10,50,80 \
-        --neighbours 0,1 --processes 1 --seconds 20
+        --neighbours 0,1 --processes 1 --seconds 20 || failed=1
+    "${bench[@]}" --check --workload streams4 --quota 33 --neighbours 3 --processes 2 || failed=1
+    exit $failed
     ;;
 judge)
     # A library that limits nothing is found out, and so is its plot.
