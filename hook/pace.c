@@ -7,6 +7,7 @@
 #include "marks.h"
 #include "rt/file.h"
 #include "rt/sat.h"
+#include "slice/parts.h"
 #include "slice/rate.h"
 
 /* What a thread may submit without looking again. */
@@ -33,6 +34,7 @@ static struct device {
 	/* When the unmeasured submission went that is in flight; 0: none is. */
 	_Atomic uint64_t unmeasured_ns;
 } devices[TR_DEVICES_MAX];
+static struct tr_parts parts;
 
 /* One look: what is known when the slow way begins. */
 struct look {
@@ -49,6 +51,7 @@ struct look {
 void tr_pace_forget(void)
 {
 	memset(devices, 0, sizeof(devices));
+	tr_parts_forget(&parts);
 	tr_marks_forget();
 	tr_keys_forget();
 	tr_captures_forget();
@@ -112,6 +115,7 @@ static void count_launches(const struct look *l, uint32_t n)
 	count(&l->pace->launches, n);
 	if (!l->usage)
 		return;
+	tr_parts_begin(&parts, tr_self.ledger.state, l->usage, l->now_ns);
 	count(&l->usage->launches, n);
 	atomic_store_explicit(&l->usage->seen_ns, l->now_ns, memory_order_relaxed);
 }
@@ -153,6 +157,21 @@ static void flush(const struct look *now)
 		tr_pace_stands(here->dev, predicted_ns);
 }
 
+/* A span holds others' turns too: of what takes long, and of what is not known. */
+static void tell(struct tr_state_pace *pace, struct tr_state_usage *usage,
+		 const struct tr_busy *busy, uint64_t predicted_ns, uint64_t real_ns)
+{
+	uint64_t known_ns = busy->busy_ns, wanted_ns = 0;
+
+	if (busy->is_span && (!predicted_ns || predicted_ns >= LONG_NS)) {
+		wanted_ns = tr_sat_sub(busy->end_ns, busy->begin_ns);
+		known_ns = 0;
+	} else if (busy->is_span && predicted_ns < known_ns) {
+		known_ns = predicted_ns;
+	}
+	tr_parts_add(&parts, pace, usage, known_ns, wanted_ns, real_ns);
+}
+
 uint64_t tr_pace_measured(tr_dev dev, const struct tr_busy *busy, uint64_t predicted_ns,
 			  uint64_t now_ns)
 {
@@ -168,7 +187,8 @@ uint64_t tr_pace_measured(tr_dev dev, const struct tr_busy *busy, uint64_t predi
 	count(&pace->charged_ns, ours_ns);
 	count(&pace->gpu_ns, real_ns);
 	if (usage) {
-		count(&usage->gpu_ns, real_ns);
+		tell(pace, usage, busy, predicted_ns, real_ns);
+		tr_parts_share(&parts, tr_self.ledger.state, usage, now_ns);
 		tr_usage_settle(usage, predicted_ns, busy->busy_ns);
 	}
 	return ours_ns;
@@ -178,15 +198,17 @@ void tr_pace_stands(tr_dev dev, uint64_t predicted_ns)
 {
 	struct tr_state_usage *usage = usage_of(&devices[dev.at], dev);
 	struct tr_state_pace *pace = &tr_self.ledger.state->pace[dev.at];
+	uint64_t real_ns;
 	struct tr_rate rate;
 
 	if (!predicted_ns)
 		return;
 	read_rate(&rate, dev);
 	count(&pace->charged_ns, predicted_ns);
-	count(&pace->gpu_ns, tr_rate_gamma(&rate, predicted_ns));
+	real_ns = tr_rate_gamma(&rate, predicted_ns);
+	count(&pace->gpu_ns, real_ns);
 	if (usage)
-		count(&usage->gpu_ns, tr_rate_gamma(&rate, predicted_ns));
+		tr_parts_add(&parts, pace, usage, predicted_ns, 0, real_ns);
 }
 
 void tr_pace_seen(tr_dev dev)

@@ -51,7 +51,8 @@ static struct tr_busy busy_of(const struct tr_run *r, uint64_t begin_ns, uint64_
 		return (struct tr_busy){ .begin_ns = begin_ns,
 					 .end_ns = end_ns,
 					 .sure_ns = end_ns - begin_ns,
-					 .busy_ns = end_ns - begin_ns };
+					 .busy_ns = end_ns - begin_ns,
+					 .is_span = true };
 	/* The GPU worked as long for each of the streams. */
 	busy = tr_busy_of(begin_ns, end_ns, r->closed_ns,
 			  tr_sat_mul(r->predicted_ns, r->others + 1));

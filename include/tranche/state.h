@@ -27,7 +27,7 @@
  *          pattern crashes or hangs a reader; sums saturate.
  */
 #define TR_STATE_MAGIC 0x31535254u /* "TRS1", little endian */
-#define TR_STATE_ABI   3u
+#define TR_STATE_ABI   4u
 
 #define TR_REFUSALS 64u
 
@@ -79,7 +79,9 @@ struct tr_state_pace {
 	_Atomic uint64_t gate_waits; /* launches that had to wait; a metric */
 	/* since the slice began, also of processes that are gone; metrics */
 	_Atomic uint64_t gpu_ns, launches, throttled_ns;
-	uint8_t reserved2[16];
+	_Atomic uint64_t
+		parts_ns; /* the sum of all usage rows' gpu_ns, also of those gone */
+	uint8_t reserved2[8];
 };
 
 /*
@@ -88,9 +90,10 @@ struct tr_state_pace {
  * compare-and-swap of OWNER. Single writer: the owner's process.
  */
 struct tr_state_usage {
-	_Atomic uint64_t owner;        /* 0: free; else (slot + 1) << 8 | device */
-	_Atomic uint64_t gpu_ns;       /* GPU time, gamma applied */
-	_Atomic uint64_t launches;     /* submissions: kernels and graphs */
+	_Atomic uint64_t owner;    /* 0: free; else (slot + 1) << 8 | device */
+	_Atomic uint64_t gpu_ns;   /* GPU time, gamma applied: its part (slice/parts.h) */
+	_Atomic uint64_t told;     /* what it reported, two halves (slice/parts.c) */
+	_Atomic uint64_t launches; /* submissions: kernels and graphs */
 	_Atomic uint64_t throttled_ns; /* time its threads spent in the gate */
 	_Atomic uint64_t vtime_ns;     /* fairness among the processes of the slice */
 	_Atomic uint64_t seen_ns;      /* last submission or wait: who is active */
@@ -139,16 +142,16 @@ struct tr_state {
 
 _Static_assert(sizeof(struct tr_state_device) == 64, "state ABI");
 _Static_assert(sizeof(struct tr_state_pace) == 128, "state ABI");
-_Static_assert(sizeof(struct tr_state_usage) == 48, "state ABI");
+_Static_assert(sizeof(struct tr_state_usage) == 56, "state ABI");
 _Static_assert(sizeof(struct tr_state_slot) == 64, "state ABI");
 _Static_assert(offsetof(struct tr_state, devices) == 128, "state ABI");
 _Static_assert(offsetof(struct tr_state, pace) == 1152, "state ABI");
 _Static_assert(offsetof(struct tr_state, mem) == 4096, "state ABI");
 _Static_assert(offsetof(struct tr_state, usage) == 266240, "state ABI");
-_Static_assert(offsetof(struct tr_state, slots) == 339968, "state ABI");
-_Static_assert(offsetof(struct tr_state, refusals) == 405504, "state ABI");
-_Static_assert(offsetof(struct tr_state, covered) == 407552, "state ABI");
-_Static_assert(sizeof(struct tr_state) == 505856, "state ABI");
+_Static_assert(offsetof(struct tr_state, slots) == 352256, "state ABI");
+_Static_assert(offsetof(struct tr_state, refusals) == 417792, "state ABI");
+_Static_assert(offsetof(struct tr_state, covered) == 419840, "state ABI");
+_Static_assert(sizeof(struct tr_state) == 518144, "state ABI");
 _Static_assert(sizeof(struct tr_state) <= (size_t)512 * 1024,
 	       "what a slice may take of tmpfs");
 

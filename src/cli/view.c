@@ -9,6 +9,7 @@
 #include "rt/file.h"
 #include "rt/sat.h"
 #include "slice/ledger.h"
+#include "slice/parts.h"
 
 void tr_view_add_time(struct tr_view_time *sum, const struct tr_view_time *more)
 {
@@ -28,8 +29,8 @@ static void add_usage(struct tr_view_process *p, const struct tr_state *copy, un
 
 		if (owner >> 8 != (uint64_t)s + 1 || d >= devices)
 			continue;
-		p->time[d] = (struct tr_view_time){ row->gpu_ns, row->launches,
-						    row->throttled_ns };
+		p->time[d] = (struct tr_view_time){ tr_parts_gpu_ns(&copy->pace[d], row),
+						    row->launches, row->throttled_ns };
 	}
 }
 

@@ -86,6 +86,7 @@ void tr_rate_settle(const struct tr_rate *rate, struct tr_state_pace *pace, uint
  */
 struct tr_busy {
 	uint64_t begin_ns, end_ns, sure_ns, busy_ns;
+	bool is_span; /* of work whose cost is not known but by this: others' turns are in it */
 };
 
 /* The same from the clock's reading when the end was recorded and what was predicted. */

@@ -84,6 +84,7 @@ static void free_usage(struct tr_state *state, unsigned s)
 		if (atomic_load(&row->owner) >> 8 != s + 1)
 			continue;
 		atomic_store(&row->gpu_ns, 0);
+		atomic_store(&row->told, 0);
 		atomic_store(&row->launches, 0);
 		atomic_store(&row->throttled_ns, 0);
 		atomic_store(&row->vtime_ns, 0);

@@ -13,7 +13,7 @@ from harness import *  # noqa: F403
 ALL = 1 << 32
 # Offsets of the two files' ABI (tranche/policy.h, tranche/state.h).
 PAGE_FLAGS, PAGE_RATE, PAGE_PRIORITY = 28, 512 + 64, 512 + 124
-STATE_GATE_WAITS, STATE_USAGE, USAGE_BYTES = 1152 + 80, 266240, 48
+STATE_GATE_WAITS, STATE_USAGE, USAGE_BYTES = 1152 + 80, 266240, 56
 
 
 def file_of(name, part):
@@ -141,7 +141,7 @@ def write_counters(name, gate_waits, gpu_ns, launches, throttled_ns, usage):
         state.seek(STATE_GATE_WAITS)
         state.write(struct.pack("<4Q", gate_waits, gpu_ns, launches, throttled_ns))
         state.seek(STATE_USAGE + 5 * USAGE_BYTES)
-        state.write(struct.pack("<6Q", 1 << 8, *usage, 0, 0))
+        state.write(struct.pack("<7Q", 1 << 8, usage[0], 0, *usage[1:], 0, 0))
 
 
 @case

@@ -120,10 +120,11 @@ void claim_garbage_usage(void)
 	struct tenant *a =
 		stage_start(&(struct play){ "--cores 40", "kernels 2000", .processes = 2 });
 	struct tr_state_usage *row = usage_of(a);
-	_Atomic uint64_t *const all[] = { &row->vtime_ns, &row->seen_ns, &row->gpu_ns };
+	_Atomic uint64_t *const all[] = { &row->vtime_ns, &row->seen_ns, &row->gpu_ns,
+					  &row->told };
 
 	stage_warm();
-	for (unsigned w = 0; w < 3; w++)
+	for (unsigned w = 0; w < 4; w++)
 		for (unsigned v = 0; v < VALUES; v++) {
 			stage_forget(a);
 			scribble(all[w], v);

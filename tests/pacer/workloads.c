@@ -97,6 +97,37 @@ static void run_bursts(struct worker *w)
 	}
 }
 
+/* Every other process has another demand. lengths US: kernels of that, or 25 times as long. demand US
+ * N: N of them at once and a rest, or 3 * N. served US: four at once and a rest, or kernels ten times
+ * as long without any. */
+static void run_lengths(struct worker *w)
+{
+	w->number *= w->index % 2 ? 25 : 1;
+	run_kernels(w);
+}
+
+static void run_demand(struct worker *w)
+{
+	unsigned n = w->index % 2 ? 3 * w->count : w->count;
+
+	for (;;) {
+		for (unsigned i = 0; i < n; i++)
+			launch(w, w->loop, w->number);
+		check(w, cuStreamSynchronize(w->stream), "cuStreamSynchronize");
+		sleep_ns((15 + w->index) * MS);
+	}
+}
+
+static void run_served(struct worker *w)
+{
+	if (w->index % 2) {
+		w->number *= 10;
+		run_kernels(w);
+	}
+	w->count = 4;
+	run_demand(w);
+}
+
 /* ---- graphs ---------------------------------------------------------------------------- */
 
 static CUgraphExec make_graph(struct worker *w)
@@ -302,6 +333,8 @@ void (*find_workload(const char *name))(struct worker *w)
 		{ "timed", run_timed },     { "contexts", run_contexts },
 		{ "resets", run_resets },   { "forks", run_forks },
 		{ "child", run_child },     { "entry", run_entry },
+		{ "lengths", run_lengths }, { "demand", run_demand },
+		{ "served", run_served },
 	};
 
 	for (unsigned i = 0; i < sizeof(all) / sizeof(*all); i++)

@@ -324,7 +324,7 @@ static const struct bad_state {
 	const char *says;
 } bad_states[] = {
 	{ "take: bad magic", 0, 0x11111111, 0, 7, -EBADMSG, "magic 0x11111111" },
-	{ "take: newer layout", 4, 9, 0, 7, -EPROTONOSUPPORT, "layout 9, need 3" },
+	{ "take: newer layout", 4, 9, 0, 7, -EPROTONOSUPPORT, "layout 9, need 4" },
 	{ "take: too short", 0, TR_STATE_MAGIC, 4096, 7, -EBADMSG, "too short" },
 	{ "take: of another slice", 0, TR_STATE_MAGIC, 0, 8, -EBADMSG, "another slice" },
 };
