@@ -12,6 +12,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -71,6 +73,21 @@ uint64_t used_on(uint32_t device)
 
 	MUST(rm_memory(device, &memory) == 0);
 	return memory.used;
+}
+
+pid_t machine_pid(void)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+	struct ucred peer = { 0 };
+	socklen_t n = sizeof(peer);
+
+	snprintf(address.sun_path, sizeof(address.sun_path), "%s/socket",
+		 getenv("TRANCHE_SIM"));
+	MUST(connect(fd, (struct sockaddr *)&address, sizeof(address)) == 0);
+	MUST(getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &n) == 0);
+	close(fd);
+	return peer.pid;
 }
 
 void write_machine_file(const char *file, const char *text)

@@ -34,6 +34,8 @@ void kill_and_reap(pid_t pid);
 
 /* Bytes used on DEVICE, by this process' connection. */
 uint64_t used_on(uint32_t device);
+/* The process behind the machine: whoever listens on its socket. */
+pid_t machine_pid(void);
 /* Writes TEXT to FILE of the machine's directory. */
 void write_machine_file(const char *file, const char *text);
 

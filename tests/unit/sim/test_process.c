@@ -218,6 +218,56 @@ static void prove_closed_descriptors(void)
 	kill_and_reap(pid);
 }
 
+struct ask {
+	struct pipe_pair ready, go;
+};
+
+static void show_descriptor(void *arg)
+{
+	const struct ask *ask = arg;
+	struct rm_phys a;
+	char c;
+	int fd;
+
+	MUST(rm_open() == 0);
+	MUST(rm_phys_alloc(&a, 0, MIB, RM_VMM) == 0);
+	MUST(rm_phys_export(a.id, &fd) == 0);
+	MUST(rm_phys_unref(a.id) == 0);
+	MUST(write(ask->ready.w, "x", 1) == 1);
+	MUST(read(ask->go.r, &c, 1) == 1);
+	(void)rm_phys_import(fd, &a); /* nobody answers */
+}
+
+static void wake_later(void *arg)
+{
+	usleep(50000);
+	MUST(kill(*(pid_t *)arg, SIGCONT) == 0);
+}
+
+/* The machine finds them all at once: the end of a client, a message of it that holds the last copy
+ * of a descriptor, and the question what is left. */
+static void prove_descriptor_under_way(void)
+{
+	struct ask ask = { make_pipe(), make_pipe() };
+	struct rm_client clients[2];
+	size_t n = 2;
+	pid_t machine, pid, waker;
+
+	MUST(rm_open() == 0);
+	machine = machine_pid();
+	pid = start_child(show_descriptor, &ask);
+	await_byte(&ask.ready);
+	MUST(kill(machine, SIGSTOP) == 0);
+	usleep(20000);
+	MUST(write(ask.go.w, "x", 1) == 1);
+	usleep(50000);
+	kill_and_reap(pid);
+	waker = start_child(wake_later, &machine);
+	MUST(rm_clients(clients, &n) == 0 && n == 2);
+	MUST(clients[0].serial == 0 && clients[0].bytes[0][RM_VMM] == 0);
+	join_child(waker);
+}
+
 static void first_of_namespace(void *arg)
 {
 	MUST(getpid() == 1);
@@ -289,6 +339,8 @@ int main(void)
 		{ "fork: the child starts anew", prove_fork },
 		{ "close_range: the device is lost, no byte goes astray",
 		  prove_closed_descriptors },
+		{ "kill: what only its messages held returns as well",
+		  prove_descriptor_under_way },
 		{ "namespaces: seen from both sides", prove_namespaces },
 		{ "users: the directory decides", prove_other_user },
 	};

@@ -7,8 +7,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -209,22 +207,6 @@ static void prove_fork(void)
 	submit_kernel(channel, 50 * MS);
 	join_child(start_child(in_child, &channel));
 	MUST(rm_wait(channel, 1) == 0);
-}
-
-/* The process behind the machine: whoever listens on its socket. */
-static pid_t machine_pid(void)
-{
-	struct sockaddr_un address = { .sun_family = AF_UNIX };
-	int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
-	struct ucred peer = { 0 };
-	socklen_t n = sizeof(peer);
-
-	snprintf(address.sun_path, sizeof(address.sun_path), "%s/socket",
-		 getenv("TRANCHE_SIM"));
-	MUST(connect(fd, (struct sockaddr *)&address, sizeof(address)) == 0);
-	MUST(getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &n) == 0);
-	close(fd);
-	return peer.pid;
 }
 
 /* A machine that is killed tells nobody. */
