@@ -7,7 +7,7 @@
 #define PROMPT_NS    UINT64_C(20000) /* an event that an idle GPU ran at once */
 #define TURNS        4u
 #define TURN_NS      UINT64_C(100000)
-#define PHASED_NS    UINT64_C(4000000)
+#define PHASED_NS    UINT64_C(30000000)
 #define PHASED_TIMES 8u
 #define SHARED_RUNS  16u
 
