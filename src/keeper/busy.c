@@ -83,7 +83,7 @@ static void hear_person(struct tr_crowd *crowd, const struct tr_gpu_sample *rows
 		return;
 	tr_samples_feed(&person->samples, rows, count, hearing->after_us, &theirs);
 	hearing->busy_ns = tr_sat_add(hearing->busy_ns, theirs.busy_ns);
-	hearing->doubt_ns = tr_sat_add(hearing->doubt_ns, theirs.doubt_ns);
+	hearing->doubt_ns = tr_doubt_and(hearing->doubt_ns, theirs.doubt_ns);
 	if (person->kept && person->kept->is_ours)
 		(void)atomic_fetch_add(
 			&person->kept->page.writable->devices[person->row].nvml_busy_ns,
@@ -91,7 +91,7 @@ static void hear_person(struct tr_crowd *crowd, const struct tr_gpu_sample *rows
 	if (person->kept && person->kept->is_armed) {
 		look = &person->kept->rows[person->row].look;
 		look->busy_ns = tr_sat_add(look->busy_ns, theirs.busy_ns);
-		look->doubt_ns = tr_sat_add(look->doubt_ns, theirs.doubt_ns);
+		look->doubt_ns = tr_doubt_and(look->doubt_ns, theirs.doubt_ns);
 		look->samples += theirs.samples;
 	} else if (person->is_named) {
 		hearing->strange_ns += theirs.busy_ns;
@@ -206,7 +206,7 @@ static void judge_rows(struct tr_fleet *fleet, int gpu, unsigned people,
 			look->is_whole = false;
 		look->sharers = people;
 		look->others_ns = tr_sat_sub(hearing->busy_ns, look->busy_ns);
-		look->others_doubt_ns = tr_sat_sub(hearing->doubt_ns, look->doubt_ns);
+		look->others_doubt_ns = tr_doubt_without(hearing->doubt_ns, look->doubt_ns);
 		if (hearing->is_told)
 			atomic_store(&kept->page.writable->devices[d].nvml_seen_ns,
 				     tr_clock_ns());

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "keeper/judge.h"
 
+#include <math.h>
+
 #include "rt/sat.h"
 
 #define MS_NS 1000000.0
@@ -46,6 +48,18 @@ static double larger(double a, double b)
 static double smaller(double a, double b)
 {
 	return a < b ? a : b;
+}
+
+uint64_t tr_doubt_and(uint64_t a_ns, uint64_t b_ns)
+{
+	return (uint64_t)hypot((double)a_ns, (double)b_ns);
+}
+
+uint64_t tr_doubt_without(uint64_t all_ns, uint64_t b_ns)
+{
+	double all = (double)all_ns, b = (double)b_ns;
+
+	return all > b ? (uint64_t)sqrt((all - b) * (all + b)) : 0;
 }
 
 static double share_of(const struct tr_ratio *sums)

@@ -35,6 +35,10 @@ struct tr_look {
 	bool is_whole;
 };
 
+/* Of two processes' roundings, which know nothing of each other: not their sum. And without B. */
+uint64_t tr_doubt_and(uint64_t a_ns, uint64_t b_ns);
+uint64_t tr_doubt_without(uint64_t all_ns, uint64_t b_ns);
+
 /* SUM and then LOOK; SUM 0: LOOK alone. */
 void tr_look_add(struct tr_look *sum, const struct tr_look *look);
 

@@ -445,6 +445,20 @@ static void the_silent_are_in_doubt(void **state)
 	assert_int_equal(seen.doubt_ns, 0);
 }
 
+static void doubts_of_many_do_not_add_up(void **state)
+{
+	uint64_t all = 0;
+
+	(void)state;
+	for (unsigned i = 0; i < 16; i++)
+		all = tr_doubt_and(all, 1000000);
+	assert_in_range(all, 3999990, 4000000);
+	assert_in_range(tr_doubt_without(5000000, 3000000), 3999999, 4000000);
+	assert_int_equal(tr_doubt_without(3000000, 3000000), 0);
+	assert_int_equal(tr_doubt_without(3000000, 5000000), 0);
+	assert_in_range(tr_doubt_and(UINT64_MAX / 4, 0), UINT64_MAX / 5, UINT64_MAX / 3);
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
@@ -462,6 +476,7 @@ int main(void)
 		cmocka_unit_test(a_long_kernel_is_no_bypass),
 		cmocka_unit_test(samples_count_for_their_length),
 		cmocka_unit_test(the_silent_are_in_doubt),
+		cmocka_unit_test(doubts_of_many_do_not_add_up),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
