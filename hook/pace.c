@@ -235,22 +235,31 @@ uint64_t tr_pace_patience_ns(tr_dev dev)
 /* ---- waiting ------------------------------------------------------------------------- */
 
 struct gate {
-	uint64_t since_ns, until_ns;
+	uint64_t until_ns;
 	bool has_waited;
 };
 
 static struct gate gate_at(const struct look *l)
 {
 	return (struct gate){
-		.since_ns = l->now_ns,
 		.until_ns = tr_sat_add(l->now_ns, tr_rate_debt_max_ns(&l->rate, l->pace)),
 	};
+}
+
+/* While it waits, and not at the end: who looks meanwhile sees a slice that is held back. */
+static void count_wait(const struct look *l, uint64_t ns)
+{
+	count(&l->pace->throttled_ns, ns);
+	if (l->usage)
+		count(&l->usage->throttled_ns, ns);
 }
 
 /* One slice of a wait. What the GPU has done meanwhile is taken in, and the limit may be
  * another. */
 static void wait_a_little(struct look *l, struct gate *g, uint64_t ns)
 {
+	uint64_t since_ns = l->now_ns;
+
 	if (!g->has_waited) {
 		g->has_waited = true;
 		count(&l->pace->gate_waits, 1);
@@ -261,20 +270,10 @@ static void wait_a_little(struct look *l, struct gate *g, uint64_t ns)
 		ns = SLEEP_NS;
 	tr_sleep_ns(ns < SLEEP_MIN_NS ? SLEEP_MIN_NS : ns);
 	l->now_ns = tr_clock_ns();
+	count_wait(l, tr_sat_sub(l->now_ns, since_ns));
 	if (l->marks)
 		tr_marks_poll(l->marks, l->now_ns, true);
 	read_rate(&l->rate, l->dev);
-}
-
-static void waited(const struct look *l, const struct gate *g)
-{
-	uint64_t ns = tr_sat_sub(l->now_ns, g->since_ns);
-
-	if (!g->has_waited)
-		return;
-	count(&l->pace->throttled_ns, ns);
-	if (l->usage)
-		count(&l->usage->throttled_ns, ns);
 }
 
 /* A gate that has closed opens again when there is room for more than one launch, so that the
@@ -326,7 +325,6 @@ static void pass(struct look *l, uint64_t predicted_ns, uint64_t more_ns)
 		}
 		wait_a_little(l, &g, ns);
 	}
-	waited(l, &g);
 }
 
 /* Nobody knows yet how long it takes: of such submissions one at a time, so that what is
@@ -355,7 +353,6 @@ static bool wait_unmeasured(struct look *l)
 		ns = ns * 2 < SLEEP_NS ? ns * 2 : SLEEP_NS;
 		is_taken = take_unmeasured(l);
 	}
-	waited(l, &g);
 	return is_taken;
 }
 

@@ -174,6 +174,23 @@ void claim_F20_beside(void)
 	usage(&(struct play){ "--cores 100", "kernels 500" }, 1, false, TURNS);
 }
 
+/* A gate may stand for ten seconds: whoever looks meanwhile sees the time that is waited. */
+void claim_F20_while_waiting(void)
+{
+	struct tenant *t = stage_start(&(struct play){ "--cores 5", "kernels 400000" });
+	unsigned seen = 0;
+
+	stage_sleep(20 * S);
+	for (unsigned i = 0; i < 20; i++) {
+		uint64_t before_ns = atomic_load(&t->state->pace[0].throttled_ns);
+
+		stage_sleep(S);
+		seen += atomic_load(&t->state->pace[0].throttled_ns) - before_ns > S / 2;
+	}
+	(void)printf("%u of 20 seconds told as waited\n", seen);
+	CHECK(seen >= 15);
+}
+
 /* Of several processes each has its own part: alike, with short and long kernels, with much and little to
  * do, and short bursts beside long kernels. */
 #define EACH(name, options, is_limited, words, n)                                        \
