@@ -92,6 +92,39 @@ void tr_matrix_fill(struct tr_matrix *m)
 		m->workloads[m->workload_count++] = &tr_workloads[i];
 }
 
+static void name_gap(char out[static 128], const struct tr_pair *gap)
+{
+	(void)snprintf(out, 128,
+		       "--quota %u with --neighbours %u: %u %% is left for them, less than "
+		       "1 %% for each",
+		       gap->asked, gap->neighbours, 100 - gap->asked);
+}
+
+int tr_matrix_pair(struct tr_matrix *m, FILE *notes, struct tr_err *err)
+{
+	unsigned cells = m->quotas.count * m->neighbours.count, gap_count = 0;
+	struct tr_pair gaps[TR_MATRIX_LIST * TR_MATRIX_LIST];
+	char gap[128];
+
+	m->pair_count = 0;
+	for (unsigned i = 0; i < cells; i++) {
+		struct tr_pair pair = { m->quotas.values[i / m->neighbours.count],
+					m->neighbours.values[i % m->neighbours.count] };
+
+		if (100 - pair.asked >= pair.neighbours)
+			m->pairs[m->pair_count++] = pair;
+		else
+			gaps[gap_count++] = pair;
+	}
+	for (unsigned i = 0; i < gap_count; i++) {
+		name_gap(gap, &gaps[i]);
+		if (m->pair_count == 0)
+			return tr_fail(err, EINVAL, "%s", gap);
+		(void)fprintf(notes, "tranche: %s; left out\n", gap);
+	}
+	return 0;
+}
+
 struct walk {
 	struct tr_matrix *matrix;
 	struct tr_summary *summary;
@@ -160,14 +193,14 @@ static void sum_up(struct walk *w, const struct tr_cell *cell,
 static void describe(void *arg, unsigned group, unsigned index, struct tr_cell *out)
 {
 	const struct tr_matrix *m = arg;
-	unsigned gpus = m->gpus.count, neighbours = m->neighbours.count;
+	unsigned gpus = m->gpus.count;
 
 	*out = (struct tr_cell){
 		.workload = m->workloads[group / gpus / m->processes.count],
 		.processes = m->processes.values[group / gpus % m->processes.count],
 		.gpus = m->gpus.values[group % gpus],
-		.asked = m->quotas.values[index / neighbours],
-		.neighbours = m->neighbours.values[index % neighbours],
+		.asked = m->pairs[index].asked,
+		.neighbours = m->pairs[index].neighbours,
 		.seed = m->seed,
 		.window_s = m->window_s,
 		.is_quick = m->is_quick,
@@ -198,7 +231,7 @@ int tr_matrix_run(const struct tr_stage *stage, struct tr_matrix *m,
 	struct tr_jobs_plan plan = { .stage = stage,
 				     .groups = m->workload_count * m->processes.count *
 					       m->gpus.count,
-				     .cells = m->quotas.count * m->neighbours.count,
+				     .cells = m->pair_count,
 				     .at_once = m->jobs,
 				     .describe = describe,
 				     .arg = m };

@@ -15,8 +15,15 @@ struct tr_list {
 	unsigned values[TR_MATRIX_LIST], count;
 };
 
+struct tr_pair {
+	unsigned asked, neighbours;
+};
+
 struct tr_matrix {
 	struct tr_list quotas, processes, neighbours, gpus;
+	struct tr_pair
+		pairs[TR_MATRIX_LIST * TR_MATRIX_LIST]; /* of quotas and neighbours */
+	unsigned pair_count;
 	const struct tr_workload *workloads[TR_MATRIX_WORKLOADS];
 	struct tr_workload rooms[TR_MATRIX_WORKLOADS];
 	char words[512]; /* the names in ROOMS */
@@ -34,6 +41,9 @@ int tr_list_parse(struct tr_list *out, const char *name, const char *text, unsig
 int tr_workloads_parse(struct tr_matrix *out, const char *text, struct tr_err *err);
 /* What is not given: the whole matrix, or the reduced one. */
 void tr_matrix_fill(struct tr_matrix *matrix);
+/* Which quotas go with which neighbours: each of these has at least 1 % of what is left, as 0 would
+ * be no limit. Cells that cannot be are told in NOTES; -EINVAL when no other is left. */
+int tr_matrix_pair(struct tr_matrix *matrix, FILE *notes, struct tr_err *err);
 
 struct tr_summary {
 	unsigned cells, failed;

@@ -65,6 +65,8 @@ static int parse_matrix(struct tr_matrix *m, const struct bench_options *o,
 	m->seed = seed;
 	m->window_s = (unsigned)seconds;
 	tr_matrix_fill(m);
+	if (r == 0 && !o->is_leases)
+		r = tr_matrix_pair(m, stderr, err);
 	return r;
 }
 

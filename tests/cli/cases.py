@@ -7,7 +7,8 @@ usage: cases.py BUILD_DIR CASE     one claim each; exit status 77: cannot run he
 """
 import sys
 
-import cases_keeper  # noqa: F401 (its cases register themselves)
+import cases_bench  # noqa: F401 (its cases register themselves)
+import cases_keeper  # noqa: F401
 import cases_slice  # noqa: F401
 import cases_time  # noqa: F401
 import cases_values  # noqa: F401
