@@ -15,7 +15,7 @@
 #include "bench/scene.h"
 #include "tranche/paths.h"
 
-static void prepend(const char *variable, const char *value)
+void tr_env_prepend(const char *variable, const char *value)
 {
 	const char *old = getenv(variable);
 	char joined[8192];
@@ -96,14 +96,14 @@ static void enter(struct tr_machine *m, const struct tr_start *start)
 	char value[PATH_MAX];
 
 	if (start->preload)
-		prepend("LD_PRELOAD", start->preload);
+		tr_env_prepend("LD_PRELOAD", start->preload);
 	if (stage->sim) {
 		(void)setenv("TRANCHE_SIM", m->path, 1);
-		prepend("LD_LIBRARY_PATH", stage->sim);
+		tr_env_prepend("LD_LIBRARY_PATH", stage->sim);
 	}
 	if (stage->sim && !stage->is_real_time) {
 		(void)snprintf(value, sizeof(value), "%s/libsimtime.so", stage->sim);
-		prepend("LD_PRELOAD", value);
+		tr_env_prepend("LD_PRELOAD", value);
 		(void)snprintf(value, sizeof(value), "%u", m->joined);
 		(void)setenv("TRANCHE_SIM_RANK", value, 1);
 	}

@@ -91,4 +91,12 @@ struct tr_start {
 int tr_machine_spawn(struct tr_machine *m, const struct tr_start *start,
 		     struct tr_err *err);
 
+/* In a child: VALUE before what VARIABLE has, with a colon. */
+void tr_env_prepend(const char *variable, const char *value);
+
+/* ---- peer.c ------------------------------------------------------------------------------- */
+
+/* Whether programs start with STAGE's peer. -EINVAL with the loader's sentence, or how they end. */
+int tr_peer_check(const struct tr_stage *stage, struct tr_err *err);
+
 #endif /* TR_BENCH_SCENE_H */

@@ -91,13 +91,13 @@ static int set_stage(struct tr_stage *stage, const struct bench_options *o,
 	if (r == 0 && o->is_gpu && o->device)
 		r = parse_number("device", o->device, TR_DEVICES_MAX - 1, &device, err);
 	stage->first_device = (unsigned)device;
-	if (r < 0)
-		return r;
-	if (o->is_gpu)
-		return tr_scene_calibrate(stage, err);
-	r = tr_find_part("sim", sim, sizeof(sim), err);
-	stage->sim = sim;
-	return r;
+	if (r == 0 && !o->is_gpu) {
+		r = tr_find_part("sim", sim, sizeof(sim), err);
+		stage->sim = sim;
+	}
+	if (r == 0 && stage->peer)
+		r = tr_peer_check(stage, err);
+	return r == 0 && o->is_gpu ? tr_scene_calibrate(stage, err) : r;
 }
 
 static int run_leases(const struct tr_stage *stage, const struct tr_matrix *matrix,

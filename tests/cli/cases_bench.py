@@ -1,6 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Cases: what `tranche bench limiter` refuses before it measures, and what it leaves."""
+import os
+import shutil
+import subprocess
+
 from harness import *  # noqa: F403
+
+CELL = ["limiter", "--workload", "200us", "--quota", "50", "--neighbours", "0", "--processes", "1", "--seconds", "1"]
 
 
 def refuses(machine, words, *says):
@@ -12,11 +18,46 @@ def refuses(machine, words, *says):
         expect(part in done.stderr, f"{words}: {done.stderr!r} does not say {part!r}")
 
 
+def need_cells(machine):
+    if not os.path.exists(f"{machine.build}/lib/libpeer_idle.so"):
+        raise Skip("a sanitised build measures no cells")
+
+
 @case
 def bench_neighbours_need_a_share(machine):
     for quota in ("99", "100"):
         refuses(machine, ["limiter", "--quota", quota, "--neighbours", "3"], f"--quota {quota}", "--neighbours 3")
+    need_cells(machine)
     done = machine.run("bench", "limiter", "--quota", "100", "--neighbours", "0,1", "--workload", "200us", "--processes",
                        "1", "--seconds", "1", "--json")
     equal((done.returncode, done.stdout.count("\n")), (0, 1), done.stderr)
     expect("--neighbours 1: 0 % is left" in done.stderr, done.stderr)
+
+
+@case
+def bench_peer_is_tried_first(machine):
+    """What the loader leaves out limits nothing; the numbers would be of no limiter."""
+    need_cells(machine)
+    foreign, blank = f"{machine.dir}/foreign.so", f"{machine.dir}/a b.so"
+    with open(f"{machine.sim}/libcuda.so.1", "rb") as library:
+        head = bytearray(library.read())
+    head[18:20] = (243).to_bytes(2, "little")  # e_machine: RISC-V
+    with open(foreign, "wb") as out:
+        out.write(head)
+    shutil.copy(f"{machine.build}/lib/libpeer_idle.so", blank)
+    for path, says in (("/etc/passwd", "invalid ELF header"), (machine.tranche, "cannot be preloaded"),
+                       (foreign, "cannot be preloaded"), (blank, "blank"), (machine.dir, "directory"),
+                       ("/dev/null", "not a file"), ("/nowhere.so", "No such file"), ("", "No such file")):
+        refuses(machine, ["limiter", "--quick", "--peer", path], f"--peer {path}", says)
+    exits = f"{machine.dir}/exits.so"
+    build_library(exits, "#include <unistd.h>\n__attribute__((constructor)) static void f(void) { _exit(3); }")
+    refuses(machine, ["limiter", "--quick", "--peer", exits], exits, "status 3")
+    build_library(exits, "#include <stdlib.h>\n__attribute__((constructor)) static void f(void) { abort(); }")
+    refuses(machine, ["limiter", "--quick", "--peer", exits], exits, "Abort")
+    done = machine.run("bench", *CELL, "--peer", f"{machine.build}/lib/libpeer_idle.so",
+                       env=dict(machine.env, LD_DEBUG="files", LD_DEBUG_OUTPUT=f"{machine.dir}/debug"))
+    equal(done.returncode, 0, done.stderr)
+
+
+def build_library(path, source):
+    subprocess.run(["cc", "-shared", "-fPIC", "-xc", "-o", path, "-"], input=source, text=True, check=True)
