@@ -4,6 +4,7 @@
 
 #include <signal.h>
 #include <stdbool.h>
+#include <stdint.h>
 #include <sys/types.h>
 
 #include "tranche/err.h"
@@ -18,9 +19,11 @@ void tr_signals_hold(sigset_t *old);
 int tr_launch(pid_t *pid, char **argv, const sigset_t *mask,
 	      int (*before)(void *arg, struct tr_err *err), void *arg, struct tr_err *err);
 
-/* Passes signals on, stops and continues with it, until it ends. Returns its wait status.
- */
-int tr_launch_wait(pid_t pid);
+/* Passes signals on, stops with it when job control stops it and wakes with it, until it ends.
+ * Returns its wait status. TEND, when not NULL, looks after this process' other children, whenever
+ * one may have ended; answers in how many ns it wants to look again at the latest, UINT64_MAX:
+ * no need. */
+int tr_launch_wait(pid_t pid, uint64_t (*tend)(void *arg), void *arg);
 
 /* Ends as it ended: its exit status, or by the same signal. */
 int tr_launch_status(int status);

@@ -197,7 +197,7 @@ static int run_in_slice(struct tr_slice_dir *dir, const struct plan *plan, char 
 		tr_slice_remove(dir);
 		return tr_launch_failed(&err, r);
 	}
-	status = tr_launch_wait(pid);
+	status = tr_launch_wait(pid, NULL, NULL);
 	if (!options->is_quiet)
 		print_end(dir, plan);
 	if (!tr_slice_end(dir) && !options->is_quiet)

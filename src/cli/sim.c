@@ -151,7 +151,7 @@ int tr_cli_sim(int argc, char **argv)
 		tr_sim_leave(machine);
 		return tr_launch_failed(&err, r);
 	}
-	status = tr_launch_wait(pid);
+	status = tr_launch_wait(pid, NULL, NULL);
 	tr_sim_leave(machine);
 	return tr_launch_status(status);
 }

@@ -3,6 +3,7 @@
 import glob
 import json
 import re
+import signal
 import struct
 import subprocess
 import time
@@ -31,9 +32,9 @@ def words_of_page(name):
             struct.unpack_from("<I", data, PAGE_PRIORITY)[0])
 
 
-def start(machine, what, *options):
+def start(machine, what, *options, **more):
     """A slice with a program that holds a context and waits."""
-    child = machine.start("run", "--name", name_of(what), *options, "--", machine.tenant, "-", "64")
+    child = machine.start("run", "--name", name_of(what), *options, "--", machine.tenant, "-", "64", **more)
     equal(child.stdout.readline().strip(), "ok 64")
     child.stdout.readline()
     return child
@@ -298,3 +299,48 @@ def cores_hold_on_a_real_clock(machine):
     told = child.communicate(timeout=20)[1]
     end = re.search(r"GPU (\d+\.\d) s, waited (\d+\.\d) s$", told, re.M)
     expect(end and float(end.group(1)) > 1 and float(end.group(2)) > 1, told)
+
+
+def state_of(pid):
+    with open(f"/proc/{pid}/stat", encoding="ascii") as stat:
+        return stat.read().rsplit(")", 1)[1].split()[0]
+
+
+def program_of(run):
+    """The pid of the program that RUN has started."""
+    with open(f"/proc/{run.pid}/task/{run.pid}/children", encoding="ascii") as children:
+        return next(pid for pid in map(int, children.read().split())
+                    if open(f"/proc/{pid}/comm", encoding="ascii").read().strip() == "cli.tenant")
+
+
+def wait_state(pid, states, what):
+    until = time.monotonic() + 10
+    while state_of(pid) not in states:
+        expect(time.monotonic() < until, f"{what}: state {state_of(pid)}")
+        time.sleep(0.005)
+
+
+@case
+def run_wakes_with_its_program(machine):
+    for i, stop in enumerate((signal.SIGSTOP, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU)):
+        # As a shell's job, with a group of its own: one that has no shell does not stop by job control.
+        child = start(machine, f"w{i}", preexec_fn=os.setpgrp)  # noqa: F405
+        program = program_of(child)
+        os.kill(program, stop)
+        wait_state(program, "T", stop.name)
+        if stop == signal.SIGSTOP:
+            time.sleep(0.3)
+            equal(state_of(child.pid), "S", "a stop from elsewhere is the program's alone")
+        else:
+            wait_state(child.pid, "T", f"{stop.name}: run stops with it")
+        os.kill(program, signal.SIGCONT)
+        wait_state(child.pid, "SR", f"{stop.name}: run wakes with it")
+        child.stdin.close()
+        equal(child.wait(20), 0, stop.name)
+    # Killed while both are stopped: run ends by the same signal.
+    child = start(machine, "k", preexec_fn=os.setpgrp)  # noqa: F405
+    program = program_of(child)
+    os.kill(child.pid, signal.SIGTSTP)
+    wait_state(child.pid, "T", "asked to stop")
+    os.kill(program, signal.SIGKILL)
+    equal(child.wait(20), -signal.SIGKILL, "killed")
