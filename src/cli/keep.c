@@ -17,7 +17,8 @@
 #include "keeper/keeper.h"
 #include "rt/file.h"
 
-#define ANSWER_MS 20000
+#define ANSWER_MS  20000
+#define RESTART_NS UINT64_C(1000000000) /* between one restart and the next */
 
 /* What goes through the pipes: fixed-size records, both ends are this same program. */
 struct answer {
@@ -121,6 +122,7 @@ int tr_cli_keep(int argc, char **argv)
 	keep_on(&keeper);
 }
 
+/* OUT < 0: nobody wants its answer. */
 static _Noreturn void become_keeper(int in, int out)
 {
 	char self[] = "tranche", command[] = TR_KEEP_COMMAND;
@@ -132,7 +134,7 @@ static _Noreturn void become_keeper(int in, int out)
 	(void)setpgid(0, 0);
 	(void)sigemptyset(&none);
 	(void)sigprocmask(SIG_SETMASK, &none, NULL);
-	if (dup2(in, STDIN_FILENO) >= 0 && dup2(out, STDOUT_FILENO) >= 0 &&
+	if (dup2(in, STDIN_FILENO) >= 0 && dup2(out < 0 ? null : out, STDOUT_FILENO) >= 0 &&
 	    dup2(null, STDERR_FILENO) >= 0)
 		(void)execv("/proc/self/exe", words);
 	_exit(1);
@@ -153,6 +155,7 @@ int tr_keep_start(struct tr_keep *out, struct tr_gpus *gpus, struct tr_err *err)
 		become_keeper(to[0], from[1]);
 	(void)close(to[0]);
 	(void)close(from[1]);
+	out->next_ns = 0;
 	out->to = to[1];
 	out->from = from[0];
 	r = read_all(out->from, &answer, sizeof(answer), ANSWER_MS);
@@ -173,26 +176,86 @@ int tr_keep_start(struct tr_keep *out, struct tr_gpus *gpus, struct tr_err *err)
 	return r;
 }
 
-int tr_keep_slice(struct tr_keep *keep, const char *policy_path, const char *state_path,
-		  struct tr_err *err)
+/* A broken pipe is told by the answer: the signal was for nobody. */
+static void drop_pipe_signal(void)
 {
-	struct tr_slice_dir dir = { .alive_fd = -1 };
+	static const struct timespec now = { 0, 0 };
+	sigset_t one;
 
-	(void)snprintf(dir.policy_path, sizeof(dir.policy_path), "%s", policy_path);
-	(void)snprintf(dir.state_path, sizeof(dir.state_path), "%s", state_path);
-	if (write_all(keep->to, &dir, sizeof(dir)) < 0)
-		return tr_fail(err, EPIPE, "the keeper process has ended");
-	return 0;
+	(void)sigemptyset(&one);
+	(void)sigaddset(&one, SIGPIPE);
+	(void)sigtimedwait(&one, NULL, &now);
+}
+
+void tr_keep_slice(struct tr_keep *keep, const struct tr_slice_dir *dir)
+{
+	keep->slice = (struct tr_slice_dir){ .alive_fd = -1 };
+	memcpy(keep->slice.policy_path, dir->policy_path, sizeof(dir->policy_path));
+	memcpy(keep->slice.state_path, dir->state_path, sizeof(dir->state_path));
+	if (write_all(keep->to, &keep->slice, sizeof(keep->slice)) < 0)
+		drop_pipe_signal(); /* tr_keep_tend() starts another */
+}
+
+static void close_pipes(struct tr_keep *keep)
+{
+	if (keep->to >= 0)
+		(void)close(keep->to);
+	if (keep->from >= 0)
+		(void)close(keep->from);
+	keep->to = keep->from = -1;
+}
+
+/* Nothing here waits for the new one: the slice waits for it in the pipe, and its answer was had
+ * from the first. */
+static void start_another(struct tr_keep *keep)
+{
+	int to[2];
+	pid_t pid = -1;
+
+	if (pipe2(to, O_CLOEXEC) < 0)
+		return;
+	if (write_all(to[1], &keep->slice, sizeof(keep->slice)) == 0)
+		pid = fork();
+	if (pid == 0)
+		become_keeper(to[0], -1);
+	(void)close(to[0]);
+	if (pid < 0) {
+		(void)close(to[1]);
+		return;
+	}
+	keep->pid = pid;
+	keep->to = to[1];
+}
+
+uint64_t tr_keep_tend(void *arg)
+{
+	struct tr_keep *keep = arg;
+	uint64_t now_ns = tr_clock_ns();
+
+	if (keep->pid && waitpid(keep->pid, NULL, WNOHANG) == keep->pid) {
+		keep->pid = 0;
+		close_pipes(keep);
+	}
+	if (keep->pid)
+		return UINT64_MAX;
+	if (now_ns < keep->next_ns)
+		return keep->next_ns - now_ns;
+	keep->next_ns = now_ns + RESTART_NS;
+	start_another(keep);
+	return keep->pid ? UINT64_MAX : RESTART_NS;
 }
 
 void tr_keep_stop(struct tr_keep *keep)
 {
-	(void)close(keep->to);
-	(void)close(keep->from);
+	close_pipes(keep);
 	/* It may hang in the driver, where not even SIGKILL reaches it: nobody waits for
 	 * that. */
-	(void)kill(keep->pid, SIGKILL);
-	for (unsigned i = 0; i < 20 && waitpid(keep->pid, NULL, WNOHANG) == 0; i++)
+	if (keep->pid)
+		(void)kill(keep->pid, SIGKILL);
+	for (unsigned i = 0; keep->pid && i < 20; i++) {
+		if (waitpid(keep->pid, NULL, WNOHANG) != 0)
+			break;
 		tr_sleep_ns(1000000);
+	}
 	tr_keeper_clear();
 }

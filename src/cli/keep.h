@@ -5,6 +5,7 @@
 #include <sys/types.h>
 
 #include "gpu/gpu.h"
+#include "keeper/slices.h"
 #include "tranche/err.h"
 
 /*
@@ -17,15 +18,19 @@
 int tr_cli_keep(int argc, char **argv);
 
 struct tr_keep {
-	pid_t pid;
-	int to, from; /* pipes */
+	pid_t pid;    /* 0: it has ended */
+	int to, from; /* pipes, or -1 */
+	struct tr_slice_dir slice;
+	uint64_t next_ns; /* no restart before */
 };
 
-/* Starts it and waits (at most 20 s) for what the machine has. */
+/* Starts it and waits (at most 20 s) for what the machine has. All signals must be blocked. */
 int tr_keep_start(struct tr_keep *out, struct tr_gpus *gpus, struct tr_err *err);
 /* From now on the slice in DIR is kept, by it or by the one who keeps already. */
-int tr_keep_slice(struct tr_keep *keep, const char *policy_path, const char *state_path,
-		  struct tr_err *err);
+void tr_keep_slice(struct tr_keep *keep, const struct tr_slice_dir *dir);
+/* For tr_launch_wait(): when it has ended, by whatever, another one starts; the first at once, then
+ * one a second at most. ARG: the struct tr_keep. */
+uint64_t tr_keep_tend(void *arg);
 /* One last sweep is not waited for. */
 void tr_keep_stop(struct tr_keep *keep);
 

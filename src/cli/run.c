@@ -189,15 +189,15 @@ static int run_in_slice(struct tr_slice_dir *dir, const struct plan *plan, char 
 		enter.uuids[i] = plan->rows[i].uuid;
 	enter.uuid_count = plan->count < plan->gpus.count ? plan->count : 0;
 	r = tr_enter_prepare(&enter, &err);
-	if (r == 0)
-		r = tr_keep_slice(keep, dir->policy_path, dir->state_path, &err);
-	if (r == 0)
+	if (r == 0) {
+		tr_keep_slice(keep, dir);
 		r = tr_launch(&pid, argv, mask, tr_enter_slice, &enter, &err);
+	}
 	if (r < 0) {
 		tr_slice_remove(dir);
 		return tr_launch_failed(&err, r);
 	}
-	status = tr_launch_wait(pid, NULL, NULL);
+	status = tr_launch_wait(pid, tr_keep_tend, keep);
 	if (!options->is_quiet)
 		print_end(dir, plan);
 	if (!tr_slice_end(dir) && !options->is_quiet)

@@ -6,7 +6,7 @@ import signal
 import struct
 import time
 
-from cases_time import file_of, start
+from cases_time import file_of, start, state_of
 from harness import *  # noqa: F403
 
 KEEPER_PID, ROW = 368, 512
@@ -92,11 +92,23 @@ def killed_keeper_is_followed_within_a_second(machine):
         expect(took < 1, f"another keeps after {took:.3f} s")
 
 
+def children_of(one, states):
+    """Its children in one of these states; they may end while one looks."""
+    with open(f"/proc/{one.child.pid}/task/{one.child.pid}/children", encoding="ascii") as children:
+        pids = [int(pid) for pid in children.read().split()]
+    return [pid for pid in pids if state_of(pid) in states]
+
+
+def is_keeper(pid):
+    try:
+        with open(f"/proc/{pid}/comm", encoding="ascii") as comm:
+            return comm.read().strip() == "tranche-keeper"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
 def keepers_of(one):
-    pids = open(f"/proc/{one.child.pid}/task/{one.child.pid}/children", encoding="ascii").read().split()
-    return [int(pid) for pid in pids
-            if open(f"/proc/{pid}/stat", encoding="ascii").read().rsplit(")", 1)[1].split()[0] != "Z"
-            and open(f"/proc/{pid}/comm", encoding="ascii").read().strip() == "tranche-keeper"]
+    return [pid for pid in children_of(one, "RSDTt") if is_keeper(pid)]
 
 
 @case
@@ -108,6 +120,37 @@ def keeper_ends_with_its_run_and_another_takes_over(machine):
     os.kill(first.child.pid, signal.SIGKILL)
     took = wait_until(lambda: second.keeper() == keepers_of(second)[0] != leader, "the other keeps")
     expect(took < 1.5, f"after {took:.3f} s")
+
+
+@case
+def killed_keeper_of_a_lone_run_is_followed(machine):
+    a = Slice(machine, "a", "--cores", "30", "--cores-max", "100")
+    seen = []
+    wait_until(lambda: a.has_lease() and a.keeper(), "it borrows", 10)
+    begin = time.monotonic()
+    for _ in range(3):
+        seen.append(a.keeper())
+        os.kill(seen[-1], signal.SIGKILL)
+        wait_until(lambda: keepers_of(a) and a.keeper() in keepers_of(a) and a.keeper() not in seen, "another keeps", 20)
+        equal(children_of(a, "Z"), [], "the dead one is reaped")
+    expect(time.monotonic() - begin > 2, "restarts: at once, then one a second at most")
+    wait_until(a.has_lease, "it borrows again", 10)
+    last = a.keeper()
+    # It ends with run, as the first does.
+    a.stop()
+    expect(not os.path.exists(f"/proc/{last}"), "it is gone with run")
+
+
+@case
+def later_keeper_ends_with_its_killed_run(machine):
+    a = Slice(machine, "a")
+    wait_until(a.keeper, "it is kept")
+    first = a.keeper()
+    os.kill(first, signal.SIGKILL)
+    wait_until(lambda: a.keeper() not in (0, first), "another keeps", 20)
+    last = a.keeper()
+    os.kill(a.child.pid, signal.SIGKILL)
+    wait_until(lambda: state_of(last) in "Z-", "it ends with run", 10)
 
 
 @case
