@@ -7,6 +7,14 @@
 
 #include "bench/jobs.h"
 
+static void add_once(struct tr_list *list, unsigned n)
+{
+	for (unsigned i = 0; i < list->count; i++)
+		if (list->values[i] == n)
+			return;
+	list->values[list->count++] = n;
+}
+
 int tr_list_parse(struct tr_list *out, const char *name, const char *text, unsigned least,
 		  unsigned most, struct tr_err *err)
 {
@@ -24,7 +32,7 @@ int tr_list_parse(struct tr_list *out, const char *name, const char *text, unsig
 		if (out->count == TR_MATRIX_LIST)
 			return tr_fail(err, EINVAL, "--%s: at most %u values", name,
 				       TR_MATRIX_LIST);
-		out->values[out->count++] = (unsigned)n;
+		add_once(out, (unsigned)n);
 		if (!*end)
 			return 0;
 		at = end + 1;
@@ -41,6 +49,14 @@ static int fail_workload(const char *text, struct tr_err *err)
 				      tr_workloads[i].name);
 	return tr_fail(err, EINVAL, "--workload \"%s\": names of %s, or fixed:3ms", text,
 		       names);
+}
+
+static bool has_workload(const struct tr_matrix *m, const char *name)
+{
+	for (unsigned i = 0; i < m->workload_count; i++)
+		if (strcmp(m->workloads[i]->name, name) == 0)
+			return true;
+	return false;
 }
 
 int tr_workloads_parse(struct tr_matrix *out, const char *text, struct tr_err *err)
@@ -60,7 +76,7 @@ int tr_workloads_parse(struct tr_matrix *out, const char *text, struct tr_err *e
 		out->workloads[n] = tr_workload_find(word, &out->rooms[n]);
 		if (!out->workloads[n])
 			return fail_workload(text, err);
-		out->workload_count++;
+		out->workload_count += !has_workload(out, out->workloads[n]->name);
 	}
 	return 0;
 }

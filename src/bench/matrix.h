@@ -35,7 +35,8 @@ struct tr_matrix {
 	const char *svg_path;
 };
 
-/* "5,10,20" with values from LEAST to MOST; "10us,mixed". -EINVAL with the sentence. */
+/* "5,10,20" with values from LEAST to MOST; "10us,mixed". What is there twice is measured once.
+ * -EINVAL with the sentence. */
 int tr_list_parse(struct tr_list *out, const char *name, const char *text, unsigned least,
 		  unsigned most, struct tr_err *err);
 int tr_workloads_parse(struct tr_matrix *out, const char *text, struct tr_err *err);
@@ -73,6 +74,8 @@ struct tr_point {
 	struct tr_cell cell;
 	struct tr_result result;
 };
+/* Whether PATH can be written: before hours of cells. -EINVAL with the sentence; nothing stays there. */
+int tr_svg_check(const char *path, struct tr_err *err);
 /* Asked against got, a colour for each workload. */
 int tr_svg_write(const char *path, const char *title, const struct tr_point *points,
 		 unsigned count, const struct tr_summary *summary, struct tr_err *err);

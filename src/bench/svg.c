@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
+#include <fcntl.h>
 #include <math.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "bench/matrix.h"
 
@@ -153,6 +156,31 @@ static void draw_legend(FILE *out, const struct tr_point *points, unsigned count
 			      y + 26);
 }
 
+int tr_svg_check(const char *path, struct tr_err *err)
+{
+	struct stat st;
+	bool is_link = lstat(path, &st) == 0 && S_ISLNK(st.st_mode);
+	bool exists = stat(path, &st) == 0, failed;
+	int fd;
+
+	if (!*path)
+		return tr_fail(err, EINVAL, "--svg \"\": the name of a file");
+	/* A pipe or a device is not opened to try it: somebody would see that. */
+	if (exists && !S_ISREG(st.st_mode) && !S_ISDIR(st.st_mode)) {
+		failed = access(path, W_OK) < 0;
+	} else {
+		fd = open(path, O_WRONLY | O_CLOEXEC | (exists ? 0 : O_CREAT), 0666);
+		failed = fd < 0;
+		if (fd >= 0)
+			(void)close(fd);
+		if (fd >= 0 && !exists && !is_link)
+			(void)unlink(path);
+	}
+	if (failed)
+		return tr_fail(err, EINVAL, "--svg %s: %s", path, strerror(errno));
+	return 0;
+}
+
 int tr_svg_write(const char *path, const char *title, const struct tr_point *points,
 		 unsigned count, const struct tr_summary *summary, struct tr_err *err)
 {
@@ -160,7 +188,7 @@ int tr_svg_write(const char *path, const char *title, const struct tr_point *poi
 	bool failed;
 
 	if (!out)
-		return tr_fail_errno(err, "write %s", path);
+		return tr_fail_errno(err, "--svg %s", path);
 	draw_head(out, title, summary);
 	draw_axes(out);
 	draw_points(out, points, count);
@@ -168,6 +196,6 @@ int tr_svg_write(const char *path, const char *title, const struct tr_point *poi
 	(void)fprintf(out, "</svg>\n");
 	failed = ferror(out);
 	if (fclose(out) != 0 || failed)
-		return tr_fail_errno(err, "write %s", path);
+		return tr_fail_errno(err, "--svg %s", path);
 	return 0;
 }

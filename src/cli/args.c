@@ -39,6 +39,10 @@ static int take_option(const char *command, int argc, char **argv,
 		}
 		if (!equals && argc < 2)
 			return tr_fail(err, EINVAL, "--%s needs a value", o->name);
+		if (!equals && strncmp(argv[1], "--", 2) == 0)
+			return tr_fail(err, EINVAL,
+				       "--%s needs a value, and \"%s\" follows", o->name,
+				       argv[1]);
 		if (*given & UINT64_C(1) << i)
 			return tr_fail(err, EINVAL, "--%s is given twice", o->name);
 		*given |= UINT64_C(1) << i;

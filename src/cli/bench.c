@@ -18,16 +18,18 @@ struct bench_options {
 	bool is_json, is_quick, is_real_time, is_gpu, is_check, is_check_shares, is_leases;
 };
 
-static int parse_number(const char *name, const char *text, unsigned long long most,
-			unsigned long long *out, struct tr_err *err)
+static int parse_number(const char *name, const char *text, unsigned long long least,
+			unsigned long long most, unsigned long long *out,
+			struct tr_err *err)
 {
 	char *end;
 
 	errno = 0;
 	*out = strtoull(text, &end, 10);
-	if (end == text || *end || *text == '-' || errno || *out > most)
-		return tr_fail(err, EINVAL, "--%s \"%s\": a number up to %llu", name, text,
-			       most);
+	/* strtoull() would take blanks and signs. */
+	if (*text < '0' || *text > '9' || *end || errno || *out < least || *out > most)
+		return tr_fail(err, EINVAL, "--%s \"%s\": a number from %llu to %llu", name,
+			       text, least, most);
 	return 0;
 }
 
@@ -53,15 +55,15 @@ static int parse_matrix(struct tr_matrix *m, const struct bench_options *o,
 	if (r == 0 && o->workloads)
 		r = tr_workloads_parse(m, o->workloads, err);
 	if (r == 0 && o->seed)
-		r = parse_number("seed", o->seed, UINT32_MAX, &seed, err);
+		r = parse_number("seed", o->seed, 0, UINT32_MAX, &seed, err);
 	if (r == 0 && o->seconds)
-		r = parse_number("seconds", o->seconds, 100000, &seconds, err);
+		r = parse_number("seconds", o->seconds, 1, 100000, &seconds, err);
 	/* On a virtual clock nobody disturbs another. */
 	if (processors > 1 && !o->is_gpu && !o->is_real_time)
 		jobs = processors < JOBS_MAX ? (unsigned long long)processors : JOBS_MAX;
 	if (r == 0 && o->jobs)
-		r = parse_number("jobs", o->jobs, JOBS_MAX, &jobs, err);
-	m->jobs = jobs ? (unsigned)jobs : 1;
+		r = parse_number("jobs", o->jobs, 1, JOBS_MAX, &jobs, err);
+	m->jobs = (unsigned)jobs;
 	m->seed = seed;
 	m->window_s = (unsigned)seconds;
 	tr_matrix_fill(m);
@@ -86,10 +88,16 @@ static int set_stage(struct tr_stage *stage, const struct bench_options *o,
 		return tr_fail(err, EINVAL, "--peer %s: %s", o->peer, strerror(errno));
 	stage->peer = o->peer ? peer : NULL;
 	if (o->noise)
-		r = parse_number("noise", o->noise, 50, &noise, err);
+		r = parse_number("noise", o->noise, 0, 50, &noise, err);
 	stage->noise_percent = (unsigned)noise;
-	if (r == 0 && o->is_gpu && o->device)
-		r = parse_number("device", o->device, TR_DEVICES_MAX - 1, &device, err);
+	if (r == 0 && o->device && !o->is_gpu)
+		r = tr_fail(
+			err, EINVAL,
+			"--device %s is for --gpu: a simulated machine is made for each "
+			"cell",
+			o->device);
+	if (r == 0 && o->device)
+		r = parse_number("device", o->device, 0, TR_DEVICES_MAX - 1, &device, err);
 	stage->first_device = (unsigned)device;
 	if (r == 0 && !o->is_gpu) {
 		r = tr_find_part("sim", sim, sizeof(sim), err);
@@ -111,6 +119,19 @@ static int run_leases(const struct tr_stage *stage, const struct tr_matrix *matr
 		      "%u numbers, %u beyond their bounds, %u scenes not measured\n",
 		      sum.rows, sum.missed, sum.failed);
 	return is_check && (sum.missed || sum.failed) ? 1 : 0;
+}
+
+static int check_words(const struct tr_args *args, struct tr_err *err)
+{
+	if (args->rest_count == 0)
+		return tr_fail(err, EINVAL, "bench: what? tranche bench limiter");
+	if (strcmp(args->rest[0], "limiter") != 0)
+		return tr_fail(err, EINVAL, "bench: \"%s\"? tranche bench limiter",
+			       args->rest[0]);
+	if (args->rest_count > 1)
+		return tr_fail(err, EINVAL, "bench limiter: \"%s\" is too much",
+			       args->rest[1]);
+	return 0;
 }
 
 int tr_cli_bench(int argc, char **argv)
@@ -144,13 +165,16 @@ int tr_cli_bench(int argc, char **argv)
 	struct tr_err err = { 0 };
 	int r = tr_args_parse(&args, argc, argv, options, TR_COUNT(options), true, &err);
 
-	if (r == 0 && (args.rest_count != 1 || strcmp(args.rest[0], "limiter") != 0))
-		r = tr_fail(&err, EINVAL, "bench: what? tranche bench limiter");
+	if (r == 0)
+		r = check_words(&args, &err);
 	if (r == 0)
 		r = parse_matrix(&matrix, &o, &err);
 	if (r < 0)
 		return tr_cli_usage(&err, r);
-	r = set_stage(&stage, &o, &err);
+	if (o.svg)
+		r = tr_svg_check(o.svg, &err);
+	if (r == 0)
+		r = set_stage(&stage, &o, &err);
 	if (r == 0 && o.is_leases)
 		return run_leases(&stage, &matrix, o.is_check);
 	if (r == 0)

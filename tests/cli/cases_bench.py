@@ -61,3 +61,45 @@ def bench_peer_is_tried_first(machine):
 
 def build_library(path, source):
     subprocess.run(["cc", "-shared", "-fPIC", "-xc", "-o", path, "-"], input=source, text=True, check=True)
+
+
+@case
+def bench_plot_is_tried_first(machine):
+    path = f"{machine.dir}/plot.svg"
+    for wrong, says in (("/nowhere/plot.svg", "No such file"), (machine.dir, "Is a directory")):
+        refuses(machine, ["limiter", "--quick", "--svg", wrong], f"--svg {wrong}", says)
+    refuses(machine, ["limiter", "--quick", "--svg", ""], '--svg ""')
+    refuses(machine, ["limiter", "--quick", "--svg", path, "--peer", "/nowhere.so"], "--peer")
+    expect(not os.path.exists(path), "nothing stays of the trial")
+    need_cells(machine)
+    with open(path, "w", encoding="ascii") as out:
+        out.write("what was there before\n" * 1000)
+    done = machine.run("bench", *CELL, "--svg", path)
+    equal(done.returncode, 0, done.stderr)
+    with open(path, encoding="ascii") as plot:
+        expect(plot.read().endswith("</svg>\n"), "written over")
+    done = machine.run("bench", *CELL, "--svg", "/dev/full")
+    equal(done.returncode, 1, done.stderr)
+    expect("--svg /dev/full: No space left" in done.stderr, done.stderr)
+
+
+@case
+def bench_wrong_values_are_named(machine):
+    for words, says in (
+            (["--device", "1"], ["--device 1", "--gpu"]), (["--device", "64", "--gpu"], ['--device "64"', "from 0 to"]),
+            (["--jobs", "0"], ['--jobs "0"', "from 1 to 64"]), (["--jobs", "65"], ['--jobs "65"']),
+            (["--seconds", "0"], ['--seconds "0"', "from 1 to"]), (["--seconds", " 1"], ['--seconds " 1"']),
+            (["--seed", "+1"], ['--seed "+1"']), (["--noise", "51"], ['--noise "51"', "from 0 to 50"]),
+            (["extra"], ['"extra"']), (["--svg"], ["--svg needs a value"]), (["--peer"], ["--peer needs a value"]),
+            (["--svg", "--json"], ["--svg needs a value", '"--json"']), (["--peer", "--quick"], ["--peer needs a value"])):
+        refuses(machine, ["limiter", *words], *says)
+    refuses(machine, ["limit"], '"limit"', "bench limiter")
+    refuses(machine, [], "bench limiter")
+
+
+@case
+def bench_measures_nothing_twice(machine):
+    need_cells(machine)
+    done = machine.run("bench", "limiter", "--workload", "200us,200us", "--quota", "50,50", "--neighbours", "0,0",
+                       "--processes", "1,1", "--gpus", "1,1", "--seconds", "1", "--json")
+    equal((done.returncode, done.stdout.count("\n")), (0, 1), done.stderr)

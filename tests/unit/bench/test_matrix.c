@@ -61,12 +61,25 @@ static void test_refused(void **state)
 	assert_int_equal(pair("98,100", "3"), -EINVAL);
 }
 
+static void test_once(void **state)
+{
+	(void)state;
+	assert_int_equal(pair("50,5,50", "0,0"), 0);
+	assert_int_equal(matrix.pair_count, 2);
+	assert_int_equal(matrix.pairs[1].asked, 5);
+	assert_int_equal(tr_workloads_parse(&matrix, "5ms,fixed:3ms,5ms,fixed:3ms", &err),
+			 0);
+	assert_int_equal(matrix.workload_count, 2);
+	assert_int_equal(matrix.workloads[1]->kernel_ns, 3000000);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_whole),
 		cmocka_unit_test(test_left_out),
 		cmocka_unit_test(test_refused),
+		cmocka_unit_test(test_once),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
