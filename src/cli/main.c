@@ -49,12 +49,14 @@ static int show_help(int argc, char **argv)
 }
 
 /* A closed standard stream would be the number of the next file we open. The program to run finds
- * it closed as it was. */
+ * it closed as it was. What is written to a closed output is lost: it fails, as on a full disk. */
 static void hold_streams(void)
 {
-	while (fcntl(STDERR_FILENO, F_GETFD) < 0 || fcntl(STDOUT_FILENO, F_GETFD) < 0 ||
-	       fcntl(STDIN_FILENO, F_GETFD) < 0)
-		if (open("/dev/null", O_RDWR | O_CLOEXEC) < 0)
+	for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+		/* The lowest number that is free is this one. */
+		if (fcntl(fd, F_GETFD) < 0 &&
+		    open("/dev/null", fd == STDOUT_FILENO ? O_RDONLY | O_CLOEXEC
+							  : O_RDWR | O_CLOEXEC) != fd)
 			return;
 }
 

@@ -103,3 +103,14 @@ def bench_measures_nothing_twice(machine):
     done = machine.run("bench", "limiter", "--workload", "200us,200us", "--quota", "50,50", "--neighbours", "0,0",
                        "--processes", "1,1", "--gpus", "1,1", "--seconds", "1", "--json")
     equal((done.returncode, done.stdout.count("\n")), (0, 1), done.stderr)
+
+
+@case
+def bench_that_nobody_can_read_fails(machine):
+    need_cells(machine)
+    for out in (">&-", ">/dev/full"):
+        for words in (CELL, [*CELL, "--json"]):
+            done = subprocess.run(["sh", "-c", f'exec "$0" "$@" {out}', machine.tranche, "bench", *words], env=machine.env,
+                                  stderr=subprocess.PIPE, text=True, timeout=60, check=False)
+            equal(done.returncode, 1, f"{out}: {done.stderr}")
+            expect("tranche: standard output: " in done.stderr, f"{out}: {done.stderr!r}")

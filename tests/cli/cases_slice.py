@@ -446,6 +446,11 @@ def what_cannot_be_written_fails(machine):
                                   text=True, timeout=60, check=False)
             equal(done.returncode, 1, str(words))
             expect("No space left" in done.stderr, done.stderr)
+    for words in ("--help", "ps", "manual"):
+        done = subprocess.run(["sh", "-c", 'exec "$0" "$@" >&-', machine.tranche, words], env=machine.env,
+                              stderr=subprocess.PIPE, text=True, timeout=60, check=False)
+        equal(done.returncode, 1, f"{words}: {done.stderr}")
+        expect("standard output" in done.stderr, done.stderr)
 
 
 @case
