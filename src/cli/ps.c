@@ -153,7 +153,7 @@ int tr_cli_ps(int argc, char **argv)
 		r = tr_fail(&err, EINVAL, "ps takes no \"%s\"", args.rest[0]);
 	if (r < 0)
 		return tr_cli_usage(&err, r);
-	if (tr_view_take(&view) < 0) {
+	if (tr_view_take(&view, true) < 0) {
 		(void)tr_fail(&err, ENOMEM, "no memory for the list of slices");
 		return tr_cli_fail(&err, 1);
 	}

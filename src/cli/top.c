@@ -36,6 +36,13 @@ static double part(uint64_t now, uint64_t before, uint64_t ns)
 	return ns ? (double)tr_sat_sub(now, before) / (double)ns : 0;
 }
 
+/* Of one device nobody has more than all of it; but charges come in when submissions end, so that an
+ * interval can get more of them than it is long. */
+static double share(double part)
+{
+	return part < 1 ? part : 1;
+}
+
 static struct rates rates_between(const struct tr_view_slice *old,
 				  const struct tr_view_slice *new, unsigned d)
 {
@@ -43,7 +50,7 @@ static struct rates rates_between(const struct tr_view_slice *old,
 	const struct tr_view_time *before = &old->devices[d].time;
 	uint64_t ns = tr_sat_sub(new->at_ns, old->at_ns);
 
-	return (struct rates){ part(now->gpu_ns, before->gpu_ns, ns),
+	return (struct rates){ share(part(now->gpu_ns, before->gpu_ns, ns)),
 			       part(now->throttled_ns, before->throttled_ns, ns) };
 }
 
@@ -100,7 +107,7 @@ static void print_seen(const struct tr_view_device *device,
 	uint64_t ns = old && old->nvml_seen_ns
 			      ? tr_sat_sub(device->nvml_seen_ns, old->nvml_seen_ns)
 			      : 0;
-	double gpu = part(device->nvml_busy_ns, old ? old->nvml_busy_ns : 0, ns);
+	double gpu = share(part(device->nvml_busy_ns, old ? old->nvml_busy_ns : 0, ns));
 
 	if (!device->nvml_seen_ns)
 		return;
@@ -201,12 +208,12 @@ static void print_once(double seconds)
 {
 	struct tr_view view, old = { 0 };
 
-	if (tr_view_take(&view) < 0)
+	if (tr_view_take(&view, true) < 0)
 		return;
 	if (has_armed(&view)) {
 		old = view;
 		tr_sleep_ns((uint64_t)(seconds * 1e9));
-		if (tr_view_take(&view) < 0)
+		if (tr_view_take(&view, false) < 0) /* it was said */
 			view = (struct tr_view){ 0 };
 	}
 	print_picture(&view, &old);
@@ -244,7 +251,7 @@ static void watch(double seconds)
 	(void)printf("\033[?1049h\033[?25l"); /* the other screen, no cursor */
 	while (!must_end) {
 		(void)printf("\033[H\033[2J");
-		if (tr_view_take(&view) == 0) {
+		if (tr_view_take(&view, true) == 0) {
 			print_picture(&view, &last);
 			tr_view_free(&last);
 			last = view;

@@ -106,6 +106,12 @@ static int fill_slice(struct tr_view_slice *slice, const struct tr_page *page,
 	return 0;
 }
 
+static void leave_out(const struct tr_view *view, const struct tr_err *err)
+{
+	if (view->says_why)
+		(void)tr_cli_fail(err, 0);
+}
+
 static int add_slice(const struct tr_slice_dir *dir, void *arg)
 {
 	static struct tr_state copy;
@@ -116,11 +122,11 @@ static int add_slice(const struct tr_slice_dir *dir, void *arg)
 	int r = 0;
 
 	if (tr_page_open(&page, dir->policy_path, &err) < 0) {
-		(void)tr_cli_fail(&err, 0);
+		leave_out(view, &err);
 		return 0;
 	}
 	if (tr_state_read(dir->state_path, &copy, &err) < 0) {
-		(void)tr_cli_fail(&err, 0);
+		leave_out(view, &err);
 	} else {
 		grown = realloc(view->slices, (view->count + 1) * sizeof(*grown));
 		r = grown ? 0 : -ENOMEM;
@@ -141,11 +147,11 @@ static int by_name(const void *a, const void *b)
 		      ((const struct tr_view_slice *)b)->name);
 }
 
-int tr_view_take(struct tr_view *out)
+int tr_view_take(struct tr_view *out, bool says_why)
 {
 	int r;
 
-	*out = (struct tr_view){ 0 };
+	*out = (struct tr_view){ .says_why = says_why };
 	tr_slices_sweep();
 	r = tr_slices_each(add_slice, out);
 	if (r < 0) {

@@ -61,10 +61,11 @@ struct tr_view_slice {
 struct tr_view {
 	struct tr_view_slice *slices; /* by name */
 	size_t count;
+	bool says_why;
 };
 
-/* -ENOMEM only: a slice that cannot be read is not in the picture. */
-int tr_view_take(struct tr_view *out);
+/* -ENOMEM only: a slice that cannot be read is not in the picture; why, is said if so asked. */
+int tr_view_take(struct tr_view *out, bool says_why);
 void tr_view_free(struct tr_view *view);
 
 /* The same slice in an older picture, or NULL. */

@@ -412,8 +412,13 @@ int tr_state_read(const char *path, struct tr_state *copy, struct tr_err *err)
 		return tr_fail_errno(err, "open %s", path);
 	if (!read_part(fd, copy, copy, offsetof(struct tr_state, mem)))
 		return tr_fail(err, EBADMSG, "%s is not a state file: too short", path);
-	if (copy->magic != TR_STATE_MAGIC || copy->abi != TR_STATE_ABI)
+	if (copy->magic != TR_STATE_MAGIC)
 		return tr_fail(err, EBADMSG, "%s is not a state file", path);
+	if (copy->abi != TR_STATE_ABI)
+		return tr_fail(err, EPROTONOSUPPORT,
+			       "%s is of another version of tranche: layout %u, this one "
+			       "reads %u",
+			       path, copy->abi, TR_STATE_ABI);
 	if (copy->high_water > TR_SLOTS_MAX)
 		copy->high_water = TR_SLOTS_MAX;
 	if (!read_slots(fd, copy))

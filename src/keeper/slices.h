@@ -57,8 +57,9 @@ void tr_slices_sweep(void);
 bool tr_slice_is_alive(const struct tr_slice_dir *dir);
 
 /* A private copy of a state file, read with pread(): a tenant that truncates the file
- * cannot harm the reader. -EBADMSG when it is no state file. Words are plain numbers here. Of the arrays
- * by slot only what slots below high_water may hold is read; refusals are not.
+ * cannot harm the reader. -EBADMSG when it is no state file, -EPROTONOSUPPORT when it is one of
+ * another layout. Words are plain numbers here. Of the arrays by slot only what slots below high_water
+ * may hold is read; refusals are not.
  */
 int tr_state_read(const char *path, struct tr_state *copy, struct tr_err *err);
 
