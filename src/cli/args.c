@@ -37,7 +37,7 @@ static int take_option(const char *command, int argc, char **argv,
 			*o->flag = true;
 			return 1;
 		}
-		if (!equals && argc < 2)
+		if (!equals && (argc < 2 || strcmp(argv[1], "--") == 0))
 			return tr_fail(err, EINVAL, "--%s needs a value", o->name);
 		if (!equals && strncmp(argv[1], "--", 2) == 0)
 			return tr_fail(err, EINVAL,

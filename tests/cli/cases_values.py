@@ -58,6 +58,7 @@ BAD = [
     (["run", "--priority", "HIGH", "--", "true"], ['"HIGH"']),
     (["run", "--priority", "", "--", "true"], ['""']),
     (["run", "--cores"], ["--cores needs a value"]),
+    (["run", "--cores", "--", "true"], ["--cores needs a value"]),
     (["set", "nobody", "--cores", "50"], ["nobody"]),
     (["set", "nobody", "--cores", "500"], ["500"]),
     (["set", "nobody", "--priority", "x"], ['"x"']),
