@@ -22,6 +22,10 @@
 #define TR_SLICES_USER \
 	"/dev/shm/tranche-%u" /* uid; where XDG_RUNTIME_DIR is not tmpfs or unset */
 
+/* Instead of both: a directory on tmpfs, for slices that only who has the same value sees, and its
+ * keeper keeps (the machines of `tranche bench`). */
+#define TR_ENV_SLICES "TRANCHE_SLICES"
+
 /* Names the page where TR_SLICE_POLICY does not exist. The page is then the user's own
  * file. */
 #define TR_ENV_POLICY "TRANCHE_POLICY"

@@ -56,7 +56,7 @@ int tr_machine_start(struct tr_machine *m, const struct tr_stage *stage,
 	if (!stage->sim)
 		return 0;
 	(void)snprintf(gpus, sizeof(gpus), "gpus=%uxh100", scene->gpus);
-	/* Not the seed itself: two machines with the same UUIDs would share a keeper. */
+	/* Not the seed itself: each machine has UUIDs of its own, as real ones have. */
 	(void)snprintf(seed, sizeof(seed), "noise_seed=%llu",
 		       (unsigned long long)scene->seed);
 	(void)snprintf(noise, sizeof(noise), "noise_pct=%u", stage->noise_percent);
@@ -98,6 +98,9 @@ static void enter(struct tr_machine *m, const struct tr_start *start)
 	if (start->preload)
 		tr_env_prepend("LD_PRELOAD", start->preload);
 	if (stage->sim) {
+		/* Of another machine, by another clock: not among the user's own. */
+		(void)snprintf(value, sizeof(value), "%s/slices", m->dir);
+		(void)setenv(TR_ENV_SLICES, value, 1);
 		(void)setenv("TRANCHE_SIM", m->path, 1);
 		tr_env_prepend("LD_LIBRARY_PATH", stage->sim);
 	}

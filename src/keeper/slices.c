@@ -27,12 +27,22 @@ static bool is_tmpfs(const char *path)
 	return statfs(path, &fs) == 0 && fs.f_type == TMPFS;
 }
 
+/* Where the slices are that nobody else sees; NULL: with all others. */
+static const char *name_private(void)
+{
+	const char *path = getenv(TR_ENV_SLICES);
+
+	return path && *path ? path : NULL;
+}
+
 /* Where this user's slices go; the directory above it must be tmpfs. */
 static void name_root(char *out, size_t room)
 {
-	const char *runtime = getenv("XDG_RUNTIME_DIR");
+	const char *runtime = getenv("XDG_RUNTIME_DIR"), *own = name_private();
 
-	if (geteuid() == 0 && is_tmpfs("/run"))
+	if (own)
+		(void)snprintf(out, room, "%s", own);
+	else if (geteuid() == 0 && is_tmpfs("/run"))
 		(void)snprintf(out, room, "%s", TR_SLICES_ROOT);
 	else if (geteuid() != 0 && runtime && strlen(runtime) < 80 && is_tmpfs(runtime))
 		(void)snprintf(out, room, "%s/tranche", runtime);
@@ -71,6 +81,10 @@ int tr_slices_root(char *out, size_t room, struct tr_err *err)
 	struct stat st;
 	int r;
 
+	if (name_private() && (name_private()[0] != '/' || strlen(name_private()) >= 80))
+		return tr_fail(err, EINVAL,
+			       TR_ENV_SLICES " \"%s\": a whole path of less than 80 bytes",
+			       name_private());
 	name_root(out, room);
 	r = make_dirs(out, mode);
 	if (r < 0)
@@ -324,8 +338,11 @@ static int visit_shm(int (*visit)(const struct tr_slice_dir *, void *), void *ar
 int tr_slices_each(int (*visit)(const struct tr_slice_dir *dir, void *arg), void *arg)
 {
 	char own[160];
-	int r = visit_root(TR_SLICES_ROOT, visit, arg);
+	int r;
 
+	if (name_private())
+		return visit_root(name_private(), visit, arg);
+	r = visit_root(TR_SLICES_ROOT, visit, arg);
 	if (r == 0)
 		r = visit_shm(visit, arg);
 	name_root(own, sizeof(own));

@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Cases: what `tranche bench limiter` refuses before it measures, and what it leaves."""
+import glob
 import os
 import shutil
 import subprocess
+import tempfile
 
 from harness import *  # noqa: F403
 
@@ -114,3 +116,52 @@ def bench_that_nobody_can_read_fails(machine):
                                   stderr=subprocess.PIPE, text=True, timeout=60, check=False)
             equal(done.returncode, 1, f"{out}: {done.stderr}")
             expect("tranche: standard output: " in done.stderr, f"{out}: {done.stderr!r}")
+
+
+
+def runs_of(bench):
+    """Names of slices begin so: the processes that measure."""
+    with open(f"/proc/{bench.pid}/task/{bench.pid}/children", encoding="ascii") as children:
+        return [f"bench-{pid}-" for pid in children.read().split()]
+
+
+@case
+def bench_slices_are_its_own(machine):
+    """They live by another machine's clock: the user's `ps` does not show them, and nothing stays of them."""
+    need_cells(machine)
+    bench = machine.start("bench", *CELL[:-1], "200", "--json", "--jobs", "1")
+    own, shown, roots = [], {}, set()
+    while bench.poll() is None:
+        names = runs_of(bench)
+        mine = [name for name in slices(machine) if any(name.startswith(run) for run in names)]
+        equal(mine, [], "among the user's slices")
+        own = [path for name in names for path in glob.glob(f"/dev/shm/tranche-*/slices/{name}*/ro/policy")]
+        for path in own:
+            root = path.split("/bench-")[0]
+            roots.add(root)
+            shown.update(slices(machine, env=dict(machine.env, TRANCHE_SLICES=root)))
+    equal(bench.returncode, 0, bench.stderr.read())
+    equal((len(roots), len(shown)), (1, 1), "who names the directory sees it")
+    expect(not os.path.exists(os.path.dirname(roots.pop())), "removed at the end")
+
+
+@case
+def slices_of_a_directory(machine):
+    """TRANCHE_SLICES: neither side sees the other's, each has its keeper."""
+    root = tempfile.mkdtemp(prefix="tr-cli-", dir="/dev/shm")
+    try:
+        env = dict(machine.env, TRANCHE_SLICES=f"{root}/slices")
+        for name, where in (("a", machine.env), ("b", env)):
+            child = machine.start("run", "--name", name_of(name), "--", "sh", "-c", "echo; exec sleep 30", env=where)
+            child.stdout.readline()
+        expect(name_of("a") in slices(machine) and name_of("b") not in slices(machine), "the user's own")
+        equal(list(slices(machine, env=env)), [name_of("b")])
+        expect(glob.glob(f"{root}/slices/.keeper-*"), "its own keeper")
+        for wrong, says in (("relative", "whole path"), ("/dev/shm/" + "x" * 80, "80"), ("/proc/no", "/proc/no")):
+            done = machine.run("run", "--", "true", env=dict(machine.env, TRANCHE_SLICES=wrong))
+            expect(done.returncode != 0 and says in done.stderr, f"{wrong}: {done.returncode} {done.stderr}")
+    finally:
+        for child in machine.children:
+            child.kill()
+            child.wait()
+        shutil.rmtree(root)
