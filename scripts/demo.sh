@@ -100,7 +100,7 @@ spin() {
     name=$1
     shift
     # shellcheck disable=SC2016 # the dollar is the prompt
-    printf '$ tranche run %s %s --name %s -- spinner &\n' "$sim" "$*" "$name"
+    printf '$ tranche run %s %s --name %s -- cli.spinner &\n' "$sim" "$*" "$name"
     # shellcheck disable=SC2086 # sim is empty or one word
     $tranche run $sim "$@" --name "$name" -- build/bin/cli.spinner 5000 >"$work/$name" 2>&1 &
     pids="$pids $!"

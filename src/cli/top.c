@@ -81,7 +81,7 @@ static void print_time(const struct tr_view_device *device, const struct rates *
 		(void)printf("] %5.1f%% of %s%%", rates->gpu * 100, cores);
 	else
 		(void)printf("]     -  of %s%%", cores);
-	if (rates && rates->gpu > rate &&
+	if (rates && rates->gpu - rate >= 0.0005 && /* shown as 0.1% */
 	    device->share.rate_max_q32 > device->share.rate_q32)
 		(void)printf(", %.1f%% borrowed", (rates->gpu - rate) * 100);
 	if (rates)
