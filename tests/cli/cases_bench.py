@@ -129,7 +129,7 @@ def runs_of(bench):
 def bench_slices_are_its_own(machine):
     """They live by another machine's clock: the user's `ps` does not show them, and nothing stays of them."""
     need_cells(machine)
-    bench = machine.start("bench", *CELL[:-1], "200", "--json", "--jobs", "1")
+    bench = machine.start("bench", *CELL[:-1], "60", "--json", "--jobs", "1")
     own, shown, roots = [], {}, set()
     while bench.poll() is None:
         names = runs_of(bench)
