@@ -30,8 +30,8 @@ def bench_neighbours_need_a_share(machine):
     for quota in ("99", "100"):
         refuses(machine, ["limiter", "--quota", quota, "--neighbours", "3"], f"--quota {quota}", "--neighbours 3")
     need_cells(machine)
-    done = machine.run("bench", "limiter", "--quota", "100", "--neighbours", "0,1", "--workload", "200us", "--processes",
-                       "1", "--seconds", "1", "--json")
+    done = machine.run("bench", "limiter", "--quota", "100", "--neighbours", "0,1", "--workload", "200us",
+                       "--processes", "1", "--seconds", "1", "--json")
     equal((done.returncode, done.stdout.count("\n")), (0, 1), done.stderr)
     expect("--neighbours 1: 0 % is left" in done.stderr, done.stderr)
 
@@ -112,8 +112,8 @@ def bench_that_nobody_can_read_fails(machine):
     need_cells(machine)
     for out in (">&-", ">/dev/full"):
         for words in (CELL, [*CELL, "--json"]):
-            done = subprocess.run(["sh", "-c", f'exec "$0" "$@" {out}', machine.tranche, "bench", *words], env=machine.env,
-                                  stderr=subprocess.PIPE, text=True, timeout=60, check=False)
+            done = subprocess.run(["sh", "-c", f'exec "$0" "$@" {out}', machine.tranche, "bench", *words],
+                                  env=machine.env, stderr=subprocess.PIPE, text=True, timeout=60, check=False)
             equal(done.returncode, 1, f"{out}: {done.stderr}")
             expect("tranche: standard output: " in done.stderr, f"{out}: {done.stderr!r}")
 
