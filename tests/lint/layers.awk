@@ -7,6 +7,7 @@ BEGIN {
 	may["src/gpu"] = "tranche rt gpu"
 	may["src/keeper"] = "tranche rt slice gpu keeper"
 	may["src/base"] = "tranche rt base"
+	may["src/kube"] = "tranche rt base kube"
 	may["src/bench"] = "tranche rt bench"
 	may["src/cli"] = "tranche rt slice gpu keeper bench cli"
 	may["hook"] = "tranche rt slice"
