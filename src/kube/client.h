@@ -20,7 +20,10 @@
  *   - other 5xx, time-outs and broken connections if repeating it changes nothing: all verbs but
  *     CREATE and PATCH_JSON, and those too where the caller says so (may_repeat);
  *   - 401 once, at once, when the credentials on disk have changed.
- * A DELETE that is tried again may find nothing (-ENOENT): it was its own first try, or another's.
+ * And libcurl sends any request once more when a kept connection turns out to be dead before a byte of
+ * the answer came. So what a second try finds done may be its own first one's doing: a DELETE finds
+ * nothing (-ENOENT), a CREATE its object (-EEXIST), a Binding its pod bound (-ESTALE). Look before you
+ * take it for another's.
  *
  * One thread: the one that runs the event base. Done-functions are called from the base's loop, never
  * from within a call here. They may start and cancel requests, but not close the client.
