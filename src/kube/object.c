@@ -110,8 +110,10 @@ static struct tr_amount put_amount(struct block *b, const char *name, const json
 	/* The server writes quantities as text, and reads numbers too. */
 	if (json_is_string(value))
 		r = tr_quantity_parse(json_string_value(value), &a.value);
-	else if (json_is_integer(value))
-		r = 0, a.value = json_integer_value(value);
+	if (json_is_integer(value)) {
+		r = 0;
+		a.value = json_integer_value(value);
+	}
 	a.is_bad = r < 0 || a.value < 0;
 	return a;
 }
