@@ -19,7 +19,7 @@ build | demo | test) ;;
 *) die "\"$what\" is not one of build, demo, test" ;;
 esac
 
-build_packages="gcc libc6-dev cmake ninja-build pkg-config python3 python3-venv python3-pip ca-certificates libjansson-dev libcmocka-dev libcurl4-openssl-dev libevent-dev libyaml-dev"
+build_packages="gcc libc6-dev cmake ninja-build pkg-config python3 python3-venv python3-pip ca-certificates libjansson-dev libcmocka-dev libcurl4-openssl-dev libevent-dev libgrpc-dev libprotobuf-c-dev libyaml-dev protobuf-c-compiler"
 demo_packages="ffmpeg python3.11 python3.11-venv"
 test_packages="clang clang-tidy clang-format libclang-rt-14-dev cppcheck shellcheck debootstrap musl-tools util-linux procps binutils gdb"
 
