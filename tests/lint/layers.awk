@@ -8,6 +8,7 @@ BEGIN {
 	may["src/keeper"] = "tranche rt slice gpu keeper"
 	may["src/base"] = "tranche rt base"
 	may["src/kube"] = "tranche rt base kube"
+	may["src/rpc"] = "tranche rt rpc"
 	may["src/bench"] = "tranche rt bench"
 	may["src/cli"] = "tranche rt slice gpu keeper bench cli"
 	may["hook"] = "tranche rt slice"
