@@ -52,7 +52,9 @@ static double smaller(double a, double b)
 
 uint64_t tr_doubt_and(uint64_t a_ns, uint64_t b_ns)
 {
-	return (uint64_t)hypot((double)a_ns, (double)b_ns);
+	double a = (double)a_ns, b = (double)b_ns;
+
+	return (uint64_t)sqrt(a * a + b * b); /* hypot() has a new version in glibc 2.35 */
 }
 
 uint64_t tr_doubt_without(uint64_t all_ns, uint64_t b_ns)
