@@ -14,7 +14,11 @@ static int visible_count;
 
 CUresult sim_devices_find(void)
 {
-	visible_count = sim_visible(sim_machine(), getenv("CUDA_VISIBLE_DEVICES"),
+	uint32_t allowed;
+
+	if (rm_allowed(&allowed) != 0)
+		return CUDA_ERROR_NO_DEVICE;
+	visible_count = sim_visible(sim_machine(), allowed, getenv("CUDA_VISIBLE_DEVICES"),
 				    getenv("CUDA_DEVICE_ORDER"), visible);
 	return visible_count > 0 ? CUDA_SUCCESS : CUDA_ERROR_NO_DEVICE;
 }

@@ -18,27 +18,32 @@ void sim_uuid_format(const uint8_t uuid[16], char out[41])
 }
 
 /* By default the fastest device comes first and the others keep their order on the bus. */
-static int all_devices(const struct rm_machine *machine, const char *order,
-		       uint32_t out[RM_DEVICES_MAX])
+static int all_devices(const struct rm_machine *machine, uint32_t allowed,
+		       const char *order, uint32_t out[RM_DEVICES_MAX])
 {
-	int count = (int)machine->device_count;
+	int count = 0;
 	uint64_t best_speed = 0;
+	uint32_t fastest;
 	int best = 0;
 
-	for (int i = 0; i < count; i++) {
+	for (uint32_t i = 0; i < machine->device_count; i++) {
 		const struct rm_device *device = &machine->devices[i];
 		uint64_t speed = (uint64_t)device->sm_count * device->clock_khz;
 
-		out[i] = (uint32_t)i;
+		if (!(allowed & 1u << i))
+			continue;
+		out[count] = i;
 		if (speed > best_speed) {
 			best_speed = speed;
-			best = i;
+			best = count;
 		}
+		count++;
 	}
-	if (order && strcmp(order, "PCI_BUS_ID") == 0)
+	if (count == 0 || (order && strcmp(order, "PCI_BUS_ID") == 0))
 		return count;
+	fastest = out[best];
 	memmove(&out[1], &out[0], sizeof(out[0]) * (size_t)best);
-	out[0] = (uint32_t)best;
+	out[0] = fastest;
 	return count;
 }
 
@@ -74,11 +79,11 @@ static int find_uuid(const struct rm_machine *machine, const uint32_t *all, int 
 	return found;
 }
 
-int sim_visible(const struct rm_machine *machine, const char *list, const char *order,
-		uint32_t out[RM_DEVICES_MAX])
+int sim_visible(const struct rm_machine *machine, uint32_t allowed, const char *list,
+		const char *order, uint32_t out[RM_DEVICES_MAX])
 {
 	uint32_t all[RM_DEVICES_MAX];
-	int count = all_devices(machine, order, all);
+	int count = all_devices(machine, allowed, order, all);
 	uint32_t seen = 0;
 	bool by_uuid;
 	int n = 0;

@@ -68,11 +68,12 @@ static int show_info(const struct ctl_look *look)
 		       ",\"model\":\"%s\",\"name\":\"%s\",\"uuid\":\"",
 		       i ? "," : "", i, d->model, d->name);
 		print_uuid(d->uuid);
-		printf("\",\"pci_bus\":%" PRIu32 ",\"numa_node\":%" PRId32
+		printf("\",\"minor\":%" PRIu32 ",\"pci\":\"%04" PRIx32 ":%02" PRIx32
+		       ":%02" PRIx32 ".0\",\"pci_bus\":%" PRIu32 ",\"numa_node\":%" PRId32
 		       ",\"total_bytes\":%" PRIu64 ",\"reserved_bytes\":%" PRIu64
 		       ",\"context_bytes\":%" PRIu64 "}",
-		       d->pci_bus, d->numa_node, d->total_bytes, d->reserved_bytes,
-		       d->context_bytes);
+		       d->minor, d->pci_domain, d->pci_bus, d->pci_device, d->pci_bus,
+		       d->numa_node, d->total_bytes, d->reserved_bytes, d->context_bytes);
 	}
 	if (look->as_json)
 		puts("]}");

@@ -143,6 +143,11 @@ static int set_split(struct sim_settings *s, const char *source, const char *val
 	return set_bool(s, &s->machine.split_pointers, source, value);
 }
 
+static int set_nodes(struct sim_settings *s, const char *source, const char *value)
+{
+	return set_bool(s, &s->machine.needs_nodes, source, value);
+}
+
 static int set_seed(struct sim_settings *s, const char *source, const char *value)
 {
 	if (parse_number(value, UINT64_MAX, &s->seed) != 0)
@@ -283,6 +288,7 @@ static const struct key {
 	{ "pids", "TRANCHE_SIM_PIDS", set_pids },
 	{ "newer", "TRANCHE_SIM_NEWER", set_newer },
 	{ "split", "TRANCHE_SIM_SPLIT", set_split },
+	{ "nodes", "TRANCHE_SIM_NODES", set_nodes },
 	{ "seed", "TRANCHE_SIM_SEED", set_seed },
 	{ "noise_seed", "TRANCHE_SIM_NOISE_SEED", set_noise_seed },
 	{ "linger_ms", "TRANCHE_SIM_LINGER_MS", set_linger },
@@ -327,7 +333,7 @@ static int set_line(struct sim_settings *s, const char *source, char *line)
 	}
 	return REFUSE(s,
 		      "%s: unknown setting \"%.40s\"; there are gpus, driver, pids, newer, "
-		      "split, "
+		      "split, nodes, "
 		      "seed, noise_seed, linger_ms, numa, memory_mib, clock, quantum_us, "
 		      "switch_us, "
 		      "mps, noise_pct, hold, hold_ms",

@@ -11,6 +11,24 @@
  * is. NVML knows all devices of the machine: CUDA_VISIBLE_DEVICES is CUDA's alone.
  */
 
+static uint32_t allowed; /* bits of machine devices; written under nvmlInit's lock */
+
+nvmlReturn_t nv_find_devices(void)
+{
+	return rm_allowed(&allowed) == 0 ? NVML_SUCCESS : NVML_ERROR_DRIVER_NOT_LOADED;
+}
+
+bool nv_is_allowed(uint32_t index)
+{
+	return allowed & 1u << index;
+}
+
+/* How many of the devices before machine device INDEX this process may use. */
+static unsigned int allowed_before(uint32_t index)
+{
+	return (unsigned int)__builtin_popcount(allowed & ((1u << index) - 1));
+}
+
 /* A handle is the address of its device's byte: checked without ever being read. */
 static char handles[RM_DEVICES_MAX];
 
@@ -23,7 +41,7 @@ nvmlReturn_t nv_device_of(nvmlDevice_t handle, struct nv_device *out)
 {
 	uintptr_t at = (uintptr_t)handle - (uintptr_t)handles;
 
-	if (!handle || at >= rm_machine()->device_count)
+	if (!handle || at >= rm_machine()->device_count || !nv_is_allowed((uint32_t)at))
 		return NVML_ERROR_INVALID_ARGUMENT;
 	out->index = (uint32_t)at;
 	out->facts = &rm_machine()->devices[at];
@@ -53,7 +71,7 @@ static nvmlReturn_t tell_count(unsigned int *count)
 {
 	if (!count)
 		return NVML_ERROR_INVALID_ARGUMENT;
-	*count = rm_machine()->device_count;
+	*count = allowed_before(rm_machine()->device_count);
 	return NVML_SUCCESS;
 }
 
@@ -71,10 +89,15 @@ nvmlReturn_t nvmlDeviceGetCount_v2(unsigned int *deviceCount)
 
 static nvmlReturn_t by_index(unsigned int index, nvmlDevice_t *device)
 {
-	if (!device || index >= rm_machine()->device_count)
+	if (!device)
 		return NVML_ERROR_INVALID_ARGUMENT;
-	*device = nv_handle(index);
-	return NVML_SUCCESS;
+	for (uint32_t i = 0; i < rm_machine()->device_count; i++) {
+		if (!nv_is_allowed(i) || allowed_before(i) != index)
+			continue;
+		*device = nv_handle(i);
+		return NVML_SUCCESS;
+	}
+	return NVML_ERROR_INVALID_ARGUMENT;
 }
 
 nvmlReturn_t nvmlDeviceGetHandleByIndex(unsigned int index, nvmlDevice_t *device)
@@ -119,7 +142,7 @@ nvmlReturn_t nvmlDeviceGetHandleByUUID(const char *uuid, nvmlDevice_t *device)
 		return NVML_ERROR_INVALID_ARGUMENT;
 	for (uint32_t i = 0; i < rm_machine()->device_count; i++) {
 		nv_uuid_text(rm_machine()->devices[i].uuid, text, sizeof(text));
-		if (strcasecmp(text, uuid) != 0)
+		if (!nv_is_allowed(i) || strcasecmp(text, uuid) != 0)
 			continue;
 		*device = nv_handle(i);
 		return NVML_SUCCESS;
@@ -142,6 +165,8 @@ nvmlReturn_t nvmlDeviceGetHandleByUUIDV(const nvmlUUID_t *uuid, nvmlDevice_t *de
 		const uint8_t *own = rm_machine()->devices[i].uuid;
 
 		nv_uuid_text(own, text, sizeof(text));
+		if (!nv_is_allowed(i))
+			continue;
 		if (uuid->type == NVML_UUID_TYPE_BINARY
 			    ? memcmp(own, uuid->value.bytes, 16) != 0
 			    : strncasecmp(text, uuid->value.str, sizeof(uuid->value.str)))
@@ -188,7 +213,8 @@ static nvmlReturn_t by_bus_id(const char *text, nvmlDevice_t *device)
 	for (uint32_t i = 0; i < rm_machine()->device_count; i++) {
 		const struct rm_device *d = &rm_machine()->devices[i];
 
-		if (d->pci_domain != domain || d->pci_bus != bus || d->pci_device != slot)
+		if (!nv_is_allowed(i) || d->pci_domain != domain || d->pci_bus != bus ||
+		    d->pci_device != slot)
 			continue;
 		*device = nv_handle(i);
 		return NVML_SUCCESS;
@@ -223,7 +249,7 @@ nvmlReturn_t nvmlDeviceGetIndex(nvmlDevice_t device, unsigned int *index)
 	NV_ENTER_DEVICE(device, &dev);
 	if (!index)
 		return NVML_ERROR_INVALID_ARGUMENT;
-	*index = dev.index;
+	*index = allowed_before(dev.index);
 	return NVML_SUCCESS;
 }
 

@@ -140,18 +140,20 @@ uint64_t nv_now_us(void)
 
 static nvmlReturn_t start(unsigned int flags)
 {
-	int r;
+	nvmlReturn_t r;
 
 	/* NVML_INIT_FLAG_NO_GPUS and _NO_ATTACH change what may fail, not what is answered.
 	 */
 	if (flags & ~(unsigned int)(NVML_INIT_FLAG_NO_GPUS | NVML_INIT_FLAG_NO_ATTACH))
 		return NVML_ERROR_INVALID_ARGUMENT;
 	pthread_mutex_lock(&init_lock);
-	r = connect_here();
-	if (r == 0)
+	r = nv_result(connect_here());
+	if (r == NVML_SUCCESS)
+		r = nv_find_devices();
+	if (r == NVML_SUCCESS)
 		atomic_fetch_add(&init_count, 1);
 	pthread_mutex_unlock(&init_lock);
-	return nv_result(r);
+	return r;
 }
 
 nvmlReturn_t nvmlInit(void)

@@ -70,6 +70,10 @@ nvmlReturn_t nv_result(int r);                  /* -errno of the rm layer */
  */
 nvmlDevice_t nv_handle(uint32_t index);
 nvmlReturn_t nv_device_of(nvmlDevice_t handle, struct nv_device *out);
+/* Which devices this process may use, found when it starts NVML; DRIVER_NOT_LOADED if it may
+ * not use the driver at all. */
+nvmlReturn_t nv_find_devices(void);
+bool nv_is_allowed(uint32_t index);
 
 const struct nv_board *nv_board_of(const struct rm_device *facts);
 

@@ -65,6 +65,7 @@ struct rm_machine {
 	bool newer_driver; /* "unknown newer driver": has functions nobody's table knows */
 	bool is_virtual;   /* the clock (rm/time.h) */
 	bool is_mps;       /* processes share the multiprocessors, there are no turns */
+	bool needs_nodes;  /* a process uses what it can open in /dev (rm_allowed) */
 	uint32_t noise_percent; /* of a kernel's duration, both ways at most */
 	uint64_t seed;          /* from which all that is random comes */
 	bool split_pointers;    /* cuGetProcAddress gives other pointers than dlsym */
@@ -76,6 +77,9 @@ int rm_open(void);
 bool rm_is_open(void);
 /* Facts of the machine; constant while connected. NULL before rm_open(). */
 const struct rm_machine *rm_machine(void);
+/* Which devices this process may use, as bits: all, or on a machine with needs_nodes those
+ * whose /dev/nvidiaN it can open now. -ENODEV: it may not even open /dev/nvidiactl there. */
+int rm_allowed(uint32_t *devices);
 
 /* ---- physical memory ----------------------------------------------------------------- */
 
