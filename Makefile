@@ -1,7 +1,7 @@
 # A thin front: every target is one script or one cmake call. `make` alone explains them.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo build test check bench soak fuzz gpu-test clean
+.PHONY: help demo build test check bench soak fuzz gpu-test cluster cluster-stop clean
 
 help:
 	@echo "make demo      install what is needed, build, and show two programs sharing one GPU"
@@ -12,6 +12,8 @@ help:
 	@echo "make soak      the stress tests for 10 minutes (SECONDS=n for another time)"
 	@echo "make fuzz      every fuzz target for 10^6 inputs (RUNS=n for another number)"
 	@echo "make gpu-test  build/gpu-test.tar.gz: the tests for a machine with a real driver"
+	@echo "make cluster   a Kubernetes of one node with a simulated GPU (GPUS=2xh100,l4), until Ctrl-C"
+	@echo "make cluster-stop  ... or until this"
 	@echo "make clean     remove build/ (and not .deps/, what was downloaded)"
 
 demo:
@@ -48,6 +50,14 @@ gpu-test:
 	@scripts/setup.sh build
 	@scripts/build.sh
 	@tests/gpu/pack.sh
+
+cluster:
+	@scripts/setup.sh cluster
+	@scripts/build.sh
+	@tests/cluster/ctl.py play gpus=$(or $(GPUS),h100)
+
+cluster-stop:
+	@tests/cluster/ctl.py down
 
 clean:
 	rm -rf build

@@ -5,6 +5,7 @@
 #   scripts/setup.sh build    compilers, cmake, the CUDA driver headers
 #   scripts/setup.sh demo     the above, and ffmpeg
 #   scripts/setup.sh test     the above, and what the tests and checks need
+#   scripts/setup.sh cluster  "build", and what a Kubernetes node runs on (also part of "test")
 set -eu
 
 cd "$(dirname "$0")/.."
@@ -15,13 +16,14 @@ say() { printf 'setup: %s\n' "$*"; }
 die() { printf 'setup: %s\n' "$*" >&2; exit 1; }
 
 case $what in
-build | demo | test) ;;
-*) die "\"$what\" is not one of build, demo, test" ;;
+build | demo | test | cluster) ;;
+*) die "\"$what\" is not one of build, demo, test, cluster" ;;
 esac
 
 build_packages="gcc libc6-dev cmake ninja-build pkg-config python3 python3-venv python3-pip ca-certificates libjansson-dev libcmocka-dev libcurl4-openssl-dev libevent-dev libgrpc-dev libprotobuf-c-dev libyaml-dev protobuf-c-compiler"
 demo_packages="ffmpeg python3.11 python3.11-venv"
 test_packages="clang clang-tidy clang-format libclang-rt-14-dev cppcheck shellcheck debootstrap musl-tools util-linux procps binutils gdb"
+cluster_packages="runc containernetworking-plugins busybox-static iproute2 openssl util-linux mount"
 
 missing_packages() {
     for p in "$@"; do
@@ -69,7 +71,8 @@ install_headers() {
 
 install_packages "$build_packages"
 install_headers
-[ "$what" = build ] || install_packages "$demo_packages"
-if [ "$what" = test ]; then
-    install_packages "$test_packages"
-fi
+case $what in
+demo) install_packages "$demo_packages" ;;
+test) install_packages "$demo_packages $test_packages $cluster_packages" ;;
+cluster) install_packages "$cluster_packages" ;;
+esac
