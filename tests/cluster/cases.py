@@ -8,6 +8,7 @@ usage: cases.py BUILD_DIR CASE     one claim each; exit status 77: cannot run he
 import fcntl
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,7 +16,7 @@ import tempfile
 
 import image
 import node
-from cluster import ApiError, Cannot, Cluster, pod_of, wait_for
+from cluster import ApiError, Cannot, Cluster, obstacle, pod_of, wait_for
 
 CASES = {}
 NS_GET_PARENT = 0xB702
@@ -166,7 +167,7 @@ def gpu_container(name, count):
 def seen_by(cluster, name):
     """(UUIDs that the driver lists, UUIDs that NVML lists), with an empty environment."""
     lines = cluster.exec("gpus", "env", "-i", "/usr/bin/seen", container=name).stdout.splitlines()
-    return tuple(sorted(line.split()[1] for line in lines if line.startswith(kind)) for kind in ("cuda", "nvml"))
+    return tuple(sorted(line.split()[1] for line in lines if line.startswith(f"{kind} GPU-")) for kind in ("cuda", "nvml"))
 
 
 @case
@@ -202,6 +203,69 @@ def uses_memory(cluster, uuid):
         equal(blocks, [(index[0], 256 << 20)], "what the machine holds")
     finally:
         client.communicate(timeout=30)
+
+
+@case
+def machines_that_cannot_are_told_why(build, state):
+    if why := obstacle():
+        raise Cannot(why)
+
+    ctl = f"{os.path.dirname(os.path.abspath(__file__))}/ctl.py"
+
+    def says(words, *before):
+        told = subprocess.run([*before, sys.executable, ctl, "--state", state, "--build", build, "up"], capture_output=True,
+                              text=True, check=False)
+        expect(told.returncode == 77 and words in told.stderr and not os.path.exists(state), f"{words}: {told}")
+
+    def changed(script):
+        """The command that follows, on a machine that SCRIPT has made another one."""
+        return ["unshare", "-m", "sh", "-c", script + '; "$@"; r=$?; [ -z "$!" ] || kill $!; exit $r', "-"]
+
+    kubelet = "/var/lib/kubelet/device-plugins/kubelet.sock"
+    says(f"is a node of a cluster already ({kubelet})",
+         *changed(f"mount -t tmpfs none /var/lib; mkdir -p {os.path.dirname(kubelet)}; touch {kubelet}"))
+    sleep = shutil.which("sleep")
+    says("a kubelet runs on this machine (pid ",
+         *changed(f"mount -t tmpfs none /mnt; cp {sleep} /mnt/kubelet; {{ /mnt/kubelet 60 & }}; "
+                  "until grep -q kubelet /proc/$!/comm; do :; done"))
+    says("only root", "unshare", "--user")
+    os.makedirs(state)
+    with open(f"{state}/somebody's", "w", encoding="utf-8"):
+        pass
+    try:
+        Cluster(state, build).up()
+    except Cannot as why:
+        expect("is not empty" in str(why), why)
+    Cluster(state, build).down()
+    equal(os.listdir(state), ["somebody's"], "a folder that is no cluster's")
+
+
+@case
+def a_killed_test_takes_its_cluster_with_it(build, state):
+    before, cluster = here(), Cluster(state, build, gpus=["gpus=h100"])
+    hear, tell = os.pipe()
+    test = os.fork()
+    if test == 0:
+        try:
+            with cluster:
+                os.write(tell, b"+")
+                signal.pause()
+        except Cannot as why:
+            os.write(tell, str(why).encode())
+        finally:
+            os._exit(1)
+    os.close(tell)
+    heard = os.read(hear, 1000)
+    if heard != b"+":
+        os.waitpid(test, 0)
+        raise Cannot(heard.decode()) if heard else AssertionError("it did not start, see above")
+    space = pid_space_of(cluster)
+    os.kill(test, signal.SIGKILL)
+    os.waitpid(test, 0)
+    wait_for(lambda: not cluster.running(), 30, "the keeper's end")
+    equal([one for one in left_of(cluster, space, before) if one != state], [], "left but for the files")
+    cluster.down()
+    equal(left_of(cluster, space, before), [], "left after down")
 
 
 @case

@@ -101,7 +101,7 @@ class Cluster:
 
     def __enter__(self):
         try:
-            self.up()
+            self.up(tied=True)
         except Cannot:
             raise  # nothing was begun, and what is there may be another's
         except BaseException:
@@ -128,10 +128,10 @@ class Cluster:
             return None
         return told if os.fsencode(self.state) in words else None
 
-    def _start_keeper(self):
+    def _start_keeper(self, tied):
         listener = socket.create_server(("127.0.0.1", 0))
         settings = {"name": NODE, "port": listener.getsockname()[1], "cgroup": self.cgroup, "gpus": self.gpus,
-                    "bin": self.bin, "sim": f"{self.build}/lib/sim", "more": self.more,
+                    "bin": self.bin, "sim": f"{self.build}/lib/sim", "more": self.more, "tied": tied,
                     "shared": [p for p in (ROOT, self.build, self.state, self.bin) if os.path.isdir(p)]}
         with open(f"{self.state}/settings.json", "w", encoding="utf-8") as out:
             json.dump(settings, out)
@@ -144,8 +144,8 @@ class Cluster:
         if self.keeper.poll() is not None:
             raise AssertionError("the node did not start: " + self.log("node"))
 
-    def up(self):
-        """Returns when pods can be made. Cannot: the machine's fault."""
+    def up(self, tied=False):
+        """Returns when pods can be made. TIED: it ends when this process does, however. Cannot: the machine's fault."""
         if why := obstacle():
             raise Cannot(why)
         if self.running():
@@ -160,7 +160,7 @@ class Cluster:
             os.makedirs(f"{self.state}/{name}")
         with open(f"{self.state}/{MARK}", "w", encoding="utf-8") as out:
             out.write("The files of a cluster of tests/cluster, which removes them.\n")
-        self._start_keeper()
+        self._start_keeper(tied)
         base, pause = f"{self.state}/images/base.tar", f"{self.state}/images/pause.tar"
         image.make(base, BASE_IMAGE, packages=["libc6", "libgcc-s1"], busybox=True)
         image.make(pause, config.PAUSE_IMAGE, copies=[(image.BUSYBOX, "/bin/sleep")], command=["/bin/sleep", "2147483647"])

@@ -34,7 +34,8 @@ A Kubernetes cluster of one node runs here; its files are in {cluster.state}.
   export PATH="{cluster.bin}:$PATH"      # kubectl
   kubectl get nodes
 
-  tests/cluster/ctl.py run COMMAND...    on the node, as root: crictl's work is done by ctr -n k8s.io
+  tests/cluster/ctl.py --state {cluster.state} run COMMAND...      # on the node, as root, for example:
+      kubectl get pods -A;  ctr -n k8s.io containers ls;  ls /dev/nvidia*
 """, flush=True)
 
 
@@ -42,10 +43,11 @@ def play(cluster):
     """Until Ctrl-C, or until somebody else has ended it."""
     def interrupted(*_):
         raise KeyboardInterrupt
-    signal.signal(signal.SIGTERM, interrupted)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, interrupted)
     started = time.monotonic()
     try:
-        cluster.up()
+        cluster.up(tied=True)
         print(f"cluster: up after {time.monotonic() - started:.0f} s")
         tell(cluster)
         print("Ctrl-C ends it, and so does `make cluster-stop`.", flush=True)

@@ -161,7 +161,7 @@ def serve(services, listener):
 
 
 def be_the_node(state, settings, ready):
-    ns.die_with_parent(signal.SIGKILL)
+    ns.die_with_parent(signal.SIGKILL)  # of its own; the one of the keeper is not inherited
     make_cgroups(settings["cgroup"], cgroup_roots())
     machine.enter_root(state, settings["shared"])
     machine.set_up_network(settings["name"])
@@ -228,6 +228,8 @@ def main():
     state = os.path.abspath(sys.argv[1])
     with open(f"{state}/settings.json", encoding="utf-8") as text:
         settings = json.load(text)
+    if settings["tied"]:
+        ns.die_with_parent(signal.SIGTERM)  # which keep() takes as a request
     listener = socket.socket(fileno=int(sys.argv[2]))
     roots = cgroup_roots()  # /proc will be the node's, where this process is not
     hear, ready = os.pipe()
