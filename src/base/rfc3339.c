@@ -6,10 +6,12 @@
 #include <stdbool.h>
 #include <stdio.h>
 
-#define DAY_S  INT64_C(86400)
-#define MIN_S  INT64_C(-62135596800) /* 0001-01-01T00:00:00Z */
-#define MAX_S  INT64_C(253402300799) /* 9999-12-31T23:59:59Z */
-#define SECOND INT64_C(1000000)
+#define DAY_S    INT64_C(86400)
+#define HOUR_S   INT64_C(3600)
+#define MINUTE_S INT64_C(60)
+#define MIN_S    INT64_C(-62135596800) /* 0001-01-01T00:00:00Z */
+#define MAX_S    INT64_C(253402300799) /* 9999-12-31T23:59:59Z */
+#define SECOND   INT64_C(1000000)
 
 /* Both count in eras of 400 years that begin on a 1st of March, so that the leap day is last. */
 int64_t tr_civil_days(int64_t year, unsigned month, unsigned day)
@@ -97,7 +99,7 @@ static int take_zone(const char **at, int64_t *offset_s)
 	minutes = take_number(at, 2);
 	if (minutes < 0 || minutes > 59)
 		return -EBADMSG;
-	*offset_s = sign * (hours * 3600 + minutes * 60);
+	*offset_s = sign * (hours * HOUR_S + minutes * MINUTE_S);
 	return 0;
 }
 
@@ -123,8 +125,8 @@ int tr_rfc3339_parse(const char *text, int64_t *unix_us_out)
 		return -EBADMSG;
 	if (take_fraction(&at, &us) < 0 || take_zone(&at, &offset_s) < 0 || *at)
 		return -EBADMSG;
-	s = tr_civil_days(v[0], (unsigned)v[1], (unsigned)v[2]) * DAY_S + v[3] * 3600 +
-	    v[4] * 60 + v[5] - offset_s;
+	s = tr_civil_days(v[0], (unsigned)v[1], (unsigned)v[2]) * DAY_S + v[3] * HOUR_S +
+	    v[4] * MINUTE_S + v[5] - offset_s;
 	*unix_us_out = s * SECOND + us;
 	return 0;
 }

@@ -158,7 +158,7 @@ static bool try_again(struct tr_kube_call *call, const struct tr_wire_end *end,
 	if (status->code == 429)
 		call->kube->counts.throttled++;
 	call->kube->counts.retries++;
-	wait = (struct timeval){ pause_ms / 1000, pause_ms % 1000 * 1000 };
+	wait = tr_wire_ms(pause_ms);
 	(void)evtimer_add(call->again, &wait);
 	return true;
 }
@@ -286,8 +286,10 @@ void tr_kube_close(struct tr_kube *k)
 {
 	if (!k)
 		return;
-	while (k->calls)
-		free_call(k->calls);
+	for (struct tr_kube_call *call = k->calls, *next; call; call = next) {
+		next = call->next;
+		free_call(call);
+	}
 	tr_wire_close(k->wire);
 	free(k);
 }

@@ -69,7 +69,7 @@ const char *tr_field_text(struct tr_fields *f, const char *key, size_t max, bool
 
 	if (f->r < 0)
 		return "";
-	if (value && json_is_string(value) && json_string_length(value) <= max &&
+	if (json_is_string(value) && json_string_length(value) <= max &&
 	    (!must || json_string_length(value)))
 		return json_string_value(value);
 	if (value || must)

@@ -99,7 +99,7 @@ static int get_secret(const struct file *f, const json_t *object, const char *ke
 
 static int get_token(const struct file *f, const json_t *user, struct tr_kube_access *a)
 {
-	const char *path, *text, *slash = strrchr(f->path, '/');
+	const char *path = NULL, *text = NULL, *slash = strrchr(f->path, '/');
 	tr_autofree char *full = NULL;
 	int r = get_text(f, user, "tokenFile", &path);
 
@@ -206,21 +206,23 @@ static int read_context(const struct file *f, const char *wanted, struct tr_kube
 
 	if (!wanted)
 		r = get_text(f, f->root, "current-context", &wanted);
-	if (r == 0 && !wanted)
-		r = tr_fail(f->err, EINVAL, "%s: no current-context", f->path);
-	if (r == 0)
-		r = find_entry(f, "contexts", "context", wanted, &context);
+	if (r < 0)
+		return r;
+	if (!wanted)
+		return tr_fail(f->err, EINVAL, "%s: no current-context", f->path);
+	r = find_entry(f, "contexts", "context", wanted, &context);
 	if (r == 0)
 		r = get_text(f, context, "cluster", &cluster);
 	if (r == 0)
 		r = get_text(f, context, "user", &user);
 	if (r == 0)
 		r = copy_text(f, context, "namespace", &a->space);
-	if (r == 0 && !cluster)
-		r = tr_fail(f->err, EBADMSG, "%s: context \"%s\" has no cluster", f->path,
-			    wanted);
-	if (r == 0)
-		r = read_cluster(f, cluster, a);
+	if (r < 0)
+		return r;
+	if (!cluster)
+		return tr_fail(f->err, EBADMSG, "%s: context \"%s\" has no cluster",
+			       f->path, wanted);
+	r = read_cluster(f, cluster, a);
 	if (r == 0 && user)
 		r = read_user(f, user, a);
 	if (r == 0 && !a->space)

@@ -296,7 +296,7 @@ int tr_node_devices_print(const struct tr_node_device *at, size_t count, struct 
 
 	for (size_t i = 0; i < count; i++)
 		sorted[i] = &at[i];
-	qsort(sorted, count, sizeof(const struct tr_node_device *), by_index);
+	qsort(sorted, count, sizeof(void *), by_index);
 	for (size_t i = 0; i < count; i++)
 		is_good &= json_array_append_new(json, device_json(sorted[i])) == 0;
 	if (!is_good) {

@@ -35,7 +35,7 @@ static struct tr_object **place_of(const struct tr_store *s, uint32_t hash,
 static void grow(struct tr_store *s)
 {
 	size_t n = s->bucket_count ? s->bucket_count * 2 : BUCKETS_MIN;
-	struct tr_object **buckets = tr_xcalloc(n, sizeof(*buckets));
+	struct tr_object **buckets = tr_xcalloc(n, sizeof(void *));
 
 	for (size_t i = 0; i < s->bucket_count; i++)
 		for (struct tr_object *o = s->buckets[i], *next; o; o = next) {

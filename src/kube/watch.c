@@ -375,7 +375,7 @@ static void plan(struct tr_watch *w, enum next next, uint32_t least_s)
 
 	if (least_s * 1000 > ms)
 		ms = least_s * 1000 + ms % 1000;
-	wait = (struct timeval){ ms / 1000, ms % 1000 * 1000 };
+	wait = tr_wire_ms(ms);
 	w->next = next;
 	(void)evtimer_add(w->timer, &wait);
 }

@@ -75,7 +75,7 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
 static int on_curl_timer(CURLM *multi, long ms, void *arg)
 {
 	struct tr_wire *w = arg;
-	struct timeval wait = { ms / 1000, ms % 1000 * 1000 };
+	struct timeval wait = tr_wire_ms(ms < 0 ? 0 : (uint64_t)ms);
 
 	(void)multi;
 	if (ms < 0)
@@ -389,7 +389,7 @@ static void recheck(struct tr_wire *w)
 
 static void begin_job(struct tr_wire_job *job)
 {
-	struct timeval wait = { job->head_ms / 1000, job->head_ms % 1000 * 1000 };
+	struct timeval wait = tr_wire_ms(job->head_ms);
 
 	recheck(job->wire);
 	job->easy = curl_easy_init();
@@ -504,8 +504,10 @@ void tr_wire_close(struct tr_wire *w)
 {
 	if (!w)
 		return;
-	while (w->jobs)
-		free_job(w->jobs);
+	for (struct tr_wire_job *job = w->jobs, *next; job; job = next) {
+		next = job->next;
+		free_job(job);
+	}
 	(void)curl_multi_cleanup(w->multi);
 	event_free(w->timer);
 	event_free(w->later);

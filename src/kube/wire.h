@@ -6,6 +6,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/time.h>
 
 #include "kube/access.h"
 #include "tranche/err.h"
@@ -67,5 +68,10 @@ void tr_wire_cancel(struct tr_wire_job *job);
 bool tr_wire_refresh(struct tr_wire *w);
 const struct tr_kube_access *tr_wire_access(const struct tr_wire *w);
 struct event_base *tr_wire_base(const struct tr_wire *w);
+
+static inline struct timeval tr_wire_ms(uint64_t ms)
+{
+	return (struct timeval){ (time_t)(ms / 1000), (suseconds_t)(ms % 1000 * 1000) };
+}
 
 #endif /* TR_KUBE_WIRE_H */
