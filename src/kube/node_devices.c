@@ -290,7 +290,7 @@ static int by_index(const void *a, const void *b)
 int tr_node_devices_print(const struct tr_node_device *at, size_t count, struct tr_buf *out)
 {
 	tr_autofree const struct tr_node_device **sorted = tr_xcalloc(count,
-								      sizeof(*sorted));
+								      sizeof(void *));
 	json_t *json = json_array();
 	bool is_good = true;
 

@@ -23,7 +23,7 @@
 #define ERROR_TEXT_MAX  ((size_t)8 << 10)
 
 enum phase { LISTING, WATCHING };
-enum next { WATCH_AGAIN, LIST_AGAIN }; /* what an ERROR event asks for */
+enum next { WATCH_AGAIN, LIST_AGAIN };
 
 struct tr_watch {
 	struct tr_kube *kube;
@@ -74,15 +74,15 @@ static void hear(struct tr_watch *w)
 /* ---- the copy ---- */
 
 static void tell_change(struct tr_watch *w, const struct tr_object *old,
-			const struct tr_object *new)
+			const struct tr_object *now)
 {
 	if (!w->o.changed)
 		return;
-	if (old && new &&strcmp(old->uid, new->uid) != 0) {
+	if (old && now && strcmp(old->uid, now->uid) != 0) {
 		w->o.changed(w->o.arg, old, NULL);
 		old = NULL;
 	}
-	w->o.changed(w->o.arg, old, new);
+	w->o.changed(w->o.arg, old, now);
 }
 
 static void put_object(struct tr_watch *w, struct tr_object *o)
@@ -163,11 +163,10 @@ static int take_error(struct tr_watch *w, const json_t *object)
 	int code;
 
 	tr_kube_status_read(&s, 0, object, NULL, 0);
-	code = tr_kube_status_errno(&s);
-	w->next = code == EKEYEXPIRED || strcmp(s.reason, "Expired") == 0 ||
-				  strcmp(s.reason, "Gone") == 0
-			  ? LIST_AGAIN
-			  : WATCH_AGAIN;
+	/* By its reason too: not every server gives a code here. */
+	code = strcmp(s.reason, "Expired") == 0 || strcmp(s.reason, "Gone") == 0
+		       ? EKEYEXPIRED
+		       : tr_kube_status_errno(&s);
 	w->error_wait_s = s.retry_after_s;
 	return tr_fail(&w->err, code, "watch %s: %d %s: %s", w->base_path, s.code, s.reason,
 		       s.message);
@@ -281,7 +280,6 @@ static void start(struct tr_watch *w, const char *path, uint32_t timeout_ms)
 	w->err = (struct tr_err){ 0 };
 	w->status = 0;
 	w->error_wait_s = 0;
-	w->next = WATCH_AGAIN;
 	w->has_heard = false;
 	w->began_ns = tr_clock_ns();
 	w->job = tr_wire_start(tr_kube_wire(w->kube), &ask, &events, w);
@@ -439,12 +437,12 @@ static void end_page(struct tr_watch *w, int r, uint32_t least_s)
 static void end_watch(struct tr_watch *w, int r, uint32_t least_s)
 {
 	bool was_sound = w->has_heard || tr_clock_ns() - w->began_ns > SOUND_NS;
-	enum next next = w->next;
+	enum next next = WATCH_AGAIN;
 
-	if (r == -EKEYEXPIRED)
-		next = LIST_AGAIN;
-	if (next == LIST_AGAIN)
+	if (r == -EKEYEXPIRED) {
 		w->state.expired++;
+		next = LIST_AGAIN;
+	}
 	/* A version that the server will never reach (its store was restored from a backup) is
 	 * refused for ever; so is one that a page of garbage gave us. */
 	if ((r == -EAGAIN || r == -EINVAL || r == -EBADMSG) &&

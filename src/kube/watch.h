@@ -36,11 +36,11 @@ struct tr_watch_options {
 	uint32_t page;              /* objects in a page; 0: 500 */
 	uint32_t watch_s;  /* a watch is asked for between this and twice this; 0: 300 */
 	size_t object_max; /* bytes of one object; 0: 4 MiB. Larger ones are not seen */
-	/* OLD NULL: it is new. NEW NULL: it is gone. Not called for what a list has unchanged. An object
+	/* OLD NULL: it is new. NOW NULL: it is gone. Not called for what a list has unchanged. An object
 	 * that was deleted and made again under its name is reported as gone, then as new. OLD is gone
 	 * after the call. Optional. */
 	void (*changed)(void *arg, const struct tr_object *old,
-			const struct tr_object *new);
+			const struct tr_object *now);
 	/* The copy is whole: after each list. Optional. */
 	void (*synced)(void *arg);
 	/* Something to log; it is being dealt with. Optional. */

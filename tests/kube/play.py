@@ -3,7 +3,7 @@ bound and deleted; and what it does wrong when told to.
 
 POST /SCENE/stage/faults {"list": [...], "watch": [...]} spoils the next ones, in that order:
     list:   429 500 drop cut garbage gone (the page's token is no longer known) huge
-    watch:  429 500 drop cut end garbage silent gone (410) gone-event error-event huge bytes
+    watch:  429 500 drop cut end garbage silent gone (410) gone-event gone-reason error-event huge bytes
 POST /SCENE/stage/compact  forgets the events so far: a watch from before is gone
 POST /SCENE/stage/hangup   ends every watch, as a restart does
 POST /SCENE/stage/blind    takes changes from here on out of running watches (a lost event)
@@ -177,6 +177,8 @@ class Stage:
         request.head(200)
         if fault == "gone-event":
             self.send(request, "ERROR", status(410, "Expired", "too old resource version: 1 (2)"))
+        elif fault == "gone-reason":
+            self.send(request, "ERROR", {"kind": "Status", "reason": "Expired", "message": "too old"})
         elif fault == "error-event":
             self.send(request, "ERROR", status(500, "InternalError", "etcd is away"))
         elif fault != "end":

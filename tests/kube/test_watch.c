@@ -26,14 +26,14 @@ struct stage {
 	int last_trouble;
 };
 
-static void on_changed(void *arg, const struct tr_object *old, const struct tr_object *new)
+static void on_changed(void *arg, const struct tr_object *old, const struct tr_object *now)
 {
 	struct stage *s = arg;
 
 	s->added += !old;
-	s->deleted += !new;
-	s->modified += old && new;
-	if (s->name && strcmp((new ? new : old)->name, s->name) == 0)
+	s->deleted += !now;
+	s->modified += old && now;
+	if (s->name && strcmp((now ? now : old)->name, s->name) == 0)
 		s->wanted_name++;
 }
 
@@ -342,6 +342,7 @@ static const struct watch_fault {
 	{ "watch: garbage", "garbage", NULL, -EBADMSG, 1 },
 	{ "watch: 410", "gone", NULL, -EKEYEXPIRED, 2 },
 	{ "watch: 410 as an event", "gone-event", NULL, -EKEYEXPIRED, 2 },
+	{ "watch: expired, without a code", "gone-reason", NULL, -EKEYEXPIRED, 2 },
 	{ "watch: 500 as an event", "error-event", NULL, -EAGAIN, 1 },
 	{ "watch: some bytes at a time", "bytes", NULL, 0, 1 },
 };
