@@ -24,8 +24,6 @@ say "build (gcc)"
 scripts/build.sh build
 say "build (gcc, address and undefined behaviour sanitizers)"
 scripts/build.sh build/asan -DTR_SANITIZE=address,undefined -DCMAKE_BUILD_TYPE=Debug
-say "the programs of a Kubernetes cluster"
-tests/cluster/ctl.py build || true # the tests of the label "cluster" will say why they were skipped
 say "tests"
 run_tests build -j "$(nproc)"
 say "tests (address and undefined behaviour sanitizers)"
