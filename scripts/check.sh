@@ -44,13 +44,13 @@ headers_alone() { tests/lint/headers.sh; }
 unit_tests() { ctest --test-dir "$1" --output-on-failure --no-tests=error -L "unit" -j "$(nproc)"; }
 
 tidy() {
-    git ls-files 'src/*.c' 'hook/*.c' | xargs -P "$(nproc)" -n 4 clang-tidy --quiet -p build/clang
+    git ls-files 'src/*.c' 'hook/*.c' 'deviceplugin/*.c' | xargs -P "$(nproc)" -n 4 clang-tidy --quiet -p build/clang
 }
 
 cpp_check() {
     cppcheck --quiet --error-exitcode=1 --inline-suppr --std=c11 --enable=warning,performance,portability \
-        --suppress=missingIncludeSystem --suppress=unknownMacro -D_GNU_SOURCE -I include -I src -I hook \
-        -j "$(nproc)" src hook
+        --suppress=missingIncludeSystem --suppress=unknownMacro -D_GNU_SOURCE -I . -I include -I src -I hook \
+        -j "$(nproc)" src hook deviceplugin
 }
 
 # Another toolkit on the machine is only compared with the pinned headers: does it declare a function
