@@ -17,15 +17,23 @@ static const struct tr_rpc_limits limits = { 16u << 20, 16u << 20, 128u << 20 };
 
 int node_open(void **state)
 {
+	char dir[] = "/tmp/node-XXXXXX";
+
 	(void)state;
-	node = (struct node){ .dir = "/tmp/node-XXXXXX", .state = -1 };
-	assert_non_null(mkdtemp(node.dir));
+	assert_non_null(mkdtemp(dir));
+	node_open_at(dir);
+	return 0;
+}
+
+void node_open_at(const char *dir)
+{
+	node = (struct node){ .state = -1 };
+	snprintf(node.dir, sizeof(node.dir), "%s", dir);
 	snprintf(node.kubelet_socket, 80, "%s/kubelet.sock", node.dir);
 	snprintf(node.plugin_socket, 80, "%s/nvidia-gpu.sock", node.dir);
 	snprintf(node.pods_socket, 80, "%s.pods", node.dir);
 	node.base = event_base_new();
 	assert_int_equal(tr_rpc_open(node.base, &node.rpc, NULL), 0);
-	return 0;
 }
 
 int node_close(void **state)

@@ -49,7 +49,8 @@ struct node {
 
 extern struct node node;
 
-int node_open(void **state);
+int node_open(void **state); /* in a directory of its own */
+void node_open_at(const char *dir);
 int node_close(void **state);
 bool node_until(const unsigned *value, unsigned at_least, unsigned ms);
 void node_run_ms(unsigned ms);
