@@ -21,6 +21,9 @@ matrix)
         failed=1
     # What a whole window tells: processes that queue, and streams at a small share.
     "${bench[@]}" --check-shares --workload 100ms --neighbours 3 --quota 20 --processes 8 || failed=1
+    # And what NVML rounds: eight processes of a quarter of a percent, and of more than that in long kernels.
+    "${bench[@]}" --check-shares --workload 200us --neighbours 3 --quota 95 --processes 8 || failed=1
+    "${bench[@]}" --check-shares --workload 5ms --neighbours 1 --quota 5 --processes 8 || failed=1
     "${bench[@]}" --check-shares --workload streams4,200us --neighbours 0 --quota 5,95 --processes 1,8 || failed=1
     exit $failed
     ;;
@@ -30,6 +33,7 @@ windows)
     "${bench[@]}" --check --workload 200us,5ms,mixed,graph500,cooperative,streams4 --quota 10,50,80 \
         --neighbours 0,1 --processes 1 --seconds 20 || failed=1
     "${bench[@]}" --check --workload streams4 --quota 33 --neighbours 3 --processes 2 || failed=1
+    "${bench[@]}" --check --workload 5ms --quota 33 --neighbours 1,3 --processes 8 || failed=1
     exit $failed
     ;;
 judge)
