@@ -11,7 +11,7 @@ BEGIN {
 	may["src/rpc"] = "tranche rt rpc"
 	may["src/bench"] = "tranche rt bench"
 	may["src/cli"] = "tranche rt slice gpu keeper bench cli"
-	may["deviceplugin"] = "tranche rt rpc proto deviceplugin"
+	may["deviceplugin"] = "tranche rt base slice gpu keeper kube rpc proto deviceplugin"
 	may["hook"] = "tranche rt slice"
 	# The simulator must not share a misunderstanding with what it judges.
 	may["tests/sim"] = ""
