@@ -4,7 +4,7 @@
 #
 #   scripts/setup.sh build    compilers, cmake, the CUDA driver headers
 #   scripts/setup.sh demo     the above, and ffmpeg
-#   scripts/setup.sh test     the above, and what the tests and checks need
+#   scripts/setup.sh test     the above, and what the tests, checks and a Kubernetes node need
 #   scripts/setup.sh cluster  "build", and what a Kubernetes node runs on
 set -eu
 
@@ -73,6 +73,6 @@ install_packages "$build_packages"
 install_headers
 case $what in
 demo) install_packages "$demo_packages" ;;
-test) install_packages "$demo_packages $test_packages" ;;
+test) install_packages "$demo_packages $test_packages $cluster_packages" ;;
 cluster) install_packages "$cluster_packages" ;;
 esac

@@ -20,10 +20,14 @@ run_tests() {
 }
 
 scripts/setup.sh test
-say "build (gcc)"
+say "build (gcc), and the programs of a Kubernetes node beside it"
+# Where they cannot be built (no root, no Go) the tests that need them say so.
+tests/cluster/ctl.py build &
+cluster=$!
 scripts/build.sh build
 say "build (gcc, address and undefined behaviour sanitizers)"
 scripts/build.sh build/asan -DTR_SANITIZE=address,undefined -DCMAKE_BUILD_TYPE=Debug
+wait "$cluster" || true
 say "tests"
 run_tests build -j "$(nproc)"
 say "tests (address and undefined behaviour sanitizers)"
