@@ -53,7 +53,7 @@ int tr_watch_open(struct tr_watch **out, struct tr_kube *k,
 		  const struct tr_watch_options *options, struct tr_err *err);
 void tr_watch_close(struct tr_watch *w);
 
-/* The copy. What is returned stays until the loop runs again. */
+/* The copy; SPACE "" for kinds without. What is returned stays until the loop runs again. */
 const struct tr_object *tr_watch_find(const struct tr_watch *w, const char *space,
 				      const char *name);
 void tr_watch_each(const struct tr_watch *w,

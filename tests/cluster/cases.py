@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 
+import config
 import image
 import node
 from cluster import ApiError, Cannot, Cluster, obstacle, pod_of, wait_for
@@ -203,6 +204,45 @@ def uses_memory(cluster, uuid):
         equal(blocks, [(index[0], 256 << 20)], "what the machine holds")
     finally:
         client.communicate(timeout=30)
+
+
+def gpus_of(name, *slices, scheduler="binder"):
+    """A pod whose containers c0, c1, ... ask for (MiB, percent) each; None: for nothing."""
+    def limits(one):
+        return {"nvidia.com/gpu": 1, "nvidia.com/gpumem": one[0], "nvidia.com/gpucores": one[1]}
+    return pod_of(name, *[{"name": f"c{i}", "command": ["sleep", "600"], **({"resources": {"limits": limits(one)}} if one else {})}
+                          for i, one in enumerate(slices)], schedulerName=scheduler)
+
+
+def decided(cluster, name, seconds=20):
+    wait_for(lambda: cluster.pod(name)["spec"].get("nodeName"), seconds,
+             lambda: f"the binding of {name}; the binder says {cluster.log('binder')}")
+    return cluster.pod(name)["metadata"]["annotations"]["hami.io/vgpu-devices-allocated"]
+
+
+@case
+def a_client_binds_through_the_real_api_server(build, state):
+    def register(mib):
+        cards = [{"id": f"GPU-{i}", "index": i, "count": 10, "devmem": mib, "devcore": 100, "type": "NVIDIA T", "health": True}
+                 for i in range(2)]
+        cluster.api("PATCH", "/api/v1/nodes/node1", {"metadata": {"annotations": {"hami.io/node-nvidia-register": json.dumps(cards)}}},
+                    kind="application/merge-patch+json")
+
+    with Cluster(state, build, gpus=()) as cluster:
+        cluster.service("binder", f"{build}/bin/binder", "node1", "binder", env={"KUBECONFIG": f"{config.INSIDE}/admin.conf"})
+        cluster.apply(gpus_of("first", (600, 30), None, (500, 0)))
+        cluster.apply(gpus_of("stranger", (1, 1), scheduler="nobody"))
+        register(1000)  # seen by the watch of nodes
+        equal(decided(cluster, "first"), "GPU-0,NVIDIA,600,30:;;GPU-1,NVIDIA,500,0:;", "by free memory, in place")
+        cluster.apply(gpus_of("large", (700, 0)))
+        cluster.apply(gpus_of("cores", (100, 71)))
+        equal(decided(cluster, "cores"), "GPU-1,NVIDIA,100,71:;", "by free time")
+        cluster.restart("kube-apiserver", signal.SIGKILL)
+        wait_for(lambda: cluster._is_ready("/readyz"), 60, "the API server again")
+        expect(not cluster.pod("large")["spec"].get("nodeName"), "what does not fit waits")
+        cluster.delete_pod("first")
+        equal(decided(cluster, "large", 60), "GPU-0,NVIDIA,700,0:;", "and is placed when there is room, after a restart too")
+        expect(not cluster.pod("stranger")["spec"].get("nodeName"), "another scheduler's pod is left alone")
 
 
 @case
