@@ -25,6 +25,62 @@ void tr_env_prepend(const char *variable, const char *value)
 	(void)setenv(variable, joined, 1);
 }
 
+static int remove_entry(const char *path, const struct stat *st, int type, struct FTW *ftw)
+{
+	(void)st;
+	(void)type;
+	(void)ftw;
+	return remove(path);
+}
+
+static void remove_tree(const char *path)
+{
+	(void)nftw(path, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
+}
+
+/* In a session of its own, so that what ends the others does not end it: waits until nobody holds the
+ * other end of FD any more. */
+static _Noreturn void sweep_after(int fd, const char *dir)
+{
+	char byte;
+
+	(void)setsid();
+	for (int s = 1; s < NSIG; s++)
+		if (s != SIGKILL && s != SIGSTOP)
+			(void)signal(s, SIG_IGN);
+	for (int out = STDIN_FILENO; out <= STDERR_FILENO; out++)
+		if (out != fd)
+			(void)close(out);
+	while (read(fd, &byte, 1) > 0)
+		;
+	/* A machine that has lost its last process goes by itself, and writes until then. */
+	for (int tries = 0; tries < 100 && access(dir, F_OK) == 0; tries++) {
+		remove_tree(dir);
+		(void)usleep(10000);
+	}
+	_exit(0);
+}
+
+int tr_stage_folder(struct tr_stage *stage, struct tr_err *err)
+{
+	int ends[2];
+	pid_t pid;
+
+	(void)snprintf(stage->dir, sizeof(stage->dir), "/dev/shm/tranche-bench.XXXXXX");
+	if (!mkdtemp(stage->dir))
+		return tr_fail_errno(err, "make %s", stage->dir);
+	if (pipe2(ends, O_CLOEXEC) < 0)
+		return tr_fail_errno(err, "pipe");
+	(void)fflush(NULL);
+	pid = fork();
+	if (pid == 0) {
+		(void)close(ends[1]);
+		sweep_after(ends[0], stage->dir);
+	}
+	(void)close(ends[0]); /* the other one stays open until the process is gone */
+	return pid < 0 ? tr_fail_errno(err, "fork") : 0;
+}
+
 static int run_tool(const struct tr_machine *m, const char *const *argv, struct tr_err *err)
 {
 	char path[PATH_MAX];
@@ -49,7 +105,7 @@ int tr_machine_start(struct tr_machine *m, const struct tr_stage *stage,
 	char gpus[32], seed[40], noise[32], held[32], pid[16];
 
 	*m = (struct tr_machine){ .stage = stage };
-	(void)snprintf(m->dir, sizeof(m->dir), "/dev/shm/tranche-bench.XXXXXX");
+	(void)snprintf(m->dir, sizeof(m->dir), "%s/XXXXXX", stage->dir);
 	if (!mkdtemp(m->dir))
 		return tr_fail_errno(err, "make %s", m->dir);
 	(void)snprintf(m->path, sizeof(m->path), "%s/machine", m->dir);
@@ -71,21 +127,13 @@ int tr_machine_start(struct tr_machine *m, const struct tr_stage *stage,
 		err);
 }
 
-static int remove_entry(const char *path, const struct stat *st, int type, struct FTW *ftw)
-{
-	(void)st;
-	(void)type;
-	(void)ftw;
-	return remove(path);
-}
-
 void tr_machine_stop(struct tr_machine *m)
 {
 	if (m->stage->sim && m->path[0])
 		(void)run_tool(m, (const char *[]){ "sim-ctl", "stop", m->path, NULL },
 			       NULL);
 	if (m->dir[0])
-		(void)nftw(m->dir, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
+		remove_tree(m->dir);
 	m->dir[0] = '\0';
 }
 

@@ -28,6 +28,7 @@ struct tr_stage {
 	unsigned first_device; /* of a real machine */
 	unsigned loop_q10;     /* a real GPU's rounds in 1024 ns */
 	unsigned noise_percent;
+	char dir[64]; /* of all its machines */
 };
 
 struct tr_party {
@@ -69,8 +70,8 @@ int tr_scene_calibrate(struct tr_stage *stage, struct tr_err *err);
 
 struct tr_machine {
 	const struct tr_stage *stage;
-	char dir[64];    /* of everything */
-	char path[80];   /* of the machine in it */
+	char dir[80];    /* of everything */
+	char path[96];   /* of the machine in it */
 	unsigned joined; /* programs started on its clock */
 };
 
@@ -90,6 +91,10 @@ struct tr_start {
 };
 int tr_machine_spawn(struct tr_machine *m, const struct tr_start *start,
 		     struct tr_err *err);
+
+/* Makes the folder of all machines; it goes when this process and all that it forked are gone, however
+ * they end. */
+int tr_stage_folder(struct tr_stage *stage, struct tr_err *err);
 
 /* In a child: VALUE before what VARIABLE has, with a colon. */
 void tr_env_prepend(const char *variable, const char *value);

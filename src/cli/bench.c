@@ -103,6 +103,8 @@ static int set_stage(struct tr_stage *stage, const struct bench_options *o,
 		r = tr_find_part("sim", sim, sizeof(sim), err);
 		stage->sim = sim;
 	}
+	if (r == 0)
+		r = tr_stage_folder(stage, err);
 	if (r == 0 && stage->peer)
 		r = tr_peer_check(stage, err);
 	return r == 0 && o->is_gpu ? tr_scene_calibrate(stage, err) : r;

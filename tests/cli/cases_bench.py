@@ -3,8 +3,10 @@
 import glob
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
+import time
 
 from harness import *  # noqa: F403
 
@@ -135,7 +137,7 @@ def bench_slices_are_its_own(machine):
         names = runs_of(bench)
         mine = [name for name in slices(machine) if any(name.startswith(run) for run in names)]
         equal(mine, [], "among the user's slices")
-        own = [path for name in names for path in glob.glob(f"/dev/shm/tranche-*/slices/{name}*/ro/policy")]
+        own = [path for name in names for path in glob.glob(f"/dev/shm/tranche-*/*/slices/{name}*/ro/policy")]
         for path in own:
             root = path.split("/bench-")[0]
             roots.add(root)
@@ -165,3 +167,39 @@ def slices_of_a_directory(machine):
             child.kill()
             child.wait()
         shutil.rmtree(root)
+
+
+def machines_of(pid):
+    """The simulated machines of a bench: of its processes, which it has in groups of their own."""
+    found, todo = set(), [pid]
+    while todo:
+        at = todo.pop()
+        try:
+            with open(f"/proc/{at}/environ", "rb") as words:
+                found |= {os.fsdecode(word[12:]) for word in words.read().split(b"\0") if word.startswith(b"TRANCHE_SIM=/dev/shm/tranche-bench")}
+            with open(f"/proc/{at}/task/{at}/children", encoding="ascii") as children:
+                todo += [int(child) for child in children.read().split()]
+        except OSError:
+            pass  # gone
+    return found
+
+
+@case
+def bench_interrupted_leaves_nothing(machine):
+    need_cells(machine)
+    for end, whole_group in ((signal.SIGINT, True), (signal.SIGKILL, False)):
+        bench = subprocess.Popen([machine.tranche, "bench", *CELL[:-1], "60", "--real-time"], env=machine.env,
+                                 stdout=subprocess.DEVNULL, start_new_session=True)
+        try:
+            until = time.monotonic() + 60
+            while not (machines := machines_of(bench.pid)):
+                expect(time.monotonic() < until and bench.poll() is None, "no machine has been started")
+                time.sleep(0.01)
+        finally:
+            (os.killpg if whole_group else os.kill)(bench.pid, end)
+            equal(bench.wait(30), -end, "its end")
+        folder = os.path.dirname(os.path.dirname(machines.pop()))
+        expect(folder.startswith("/dev/shm/tranche-bench."), folder)
+        while os.path.exists(folder):
+            expect(time.monotonic() < until, f"{folder} stays after {end.name}: {os.listdir(folder)}")
+            time.sleep(0.01)
