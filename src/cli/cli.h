@@ -77,6 +77,10 @@ void tr_cores_print(char out[TR_CORES_TEXT], uint64_t rate_q32, uint64_t rate_ma
 int tr_priority_parse(const char *text, enum tr_priority *out, struct tr_err *err);
 const char *tr_priority_name(uint32_t priority);
 
+/* Tells on standard error when the living slices of the device together were promised more than it
+ * has. */
+void tr_promises_tell(const char *uuid, unsigned device);
+
 /* --on-bypass' value: "tell" or "lower". */
 int tr_bypass_parse(const char *text, enum tr_bypass *out, struct tr_err *err);
 const char *tr_bypass_name(uint32_t mode);

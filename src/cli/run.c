@@ -259,6 +259,8 @@ int tr_cli_run(int argc, char **argv)
 	r = make_plan(&plan, &o, &err);
 	if (r == 0)
 		r = make_slice(&dir, &plan, &err);
+	for (unsigned i = 0; r == 0 && !o.is_quiet && i < plan.count; i++)
+		tr_promises_tell(plan.rows[i].uuid, plan.devices[i]);
 	if (r == 0)
 		r = run_in_slice(&dir, &plan, args.rest, &o, &keep, &mask);
 	else

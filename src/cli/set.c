@@ -245,6 +245,9 @@ int tr_cli_set(int argc, char **argv)
 		r = tr_state_read(dir.state_path, &copy, &err);
 	if (r >= 0)
 		r = apply(&page, &c, &copy, &err);
+	for (unsigned d = 0; r == 0 && (c.mem || c.cores) && d < page.device_count; d++)
+		if (c.only < 0 || (unsigned)c.only == d)
+			tr_promises_tell(page.map->devices[d].uuid, d);
 	tr_page_close(&page);
 	return r < 0 ? tr_cli_fail(&err, r == -EINVAL ? TR_EXIT_USAGE : 1) : 0;
 }

@@ -110,6 +110,29 @@ def set_changes_a_share_live(machine):
 
 
 @case
+def broken_promises_of_several_devices_are_told(machine):
+    """More than the device has is allowed, as its owner may know better; but not in silence."""
+    def says(*words):
+        done = machine.run(*words)
+        equal(done.returncode, 0, done.stderr)
+        return [line for line in done.stderr.splitlines() if "together" in line or "promised" in line]
+
+    total = machine.run("run", "--mem", "50%", "--cores", "60", "--", "true")
+    expect("promised" not in total.stderr and "together" not in total.stderr, total.stderr)
+    start(machine, "full", "--cores", "60", "--mem", "60%")
+    start(machine, "low", "--cores", "60", "--priority", "low")
+    start(machine, "all", "--cores", "100")
+    equal(says("run", "--cores", "40", "--mem", "40%", "--", "true"), [], "all of it, and no more")
+    told = says("run", "--cores", "40.5", "--mem", "41%", "--", "true")
+    expect(len(told) == 2 and "100.5 %" in told[0] and "together" in told[1], told)
+    equal(says("run", "--quiet", "--cores", "60", "--", "true"), [])
+    equal(says("run", "--cores", "60", "--device", "1", "--", "true"), [], "another device")
+    start(machine, "more", "--cores", "30")
+    told = says("set", name_of("more"), "--cores-max", "60", "--cores", "50")
+    expect(len(told) == 1 and "110.0 %" in told[0], told)
+
+
+@case
 def set_on_an_unarmed_slice_is_refused(machine):
     start(machine, "a", "--mem", "2Gi")
     for words in (["--cores", "50"], ["--cores-max", "50"], ["--priority", "low"], ["--mem", "1Gi", "--cores", "50"]):
