@@ -425,6 +425,26 @@ uint64_t engine_kernels(const struct engine *e, uint32_t device, uint64_t client
 	return s ? s->kernels : 0;
 }
 
+size_t engine_uses(const struct engine *e, uint32_t device, struct engine_use *out,
+		   size_t room)
+{
+	const struct engine_device *d = &e->devices[device % RM_DEVICES_MAX];
+	size_t n = 0;
+
+	if (device >= e->setup.device_count)
+		return 0;
+	for (struct engine_link *l = d->shares.next; l != &d->shares && n < room;
+	     l = l->next) {
+		const struct engine_share *s = engine_of(struct engine_share, by_device, l);
+
+		out[n] = (struct engine_use){ s->client->id,
+					      engine_meter_total_ns(&s->busy, e->now_ns),
+					      s->kernels };
+		n += out[n].busy_ns || out[n].kernels;
+	}
+	return n;
+}
+
 static struct engine_sample sample_of(uint64_t sixth, uint64_t client,
 				      const struct engine_meter *busy,
 				      const struct engine_meter *copying)

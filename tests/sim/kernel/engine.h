@@ -73,6 +73,14 @@ uint64_t engine_now_ns(const struct engine *e);
 uint64_t engine_busy_ns(const struct engine *e, uint32_t device, uint64_t client);
 uint64_t engine_kernels(const struct engine *e, uint32_t device, uint64_t client);
 
+/* The same of all clients that ran a kernel there, in the order in which they were added. Returns how
+ * many; those beyond ROOM are left out. */
+struct engine_use {
+	uint64_t client, busy_ns, kernels;
+};
+size_t engine_uses(const struct engine *e, uint32_t device, struct engine_use *out,
+		   size_t room);
+
 /* Utilisation over the sixths of a second that ended after AFTER, oldest first; *n: room in, rows
  * out. CLIENT 0: the device, which has a row for every sixth. A client has rows while it has channels
  * there, and for every sixth it used; none any more when it is gone. The last 120 sixths. SM: a kernel

@@ -134,6 +134,9 @@ void sim_time_drop_client(struct sim_client *client, bool is_alive);
 int sim_time_busy(uint32_t device, pid_t pid, struct rm_busy *out);
 int sim_time_busy_rows(const struct wire_request *req, struct wire_reply *reply);
 int sim_time_samples(const struct wire_request *req, struct wire_reply *reply);
+int sim_time_record(struct sim_client *client, uint64_t first_ns, uint64_t every_ns,
+		    uint32_t count);
+int sim_time_recorded(struct sim_client *client, uint32_t room, struct wire_reply *reply);
 int sim_time_step(uint64_t jump_ns, uint64_t wall_ns);
 /* The virtual clock waits until process PID has come, or ended, or some real time. */
 void sim_time_expect(pid_t pid);

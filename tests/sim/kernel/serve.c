@@ -157,6 +157,15 @@ static int busy_rows(const struct wire_request *req, struct answer *a)
 	return r;
 }
 
+static int recorded(struct sim_client *client, const struct wire_request *req,
+		    struct answer *a)
+{
+	int r = sim_time_recorded(client, req->n, &a->reply);
+
+	a->bytes = a->reply.n * sizeof(a->reply.records[0]);
+	return r;
+}
+
 static int stop(const struct sim_client *client)
 {
 	if (client->uid != 0 && client->uid != geteuid())
@@ -220,6 +229,10 @@ static int dispatch(struct sim_client *client, const struct wire_request *req, i
 		return 0;
 	case WIRE_STEP:
 		return sim_time_step(req->id, req->bytes);
+	case WIRE_RECORD:
+		return sim_time_record(client, req->id, req->bytes, req->kind);
+	case WIRE_RECORDED:
+		return recorded(client, req, a);
 	}
 	return -ENOSYS;
 }

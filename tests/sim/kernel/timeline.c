@@ -21,7 +21,7 @@
 #define AHEAD_NS    1000000u
 #define STACK_BYTES (256u << 10)
 
-struct timeline timeline = { .lock = PTHREAD_MUTEX_INITIALIZER };
+struct timeline timeline = { .lock = PTHREAD_MUTEX_INITIALIZER, .record_ns = UINT64_MAX };
 
 uint64_t timeline_real_ns(void)
 {
@@ -448,6 +448,7 @@ void sim_time_drop_client(struct sim_client *client, bool is_alive)
 	engine_client_gone(timeline.engine, c->key);
 	timeline.clients[c->key - 1] = NULL;
 	timeline_virtual_drop(c, is_alive);
+	timeline_record_drop(c);
 	pthread_mutex_unlock(&timeline.lock);
 	munmap(c->region, sizeof(*c->region));
 	close(c->region_fd);

@@ -21,6 +21,15 @@ struct timeline_thread {
 	uint64_t ready_ns; /* since when */
 };
 
+/* What a client has the machine write down (timeline_record.c). */
+struct timeline_recording {
+	uint64_t next_ns, every_ns;
+	uint32_t left; /* 0: none, or no more */
+	bool is_full;
+	struct rm_record *rows;
+	size_t first, count, room; /* rows[first] is the oldest */
+};
+
 struct timeline_client {
 	uint64_t key; /* the engine's name for it; index into timeline.clients, plus 1 */
 	pid_t host_pid, own_pid;
@@ -30,6 +39,7 @@ struct timeline_client {
 	bool is_broken;
 	uint64_t *bases; /* of the channel in each slot */
 	struct timeline_thread *threads;
+	struct timeline_recording recording;
 	bool took_part; /* in the virtual clock */
 	/* Who goes first of those that do something at the same time: neither depends on how
 	 * fast processes started. */
@@ -46,8 +56,9 @@ struct timeline {
 	struct engine *engine;
 	struct timeline_client **clients; /* by key; NULL: gone */
 	uint64_t client_count, client_room;
-	bool drained_any; /* in this round */
-	uint32_t rings;   /* of the bell, when the round began */
+	bool drained_any;   /* in this round */
+	uint32_t rings;     /* of the bell, when the round began */
+	uint64_t record_ns; /* the first of all recordings; UINT64_MAX: there is none */
 };
 extern struct timeline timeline;
 
@@ -72,6 +83,11 @@ static inline bool timeline_is_earlier(const struct timeline_client *a,
 {
 	return a->rank != b->rank ? a->rank < b->rank : a->order < b->order;
 }
+
+/* timeline_record.c */
+/* The engine's time goes on to TO; what shall be written down on the way is. */
+void timeline_advance(uint64_t to_ns);
+void timeline_record_drop(struct timeline_client *c);
 
 /* timeline_expect.c */
 /* PID will take part, as ORDER; 0: as the next one. */

@@ -337,7 +337,7 @@ static bool is_held(void)
 
 static void move_to(uint64_t ns)
 {
-	engine_advance(timeline.engine, ns);
+	timeline_advance(ns);
 	atomic_store(&timeline.clock->now_ns, ns);
 	v.pause_ns = PAUSE_MIN_NS;
 	v.pause_real_ns = 0;

@@ -104,6 +104,18 @@ struct rm_busy_row {
 };
 int rm_busy_all(struct rm_busy_row *rows, size_t *n, uint64_t *now_ns);
 
+/* Virtual clock only: the machine writes those rows down itself, COUNT times from FIRST_NS on, every
+ * EVERY_NS, so that nobody has to wake up for it. A process has one recording, the last it asked
+ * for. */
+int rm_record(uint64_t first_ns, uint64_t every_ns, uint32_t count);
+/* What was written down since the last call, in order; *n: room in, rows out, fewer than the room
+ * when there are no more. -ENOBUFS: they became too many and the recording has ended. */
+struct rm_record {
+	uint64_t at_ns;
+	struct rm_busy_row row;
+};
+int rm_recorded(struct rm_record *rows, size_t *n);
+
 struct rm_sample {       /* NVML's, over one sixth of a second */
 	uint64_t end_ns; /* on the machine's clock */
 	int pid;         /* by the machine's pid mode; 0: the device as a whole */

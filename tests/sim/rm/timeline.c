@@ -293,6 +293,34 @@ int rm_busy_all(struct rm_busy_row *rows, size_t *n, uint64_t *now_ns)
 	return r;
 }
 
+int rm_record(uint64_t first_ns, uint64_t every_ns, uint32_t count)
+{
+	struct wire_request req = {
+		.op = WIRE_RECORD, .id = first_ns, .bytes = every_ns, .kind = count
+	};
+	struct wire_reply reply;
+
+	return rm_call(&req, sizeof(req), -1, &reply, NULL);
+}
+
+int rm_recorded(struct rm_record *rows, size_t *n)
+{
+	struct wire_request req = { .op = WIRE_RECORDED };
+	struct wire_reply reply;
+	size_t room = *n;
+	int r;
+
+	*n = 0;
+	do {
+		req.n = (uint32_t)(room - *n < WIRE_RECORD_ROWS ? room - *n
+								: WIRE_RECORD_ROWS);
+		r = rm_call(&req, sizeof(req), -1, &reply, NULL);
+		for (uint32_t i = 0; r == 0 && i < reply.n && *n < room; i++)
+			rows[(*n)++] = reply.records[i];
+	} while (r == 0 && reply.more && *n < room);
+	return r;
+}
+
 int rm_samples(uint32_t device, bool processes, uint64_t after_ns, struct rm_sample *rows,
 	       size_t *n)
 {

@@ -44,6 +44,8 @@ enum wire_op {
 	WIRE_SAMPLES,  /* device, id: after, kind: of processes, bytes: skip -> rows */
 	WIRE_EXPECT,   /* id: pid; the virtual clock waits for that process to come */
 	WIRE_STEP,     /* id: rm_clock_step()'s jump, bytes: of the wall's clock */
+	WIRE_RECORD,   /* id: from then on, bytes: every so often, kind: so often in all */
+	WIRE_RECORDED, /* -> records, which are then forgotten */
 };
 
 #define WIRE_TEXT_MAX    192
@@ -51,6 +53,7 @@ enum wire_op {
 #define WIRE_CLIENT_ROWS 4
 #define WIRE_SAMPLE_ROWS 64
 #define WIRE_BUSY_ROWS   32
+#define WIRE_RECORD_ROWS 128
 
 struct wire_hello {
 	uint32_t version;
@@ -109,6 +112,7 @@ struct wire_reply {
 			uint64_t now_ns, next;
 			struct rm_busy_row rows[WIRE_BUSY_ROWS];
 		} busy_rows;
+		struct rm_record records[WIRE_RECORD_ROWS];
 		struct {
 			struct rm_phys phys;
 			uint8_t text[WIRE_TEXT_MAX];

@@ -244,6 +244,27 @@ kernels)
 	wait "$a" "$pid"
 	sort -s -k3n "$LOG" | tail -n 1 | grep -q '8000$' || fail "eight kernels of 1 ms are not 8 ms"
 	;;
+record)
+	# what the machine writes down is what one sees who wakes up for every step
+	export TRANCHE_SIM_HOLD=4
+	watch() {
+		TRANCHE_SIM_RANK=$1 LD_PRELOAD="$libraries/libsimtime.so" "$libraries/sim-watch" --every-us 7100 \
+			--for-us 2500000 ${2:-} >"$dir/watch$1" &
+		started="$started $!"
+		watched="$watched $!"
+	}
+	watched=
+	rank=1 && begin kernels a 2000 1300
+	rank=4 && begin kernels b 1500 2700
+	watch 2 --looks
+	watch 3
+	for each in $watched; do
+		wait "$each" || fail "sim-watch failed"
+	done
+	[ "$(wc -l <"$dir/watch2")" -eq 353 ] || fail "$(wc -l <"$dir/watch2") steps"
+	[ "$(grep -c '"processes":\[{.*},{' "$dir/watch2")" -gt 300 ] || fail "not both were seen"
+	diff -u "$dir/watch2" "$dir/watch3" >&2 || fail "what was written down is something else"
+	;;
 deadlock)
 	begin waits a
 	await 'a waits' 1
