@@ -69,6 +69,13 @@ bool sim_slices_go_on(struct sim_slices *s);
 void sim_leave(void);
 void sim_join(void);
 
+/* pass_on.c. Once it is known which machine the process is on. */
+void sim_pass_open(void);
+struct wire_thread;
+/* The calling thread, OWN, has blocked: gives the token to whose turn it is, itself perhaps. False: the
+ * machine's process must do it. */
+bool sim_pass_on(const struct wire_thread *own);
+
 /* A wait that others of this process end, by the address of what they wait for. True when woken,
  * false when UNTIL came. */
 bool sim_wait_on(const void *what, uint64_t until_ns);

@@ -90,10 +90,12 @@ static void open_process(void)
 		pthread_atfork(NULL, NULL, sim_forked);
 	}
 	read_rank();
-	if (find_machine() && rm_open() == 0 && rm_time_open() == 0)
+	if (find_machine() && rm_open() == 0 && rm_time_open() == 0) {
+		sim_pass_open();
 		atomic_store(&process_state, PROCESS_IN);
-	else
+	} else {
 		atomic_store(&process_state, PROCESS_OUT);
+	}
 	inside--;
 	errno = saved;
 }
@@ -219,7 +221,8 @@ static int block(const struct sim_clock_request *q, uint64_t look_ns)
 	debt_ns = 0;
 	atomic_store(&t->until_ns, q->until_ns);
 	atomic_store(&t->state, WIRE_THREAD_BLOCKED);
-	give_notice();
+	if (!sim_pass_on(t))
+		give_notice();
 	r = await_token(t);
 	/* woken to look while the clock stood: its own does not go back */
 	now = atomic_load(&rm_timeline.clock->now_ns);

@@ -3,8 +3,8 @@
 
 #include <errno.h>
 #include <limits.h>
-#include <stdlib.h>
 
+#include "engine_memory.h"
 #include "engine_parts.h"
 
 /* ---- the whole ----------------------------------------------------------------------- */
@@ -29,7 +29,7 @@ struct engine *engine_new(const struct engine_setup *setup,
 
 	if (setup->device_count > RM_DEVICES_MAX)
 		return NULL;
-	e = calloc(1, sizeof(*e));
+	e = engine_alloc(1, sizeof(*e));
 	if (!e)
 		return NULL;
 	e->setup = *setup;
@@ -42,7 +42,7 @@ struct engine *engine_new(const struct engine_setup *setup,
 		device_init(&e->devices[i], i, setup->sm_count[i]);
 	e->timer_count = setup->device_count;
 	if (engine_heap_reserve(&e->timers, e->timer_count)) {
-		free(e);
+		engine_release(e);
 		return NULL;
 	}
 	return e;
@@ -62,7 +62,12 @@ void engine_free(struct engine *e)
 	engine_map_free(&e->clients);
 	engine_map_free(&e->channels);
 	engine_map_free(&e->stamps);
-	free(e);
+	engine_release(e);
+}
+
+void engine_hear(struct engine *e, const struct engine_hears *hears)
+{
+	e->hears = *hears;
 }
 
 uint64_t engine_now_ns(const struct engine *e)
@@ -119,12 +124,12 @@ int engine_client_add(struct engine *e, uint64_t client)
 		return -EINVAL;
 	if (engine_map_find(&e->clients, client, 0))
 		return -EEXIST;
-	c = calloc(1, sizeof(*c));
+	c = engine_alloc(1, sizeof(*c));
 	if (!c)
 		return -ENOMEM;
 	r = engine_map_add(&e->clients, client, 0, c);
 	if (r) {
-		free(c);
+		engine_release(c);
 		return r;
 	}
 	c->id = client;
@@ -138,7 +143,7 @@ int engine_client_add(struct engine *e, uint64_t client)
 static struct engine_share *share_new(struct engine *e, struct engine_client *client,
 				      struct engine_device *d)
 {
-	struct engine_share *s = calloc(1, sizeof(*s));
+	struct engine_share *s = engine_alloc(1, sizeof(*s));
 	struct engine_link *before = &d->shares;
 
 	if (!s)
@@ -172,8 +177,8 @@ static void channels_gone(struct engine *e, struct engine_client *client)
 			c->share->party->channels--;
 			e->timer_count--;
 		}
-		free(c->pieces);
-		free(c);
+		engine_release(c->pieces);
+		engine_release(c);
 	}
 }
 
@@ -186,7 +191,7 @@ static void stamps_gone(struct engine *e, struct engine_client *client)
 
 		next = l->next;
 		engine_map_remove(&e->stamps, client->id, s->id);
-		free(s);
+		engine_release(s);
 	}
 }
 
@@ -206,11 +211,11 @@ void engine_client_gone(struct engine *e, uint64_t client)
 		engine_party_gone(e, &e->devices[i], &s->own);
 		engine_link_remove(&s->by_device);
 		engine_party_free(&s->own);
-		free(s);
+		engine_release(s);
 	}
 	engine_map_remove(&e->clients, client, 0);
 	engine_link_remove(&c->by_engine);
-	free(c);
+	engine_release(c);
 }
 
 /* ---- channels ------------------------------------------------------------------------ */
@@ -225,12 +230,12 @@ static int channel_new(struct engine *e, struct engine_client *client,
 		r = engine_heap_reserve(&s->party->ready, s->party->channels + 1);
 	if (r)
 		return r;
-	c = calloc(1, sizeof(*c));
+	c = engine_alloc(1, sizeof(*c));
 	if (!c)
 		return -ENOMEM;
 	r = engine_map_add(&e->channels, client->id, id, c);
 	if (r) {
-		free(c);
+		engine_release(c);
 		return r;
 	}
 	e->timer_count++;
@@ -291,12 +296,12 @@ static int make_room(struct engine_channel *c)
 
 	if (c->count < c->room)
 		return 0;
-	pieces = calloc(room, sizeof(*pieces));
+	pieces = engine_alloc(room, sizeof(*pieces));
 	if (!pieces)
 		return -ENOMEM;
 	for (size_t i = 0; i < c->count; i++)
 		pieces[i] = c->pieces[(c->first + i) & (c->room - 1)];
-	free(c->pieces);
+	engine_release(c->pieces);
 	c->pieces = pieces;
 	c->first = 0;
 	c->room = room;
@@ -310,11 +315,11 @@ static struct engine_stamp *stamp_of(struct engine *e, struct engine_client *cli
 
 	if (s)
 		return s;
-	s = calloc(1, sizeof(*s));
+	s = engine_alloc(1, sizeof(*s));
 	if (!s)
 		return NULL;
 	if (engine_map_add(&e->stamps, client->id, id, s)) {
-		free(s);
+		engine_release(s);
 		return NULL;
 	}
 	s->id = id;
@@ -333,7 +338,7 @@ bool engine_stamp_close(struct engine *e, uint64_t client, uint32_t stamp)
 		return false;
 	engine_link_remove(&s->by_client);
 	engine_map_remove(&e->stamps, client, stamp);
-	free(s);
+	engine_release(s);
 	return true;
 }
 

@@ -45,6 +45,8 @@ struct engine_hears {
 struct engine *engine_new(const struct engine_setup *setup,
 			  const struct engine_hears *hears);
 void engine_free(struct engine *e);
+/* Who hears from now on. */
+void engine_hear(struct engine *e, const struct engine_hears *hears);
 
 /* CLIENT: a key of the caller's, not 0. 0, -EINVAL, -EEXIST, -ENOMEM. Gone: its work ends at once, unfinished; those who wait for it
  * (no one can: stamps and channels are the client's own) hear nothing. */

@@ -3,7 +3,8 @@
 
 #include <errno.h>
 #include <stdbool.h>
-#include <stdlib.h>
+
+#include "engine_memory.h"
 
 int engine_heap_reserve(struct engine_heap *h, size_t count)
 {
@@ -14,7 +15,7 @@ int engine_heap_reserve(struct engine_heap *h, size_t count)
 		return 0;
 	while (room < count)
 		room *= 2;
-	places = reallocarray(h->places, room, sizeof(*places));
+	places = engine_regrow(h->places, room, sizeof(*places));
 	if (!places)
 		return -ENOMEM;
 	h->places = places;
@@ -86,6 +87,6 @@ void engine_heap_remove(struct engine_heap *h, struct engine_node *node)
 
 void engine_heap_free(struct engine_heap *h)
 {
-	free(h->places);
+	engine_release(h->places);
 	*h = (struct engine_heap){ 0 };
 }

@@ -2,7 +2,8 @@
 #include "engine_map.h"
 
 #include <errno.h>
-#include <stdlib.h>
+
+#include "engine_memory.h"
 
 static size_t home(const struct engine_map *m, uint64_t client, uint64_t id)
 {
@@ -34,7 +35,7 @@ static int grow(struct engine_map *m)
 	struct engine_map bigger = { .count = m->count,
 				     .room = m->room ? 2 * m->room : 64 };
 
-	bigger.entries = calloc(bigger.room, sizeof(*bigger.entries));
+	bigger.entries = engine_alloc(bigger.room, sizeof(*bigger.entries));
 	if (!bigger.entries)
 		return -ENOMEM;
 	for (size_t i = 0; i < m->room; i++) {
@@ -43,7 +44,7 @@ static int grow(struct engine_map *m)
 		if (e->thing)
 			bigger.entries[seek(&bigger, e->client, e->id)] = *e;
 	}
-	free(m->entries);
+	engine_release(m->entries);
 	*m = bigger;
 	return 0;
 }
@@ -84,6 +85,6 @@ void engine_map_remove(struct engine_map *m, uint64_t client, uint64_t id)
 
 void engine_map_free(struct engine_map *m)
 {
-	free(m->entries);
+	engine_release(m->entries);
 	*m = (struct engine_map){ 0 };
 }

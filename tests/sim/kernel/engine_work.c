@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "engine_memory.h"
 #include "engine_parts.h"
-
-#include <stdlib.h>
 
 static struct engine_piece *first_piece(const struct engine_channel *c)
 {
@@ -39,8 +38,8 @@ static void wake(struct engine *e, struct engine_link *waiters, uint64_t reached
 static void free_channel(struct engine_channel *c)
 {
 	engine_link_remove(&c->by_client);
-	free(c->pieces);
-	free(c);
+	engine_release(c->pieces);
+	engine_release(c);
 }
 
 static void free_stamp(struct engine *e, struct engine_client *client,
@@ -48,7 +47,7 @@ static void free_stamp(struct engine *e, struct engine_client *client,
 {
 	engine_link_remove(&s->by_client);
 	engine_map_remove(&e->stamps, client->id, s->id);
-	free(s);
+	engine_release(s);
 }
 
 /* The work no longer names what it named. A stamp that was never written is as good as none. */

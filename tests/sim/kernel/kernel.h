@@ -128,7 +128,8 @@ void sim_list_clients(uint64_t from, struct wire_reply *reply);
 /* ---- time (timeline*.c) -------------------------------------------------------------- */
 
 /* WIRE_TIME: a descriptor of PART, which stays the timeline's. */
-int sim_time_part(struct sim_client *client, uint32_t part, int *fd, uint64_t *serial);
+int sim_time_part(struct sim_client *client, uint32_t part, int *fd,
+		  struct wire_place *place);
 /* Its process goes on (IS_ALIVE), or has ended. */
 void sim_time_drop_client(struct sim_client *client, bool is_alive);
 int sim_time_busy(uint32_t device, pid_t pid, struct rm_busy *out);
@@ -154,6 +155,8 @@ struct sim_kernel {
 };
 extern struct sim_kernel sim_kernel;
 
+/* At once, from any thread. */
+__attribute__((noreturn)) void sim_kernel_end(void);
 int sim_watch_fd(int fd, void *source, uint32_t events);
 /* The board with the faults: made and filled, then refreshed when the file changes. Returns
  * -EINVAL with a sentence in WHY. */

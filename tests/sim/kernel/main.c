@@ -314,6 +314,17 @@ static void remove_directory(const char *dir)
 	rmdir(dir);
 }
 
+static const char *own_dir; /* that goes with the machine; or NULL */
+
+void sim_kernel_end(void)
+{
+	if (!sim_kernel.is_unfindable)
+		unlinkat(sim_kernel.dir_fd, WIRE_SOCKET, 0);
+	if (own_dir)
+		remove_directory(own_dir);
+	_exit(1);
+}
+
 static void stop_on_signal(int number)
 {
 	(void)number;
@@ -359,6 +370,7 @@ int main(int argc, char **argv)
 			      "[--lifetime-pid PID | --stay] [--own-dir] "
 			      "[--set key=value]...");
 	settle_process();
+	own_dir = o.owns_dir ? o.dir : NULL;
 	sim_kernel.dir_fd = open(o.dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (sim_kernel.dir_fd < 0) {
 		snprintf(why, sizeof(why), "%.180s: %s", o.dir, strerror(errno));
@@ -379,7 +391,7 @@ int main(int argc, char **argv)
 	sim_kernel.idle_since_ms = now_ms() + FIRST_CLIENT_MS;
 	report(o.is_daemon, 0, "");
 	serve_until_end();
-	if (o.owns_dir)
-		remove_directory(o.dir);
+	if (own_dir)
+		remove_directory(own_dir);
 	return 0;
 }

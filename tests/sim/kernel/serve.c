@@ -215,8 +215,8 @@ static int dispatch(struct sim_client *client, const struct wire_request *req, i
 	case WIRE_STOP:
 		return stop(client);
 	case WIRE_TIME:
-		a->bytes = sizeof(a->reply.time_serial);
-		return sim_time_part(client, req->device, &a->fd, &a->reply.time_serial);
+		a->bytes = sizeof(a->reply.place);
+		return sim_time_part(client, req->device, &a->fd, &a->reply.place);
 	case WIRE_BUSY:
 		a->bytes = sizeof(a->reply.busy);
 		return sim_time_busy(req->device, (pid_t)req->id, &a->reply.busy);

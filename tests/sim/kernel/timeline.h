@@ -12,7 +12,7 @@
 
 /*
  * The thread that owns the engine, between the clients' memory (rm/timewire.h) and the engine.
- * Everything here is under timeline.lock; the thread lets go of it only to sleep.
+ * Everything here is under timeline->lock; the thread lets go of it only to sleep.
  */
 
 /* What the kernel process knows of a thread that takes part (timeline_virtual.c). */
@@ -31,7 +31,7 @@ struct timeline_recording {
 };
 
 struct timeline_client {
-	uint64_t key; /* the engine's name for it; index into timeline.clients, plus 1 */
+	uint64_t key; /* the engine's name for it; index into timeline->clients, plus 1 */
 	pid_t host_pid, own_pid;
 	int region_fd;
 	struct wire_time *region;
@@ -47,25 +47,55 @@ struct timeline_client {
 	uint64_t order;
 };
 
+/* The virtual clock's: who holds the token, and what it waits for in real time. */
+struct timeline_virtual {
+	uint64_t holder_key; /* 0: the token is free */
+	uint32_t holder_thread;
+	unsigned asleep_looks, looks;
+	uint64_t grants;
+	uint64_t holder_ticks;  /* of its processor's time, at the first look */
+	uint64_t hold, came;    /* programs that nobody who takes part started */
+	uint64_t came_real_ns;  /* the last of them */
+	uint64_t pause_ns;      /* while the clock stands */
+	uint64_t pause_real_ns; /* when it ends; 0: none has begun */
+	bool looks_now;         /* ... it has ended: in this round all look */
+	bool told_deadlock, told_hold;
+	bool may_pass; /* the machine's process only watches the holder: who blocks passes on */
+	unsigned expected; /* processes that shall come */
+};
+
 struct timeline {
 	pthread_mutex_t lock;
 	bool runs, is_virtual;
+	bool is_torn; /* timeline_lock() */
 	int clock_fd, bell_fd;
+	int memory_fd;    /* of timeline_memory.h; -1: there is none */
+	bool is_in_place; /* ... and it is where everybody looks for it */
 	struct wire_clock *clock;
 	struct wire_bell *bell;
 	struct engine *engine;
 	struct timeline_client **clients; /* by key; NULL: gone */
 	uint64_t client_count, client_room;
-	bool drained_any;   /* in this round */
-	uint32_t rings;     /* of the bell, when the round began */
+	bool drained_any; /* in this round */
+	uint32_t rings;   /* of the bell, when the round began */
+	uint32_t device_count;
+	struct timeline_virtual v;
 	uint64_t record_ns; /* the first of all recordings; UINT64_MAX: there is none */
 };
-extern struct timeline timeline;
+extern struct timeline *timeline;
 
 static inline struct timeline_client *timeline_client_of(uint64_t key)
 {
-	return key && key <= timeline.client_count ? timeline.clients[key - 1] : NULL;
+	return key && key <= timeline->client_count ? timeline->clients[key - 1] : NULL;
 }
+
+/* What the engine tells goes to the clients. */
+extern const struct engine_hears timeline_hears;
+/* False: a process died while it held the lock, and what it guards may be in pieces. Then, in the
+ * machine's process, timeline_torn() ends the machine. */
+bool timeline_lock(void);
+extern void (*timeline_torn)(void);
+void timeline_unlock(void);
 
 /* On a real clock: everything that has happened until now. */
 void timeline_catch_up(void);
@@ -102,6 +132,28 @@ bool timeline_is_started_outside(const struct timeline_client *c);
  * where they are asked for. */
 char timeline_state_of(pid_t pid, int tid, uint64_t *cpu_ticks, pid_t *parent);
 bool timeline_is_asleep(char state);
+
+/* timeline_pass.c */
+#define TIMELINE_PAUSE_MIN_NS 1000000u
+enum timeline_pass {
+	TIMELINE_GRANTED,
+	TIMELINE_RUNS,    /* somebody has the token */
+	TIMELINE_EXPECTS, /* processes shall come */
+	TIMELINE_IS_NEW,  /* one has come, and is not known yet */
+	TIMELINE_HELD,    /* too few have come */
+	TIMELINE_STANDS,  /* nothing is to come */
+};
+struct timeline_found {
+	struct timeline_client *client; /* NULL: nobody is ready */
+	uint32_t thread;
+	uint64_t next_ns; /* when the first of the others becomes ready by itself */
+	unsigned blocked, away, looking;
+	struct wire_thread *granted; /* to be woken, when the lock is open */
+};
+/* The token goes to the next, and the clock to when that is. */
+enum timeline_pass timeline_pass(struct timeline_found *f);
+/* The thread with the token, or NULL once it has given way. */
+struct wire_thread *timeline_holder(struct timeline_client **c);
 
 /* timeline_virtual.c */
 void timeline_virtual_round(void);

@@ -13,21 +13,21 @@ int sim_time_busy(uint32_t device, pid_t pid, struct rm_busy *out)
 	if (device >= sim_kernel.settings.machine.device_count)
 		return -EINVAL;
 	memset(out, 0, sizeof(*out));
-	pthread_mutex_lock(&timeline.lock);
-	if (timeline.runs) {
+	timeline_lock();
+	if (timeline->runs) {
 		timeline_catch_up();
-		out->now_ns = engine_now_ns(timeline.engine);
-		out->device_ns = engine_busy_ns(timeline.engine, device, 0);
-		for (uint64_t i = 0; pid != 0 && i < timeline.client_count; i++) {
-			struct timeline_client *c = timeline.clients[i];
+		out->now_ns = engine_now_ns(timeline->engine);
+		out->device_ns = engine_busy_ns(timeline->engine, device, 0);
+		for (uint64_t i = 0; pid != 0 && i < timeline->client_count; i++) {
+			struct timeline_client *c = timeline->clients[i];
 
 			if (!c || c->host_pid != pid)
 				continue;
-			out->process_ns += engine_busy_ns(timeline.engine, device, c->key);
-			out->kernels += engine_kernels(timeline.engine, device, c->key);
+			out->process_ns += engine_busy_ns(timeline->engine, device, c->key);
+			out->kernels += engine_kernels(timeline->engine, device, c->key);
 		}
 	}
-	pthread_mutex_unlock(&timeline.lock);
+	timeline_unlock();
 	return 0;
 }
 
@@ -40,8 +40,8 @@ static bool read_row(uint32_t device, uint64_t client, struct rm_busy_row *out)
 	if (client && !c)
 		return false;
 	out->pid = c ? c->host_pid : 0;
-	out->busy_ns = engine_busy_ns(timeline.engine, device, client);
-	out->kernels = c ? engine_kernels(timeline.engine, device, client) : 0;
+	out->busy_ns = engine_busy_ns(timeline->engine, device, client);
+	out->kernels = c ? engine_kernels(timeline->engine, device, client) : 0;
 	return !c || out->busy_ns || out->kernels;
 }
 
@@ -53,19 +53,19 @@ int sim_time_busy_rows(const struct wire_request *req, struct wire_reply *reply)
 
 	reply->n = 0;
 	reply->busy_rows.now_ns = 0;
-	pthread_mutex_lock(&timeline.lock);
-	if (timeline.runs) {
+	timeline_lock();
+	if (timeline->runs) {
 		timeline_catch_up();
-		reply->busy_rows.now_ns = engine_now_ns(timeline.engine);
+		reply->busy_rows.now_ns = engine_now_ns(timeline->engine);
 	}
-	while (timeline.runs && device < devices && reply->n < WIRE_BUSY_ROWS) {
+	while (timeline->runs && device < devices && reply->n < WIRE_BUSY_ROWS) {
 		reply->n += read_row(device, client, &reply->busy_rows.rows[reply->n]);
-		if (client++ == timeline.client_count) {
+		if (client++ == timeline->client_count) {
 			client = 0;
 			device++;
 		}
 	}
-	pthread_mutex_unlock(&timeline.lock);
+	timeline_unlock();
 	reply->more = device < devices && reply->n == WIRE_BUSY_ROWS;
 	reply->busy_rows.next = (uint64_t)device << 32 | client;
 	return 0;
@@ -95,10 +95,10 @@ int sim_time_samples(const struct wire_request *req, struct wire_reply *reply)
 	reply->n = 0;
 	if (req->device >= sim_kernel.settings.machine.device_count)
 		return -EINVAL;
-	pthread_mutex_lock(&timeline.lock);
-	if (timeline.runs) {
+	timeline_lock();
+	if (timeline->runs) {
 		timeline_catch_up();
-		engine_samples(timeline.engine, req->device, req->kind != 0, req->id, rows,
+		engine_samples(timeline->engine, req->device, req->kind != 0, req->id, rows,
 			       &n);
 	} else {
 		n = 0;
@@ -123,6 +123,6 @@ int sim_time_samples(const struct wire_request *req, struct wire_reply *reply)
 					    .sm_percent = rows[i].sm_percent,
 					    .mem_percent = rows[i].mem_percent };
 	}
-	pthread_mutex_unlock(&timeline.lock);
+	timeline_unlock();
 	return 0;
 }

@@ -72,8 +72,8 @@ static struct expected *find(pid_t pid)
 
 static const struct timeline_client *participant(pid_t pid)
 {
-	for (uint64_t i = 0; i < timeline.client_count; i++) {
-		const struct timeline_client *c = timeline.clients[i];
+	for (uint64_t i = 0; i < timeline->client_count; i++) {
+		const struct timeline_client *c = timeline->clients[i];
 
 		if (c && c->took_part && c->host_pid == pid)
 			return c;
@@ -88,11 +88,12 @@ void timeline_expect(pid_t pid, uint64_t order)
 	if (pid <= 0 || expected_count == EXPECT_MAX || find(pid))
 		return;
 	/* one that is there already came in its turn */
-	for (uint64_t i = 0; order == 0 && i < timeline.client_count; i++)
-		if (timeline.clients[i] && timeline.clients[i]->host_pid == pid)
-			order = timeline.clients[i]->order;
+	for (uint64_t i = 0; order == 0 && i < timeline->client_count; i++)
+		if (timeline->clients[i] && timeline->clients[i]->host_pid == pid)
+			order = timeline->clients[i]->order;
 	expected[expected_count++] = (struct expected){ pid, order ? order : ++last_order,
 							now, now };
+	timeline->v.expected = expected_count;
 }
 
 uint64_t timeline_order_of(pid_t pid)
@@ -136,6 +137,6 @@ bool timeline_is_expecting(void)
 	for (unsigned i = 0; i < expected_count; i++)
 		if (is_due(&expected[i], now))
 			expected[kept++] = expected[i];
-	expected_count = kept;
+	expected_count = timeline->v.expected = kept;
 	return kept > 0;
 }

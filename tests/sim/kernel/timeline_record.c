@@ -2,9 +2,9 @@
 #include "timeline.h"
 
 #include <errno.h>
-#include <stdlib.h>
 #include <string.h>
 
+#include "engine_memory.h"
 #include "kernel.h"
 
 /*
@@ -27,7 +27,7 @@ static int make_room(struct timeline_recording *rec)
 		rec->first = 0;
 		return 0;
 	}
-	grown = room > ROWS_MAX ? NULL : reallocarray(rec->rows, room, sizeof(*rec->rows));
+	grown = room > ROWS_MAX ? NULL : engine_regrow(rec->rows, room, sizeof(*rec->rows));
 	if (!grown)
 		return -ENOBUFS;
 	rec->rows = grown;
@@ -53,12 +53,12 @@ static void add_row(struct timeline_recording *rec, uint32_t device, pid_t pid,
 static void write_down(struct timeline_recording *rec)
 {
 	static struct engine_use uses[USES_MAX];
-	uint32_t devices = sim_kernel.settings.machine.device_count;
+	uint32_t devices = timeline->device_count;
 
 	for (uint32_t d = 0; d < devices; d++) {
-		size_t n = engine_uses(timeline.engine, d, uses, USES_MAX);
+		size_t n = engine_uses(timeline->engine, d, uses, USES_MAX);
 
-		add_row(rec, d, 0, engine_busy_ns(timeline.engine, d, 0), 0);
+		add_row(rec, d, 0, engine_busy_ns(timeline->engine, d, 0), 0);
 		for (size_t i = 0; i < n; i++) {
 			const struct timeline_client *c =
 				timeline_client_of(uses[i].client);
@@ -74,35 +74,35 @@ static void write_down(struct timeline_recording *rec)
 
 static void find_next(void)
 {
-	timeline.record_ns = UINT64_MAX;
-	for (uint64_t i = 0; i < timeline.client_count; i++) {
-		const struct timeline_client *c = timeline.clients[i];
+	timeline->record_ns = UINT64_MAX;
+	for (uint64_t i = 0; i < timeline->client_count; i++) {
+		const struct timeline_client *c = timeline->clients[i];
 
-		if (c && c->recording.left && c->recording.next_ns < timeline.record_ns)
-			timeline.record_ns = c->recording.next_ns;
+		if (c && c->recording.left && c->recording.next_ns < timeline->record_ns)
+			timeline->record_ns = c->recording.next_ns;
 	}
 }
 
 void timeline_advance(uint64_t to_ns)
 {
-	while (timeline.record_ns <= to_ns) {
-		uint64_t at_ns = timeline.record_ns;
+	while (timeline->record_ns <= to_ns) {
+		uint64_t at_ns = timeline->record_ns;
 
-		engine_advance(timeline.engine, at_ns);
-		for (uint64_t i = 0; i < timeline.client_count; i++) {
-			struct timeline_client *c = timeline.clients[i];
+		engine_advance(timeline->engine, at_ns);
+		for (uint64_t i = 0; i < timeline->client_count; i++) {
+			struct timeline_client *c = timeline->clients[i];
 
 			if (c && c->recording.left && c->recording.next_ns == at_ns)
 				write_down(&c->recording);
 		}
 		find_next();
 	}
-	engine_advance(timeline.engine, to_ns);
+	engine_advance(timeline->engine, to_ns);
 }
 
 void timeline_record_drop(struct timeline_client *c)
 {
-	free(c->recording.rows);
+	engine_release(c->recording.rows);
 	c->recording = (struct timeline_recording){ 0 };
 	find_next();
 }
@@ -113,13 +113,13 @@ int sim_time_record(struct sim_client *client, uint64_t first_ns, uint64_t every
 	struct timeline_client *c = client->time;
 	int r = 0;
 
-	pthread_mutex_lock(&timeline.lock);
+	timeline_lock();
 	if (!c || every_ns == 0 || first_ns > UINT64_MAX / 2 ||
 	    every_ns > (UINT64_MAX / 2 - first_ns) / (count + 1ull))
 		r = -EINVAL;
-	else if (!timeline.is_virtual)
+	else if (!timeline->is_virtual)
 		r = -ENOTSUP;
-	else if (first_ns <= engine_now_ns(timeline.engine))
+	else if (first_ns <= engine_now_ns(timeline->engine))
 		r = -ETIME;
 	if (r == 0) {
 		timeline_record_drop(c);
@@ -128,7 +128,7 @@ int sim_time_record(struct sim_client *client, uint64_t first_ns, uint64_t every
 		c->recording.left = count;
 		find_next();
 	}
-	pthread_mutex_unlock(&timeline.lock);
+	timeline_unlock();
 	return r;
 }
 
@@ -140,13 +140,13 @@ int sim_time_recorded(struct sim_client *client, uint32_t room, struct wire_repl
 	reply->n = 0;
 	if (!rec)
 		return -EINVAL;
-	pthread_mutex_lock(&timeline.lock);
+	timeline_lock();
 	n = n < rec->count ? n : rec->count;
 	memcpy(reply->records, rec->rows + rec->first, n * sizeof(*rec->rows));
 	rec->count -= n;
 	rec->first = rec->count > 0 ? rec->first + n : 0;
 	reply->n = (uint32_t)n;
 	reply->more = rec->count > 0;
-	pthread_mutex_unlock(&timeline.lock);
+	timeline_unlock();
 	return n == 0 && rec->is_full ? -ENOBUFS : 0;
 }

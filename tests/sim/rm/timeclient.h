@@ -3,6 +3,7 @@
 #define SIM_RM_TIMECLIENT_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
 
@@ -61,6 +62,8 @@ int rm_timeline_await_room(void);
 /* Sleeps on a word of the region while it is SEEN, for a while at most. -EIO when the machine is
  * gone. */
 int rm_timeline_sleep(_Atomic uint32_t *word, uint32_t seen);
+/* The machine's memory of time, mapped AT; -ENOTSUP: it has none. */
+int rm_time_memory(void *at, size_t bytes);
 /* Somebody polls for a completion that has not come. */
 void rm_timeline_looked(void);
 

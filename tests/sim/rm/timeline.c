@@ -33,10 +33,33 @@ static void *map_part(uint32_t part, size_t bytes, int protection, uint64_t *key
 		return MAP_FAILED;
 	}
 	if (key)
-		*key = reply.time_serial;
-	p = mmap(NULL, bytes, protection, MAP_SHARED, fd, 0);
+		*key = reply.place.key;
+	p = mmap(NULL, bytes, protection, MAP_SHARED, fd, (off_t)reply.place.offset);
 	close(fd);
 	return p;
+}
+
+int rm_time_memory(void *at, size_t bytes)
+{
+	struct wire_request req = { .op = WIRE_TIME, .device = WIRE_TIME_MEMORY };
+	struct wire_reply reply;
+	void *p;
+	int fd, r;
+
+	r = rm_call(&req, sizeof(req), -1, &reply, &fd);
+	if (r != 0 || fd < 0)
+		return r ? r : -EMFILE;
+	p = mmap(at, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED_NOREPLACE, fd,
+		 0);
+	close(fd);
+	if (p == MAP_FAILED)
+		return -errno;
+	if (p != at) { /* a kernel before 4.17 takes it for a hint */
+		munmap(p, bytes);
+		return -EEXIST;
+	}
+	madvise(p, bytes, MADV_DONTDUMP);
+	return 0;
 }
 
 static void *map_zeroes(size_t bytes)

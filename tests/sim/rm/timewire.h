@@ -9,14 +9,15 @@
 #include "rm/time.h"
 
 /*
- * The memory in which a client and the machine's engine meet, three descriptors by WIRE_TIME
- * (`device` says which). The engine believes nothing it reads there: a client that scribbles
- * harms itself.
+ * The memory in which a client and the machine's engine meet, by WIRE_TIME (`device` says what of
+ * it). The engine believes nothing it reads there: a client that scribbles harms itself. With a virtual
+ * clock all of it is one file (kernel/timeline_memory.h), which a preloaded libsimtime.so maps as a whole.
  */
 enum wire_time_part {
 	WIRE_TIME_CLOCK,  /* struct wire_clock, read only for clients */
 	WIRE_TIME_BELL,   /* struct wire_bell, written by everybody */
-	WIRE_TIME_REGION, /* struct wire_time, this client's own; time_serial: its key */
+	WIRE_TIME_REGION, /* struct wire_time, this client's own */
+	WIRE_TIME_MEMORY, /* -ENOTSUP: there is none, or not at its address */
 };
 
 struct wire_clock {

@@ -38,7 +38,7 @@ enum wire_op {
 	WIRE_CLIENTS,   /* id: resume after this serial -> rows */
 	WIRE_TABLE_OF,  /* id: serial of a client -> descriptor */
 	WIRE_STOP,
-	WIRE_TIME,     /* device: enum wire_time_part -> descriptor, time_serial */
+	WIRE_TIME,     /* device: enum wire_time_part -> descriptor, place */
 	WIRE_BUSY,     /* device, id: pid or 0 -> busy */
 	WIRE_BUSY_ALL, /* id: resume there -> busy_rows */
 	WIRE_SAMPLES,  /* device, id: after, kind: of processes, bytes: skip -> rows */
@@ -76,6 +76,11 @@ struct wire_request {
 	};
 };
 
+/* Where in its file that part of time is; for a region, the client's key. */
+struct wire_place {
+	uint64_t key, offset;
+};
+
 struct wire_process {
 	uint64_t key;
 	struct rm_process row;
@@ -105,7 +110,7 @@ struct wire_reply {
 		struct wire_process processes[WIRE_ROWS];
 		struct wire_client clients[WIRE_CLIENT_ROWS];
 		uint8_t name[64];
-		uint64_t time_serial;
+		struct wire_place place;
 		struct rm_busy busy;
 		struct rm_sample samples[WIRE_SAMPLE_ROWS];
 		struct {

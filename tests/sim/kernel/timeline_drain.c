@@ -1,0 +1,202 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "timeline.h"
+
+#include <errno.h>
+#include <linux/futex.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+/* What goes from clients to the engine and back. Runs in the machine's process, and with a virtual clock
+ * in every process that passes it on (timeline_pass.c). */
+
+#define AHEAD_NS 1000000u
+
+static struct timeline alone = { .lock = PTHREAD_MUTEX_INITIALIZER,
+				 .record_ns = UINT64_MAX };
+struct timeline *timeline = &alone;
+void (*timeline_torn)(void);
+
+bool timeline_lock(void)
+{
+	if (pthread_mutex_lock(&timeline->lock) == EOWNERDEAD) {
+		timeline->is_torn = true;
+		pthread_mutex_consistent(&timeline->lock);
+	}
+	if (timeline->is_torn && timeline_torn)
+		timeline_torn();
+	if (timeline->engine)
+		engine_hear(timeline->engine, &timeline_hears);
+	return !timeline->is_torn;
+}
+
+void timeline_unlock(void)
+{
+	pthread_mutex_unlock(&timeline->lock);
+}
+
+void timeline_wake_word(_Atomic uint32_t *word)
+{
+	syscall(SYS_futex, word, FUTEX_WAKE, 1 << 30, NULL, NULL, 0);
+}
+
+static _Atomic uint32_t *low_word(_Atomic uint64_t *value)
+{
+	return (_Atomic uint32_t *)value;
+}
+
+/* ---- what the engine tells ------------------------------------------------------------ */
+
+static void hear_done(void *arg, uint64_t key, uint64_t channel, uint64_t ticket,
+		      uint64_t at_ns)
+{
+	struct timeline_client *c = timeline_client_of(key);
+	uint32_t slot = channel % WIRE_CHANNELS;
+	struct wire_channel *out;
+	uint64_t want;
+
+	(void)arg;
+	(void)at_ns;
+	if (!c)
+		return;
+	out = &c->region->channels[slot];
+	ticket += c->bases[slot];
+	atomic_store(&out->done, ticket);
+	want = atomic_load(&out->want);
+	if (want && want <= ticket) {
+		atomic_store(&out->want, 0);
+		timeline_wake_word(low_word(&out->done));
+	}
+}
+
+static void hear_stamped(void *arg, uint64_t key, uint32_t stamp, uint64_t generation,
+			 uint64_t at_ns)
+{
+	struct timeline_client *c = timeline_client_of(key);
+	struct wire_stamp *out;
+	uint32_t seq;
+
+	(void)arg;
+	if (!c || stamp >= WIRE_STAMPS)
+		return;
+	out = &c->region->stamps[stamp];
+	seq = atomic_load_explicit(&out->seq, memory_order_relaxed) | 1u;
+	atomic_store_explicit(&out->seq, seq, memory_order_relaxed);
+	atomic_thread_fence(memory_order_release);
+	atomic_store_explicit(&out->generation, generation, memory_order_relaxed);
+	atomic_store_explicit(&out->ns, at_ns, memory_order_relaxed);
+	atomic_store(&out->seq, seq + 1);
+	if (atomic_load(&out->waiters)) {
+		atomic_store(&out->waiters, 0);
+		timeline_wake_word(&out->seq);
+	}
+}
+
+/* ---- what clients wrote --------------------------------------------------------------- */
+
+static void break_client(struct timeline_client *c)
+{
+	c->is_broken = true;
+	atomic_store(&c->region->is_broken, 1);
+}
+
+static int apply(struct timeline_client *c, const struct wire_work *w)
+{
+	struct rm_work work = { .kind = (enum rm_work_kind)w->op,
+				.sms = w->sms,
+				.ns = w->ns,
+				.stamp = w->stamp,
+				.generation = w->generation,
+				.channel = w->other,
+				.ticket = w->generation };
+
+	if (w->op == WIRE_CHANNEL_OPEN) {
+		if (w->device >= timeline->device_count || w->channel == 0)
+			return -EINVAL;
+		c->bases[w->channel % WIRE_CHANNELS] = w->ns;
+		return engine_channel_open(timeline->engine, c->key, w->channel, w->device,
+					   (int)w->sms);
+	}
+	if (w->op == WIRE_CHANNEL_CLOSE) {
+		engine_channel_close(timeline->engine, c->key, w->channel);
+		return 0;
+	}
+	if (w->op > RM_WORK_WAIT_CHANNEL || w->ns > WIRE_WORK_MAX_NS ||
+	    w->stamp >= WIRE_STAMPS)
+		return -EINVAL;
+	return engine_submit(timeline->engine, c->key, w->channel, &work);
+}
+
+/* The client's next entry, copied out, or false. */
+static bool peek(struct timeline_client *c, struct wire_work *w)
+{
+	uint32_t tail = atomic_load_explicit(&c->region->tail, memory_order_acquire);
+
+	if (c->is_broken || tail == c->head)
+		return false;
+	if (tail - c->head > WIRE_RING) {
+		break_client(c);
+		return false;
+	}
+	*w = c->region->ring[c->head % WIRE_RING];
+	return true;
+}
+
+static void consume(struct timeline_client *c)
+{
+	atomic_store(&c->region->head, ++c->head);
+	if (atomic_load_explicit(&c->region->wants_room, memory_order_relaxed) &&
+	    atomic_load(&c->region->tail) - c->head < WIRE_RING / 2) {
+		atomic_store(&c->region->wants_room, 0);
+		timeline_wake_word(&c->region->head);
+	}
+}
+
+void timeline_drain(uint64_t now_ns)
+{
+	for (;;) {
+		struct timeline_client *next = NULL;
+		struct wire_work w, next_work = { 0 };
+
+		for (uint64_t i = 0; i < timeline->client_count; i++) {
+			struct timeline_client *c = timeline->clients[i];
+
+			if (!c || !peek(c, &w))
+				continue;
+			if (!next || w.at_ns < next_work.at_ns ||
+			    (w.at_ns == next_work.at_ns && timeline_is_earlier(c, next))) {
+				next = c;
+				next_work = w;
+			}
+		}
+		if (!next)
+			return;
+		timeline->drained_any = true;
+		/* a thread may be ahead of the virtual clock by what it has spent */
+		if (next_work.at_ns > now_ns) {
+			if (timeline->is_virtual && next_work.at_ns < now_ns + AHEAD_NS)
+				return;
+			next_work.at_ns = now_ns;
+		}
+		if (next_work.at_ns > engine_now_ns(timeline->engine))
+			engine_advance(timeline->engine, next_work.at_ns);
+		if (apply(next, &next_work) != 0)
+			break_client(next);
+		consume(next);
+	}
+}
+
+uint64_t timeline_written_ns(void)
+{
+	uint64_t first = UINT64_MAX;
+	struct wire_work w;
+
+	for (uint64_t i = 0; i < timeline->client_count; i++) {
+		struct timeline_client *c = timeline->clients[i];
+
+		if (c && peek(c, &w) && w.at_ns < first)
+			first = w.at_ns;
+	}
+	return first;
+}
+
+const struct engine_hears timeline_hears = { .done = hear_done, .stamped = hear_stamped };
