@@ -21,12 +21,13 @@
 #define SIM_SECOND   1000000000u
 
 /* The function of that name behind ours. */
-#define SIM_REAL(name)                                                                  \
+#define SIM_REAL(name) SIM_REAL_BY(name, sim_real(#name))
+#define SIM_REAL_BY(name, look_up)                                                      \
 	({                                                                              \
 		static _Atomic(void *) sim_found;                                       \
 		void *sim_p = atomic_load_explicit(&sim_found, memory_order_relaxed);   \
 		if (!sim_p) {                                                           \
-			sim_p = sim_real(#name);                                        \
+			sim_p = look_up;                                                \
 			atomic_store_explicit(&sim_found, sim_p, memory_order_relaxed); \
 		}                                                                       \
 		(__typeof__(&name))(uintptr_t)sim_p;                                    \
@@ -38,8 +39,7 @@ void *sim_real(const char *name);
 #else
 #define SIM_COND_VERSION "GLIBC_2.17"
 #endif
-#define SIM_REAL_COND(name) \
-	((__typeof__(&name))(uintptr_t)dlvsym(RTLD_NEXT, #name, SIM_COND_VERSION))
+#define SIM_REAL_COND(name) SIM_REAL_BY(name, dlvsym(RTLD_NEXT, #name, SIM_COND_VERSION))
 
 /* True when the calling thread takes part: it holds the token then (and waited for it, if this
  * is the first it is heard of). */

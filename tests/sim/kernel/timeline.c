@@ -29,16 +29,6 @@ uint64_t timeline_real_ns(void)
 	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
-/* Something that could be taken over now: what a thread wrote ahead of a virtual clock waits for it. */
-static bool is_written(void)
-{
-	uint64_t until = timeline->is_virtual ? engine_now_ns(timeline->engine)
-					      : UINT64_MAX;
-	uint64_t first = timeline_written_ns();
-
-	return first != UINT64_MAX && first <= until;
-}
-
 void timeline_sleep(uint32_t level, uint64_t until_ns)
 {
 	const uint32_t awake = timeline->is_virtual ? RM_BELL_FOR_WAITERS : 0;
@@ -46,7 +36,10 @@ void timeline_sleep(uint32_t level, uint64_t until_ns)
 
 	atomic_store(&timeline->clock->is_asleep, level);
 	atomic_thread_fence(memory_order_seq_cst);
-	if (level >= RM_BELL_FOR_ALL && is_written()) {
+	/* what a thread wrote ahead of a virtual clock waits for it */
+	if (level >= RM_BELL_FOR_ALL &&
+	    timeline_is_written(timeline->is_virtual ? engine_now_ns(timeline->engine)
+						     : UINT64_MAX - 1)) {
 		atomic_store(&timeline->clock->is_asleep, awake);
 		return;
 	}
@@ -295,21 +288,40 @@ static void free_client(struct timeline_client *c)
 	engine_release(c);
 }
 
+static int make_room(void)
+{
+	struct timeline_client ***lists[] = { &timeline->clients, &timeline->live,
+					      &timeline->pending };
+	uint64_t room = timeline->client_room * 2 + 64;
+
+	for (size_t i = 0; i < sizeof(lists) / sizeof(*lists); i++) {
+		void *grown = engine_regrow(*lists[i], room, sizeof(**lists[i]));
+
+		if (!grown)
+			return -ENOMEM;
+		*lists[i] = grown;
+	}
+	timeline->client_room = room;
+	return 0;
+}
+
+static void leave_live(const struct timeline_client *c)
+{
+	uint64_t kept = 0;
+
+	for (uint64_t i = 0; i < timeline->live_count; i++)
+		if (timeline->live[i] != c)
+			timeline->live[kept++] = timeline->live[i];
+	timeline->live_count = kept;
+}
+
 static int add_client(struct sim_client *client)
 {
 	struct timeline_client *c;
 	int r;
 
-	if (timeline->client_count == timeline->client_room) {
-		uint64_t room = timeline->client_room * 2 + 64;
-		void *grown = engine_regrow(timeline->clients, room,
-					    sizeof(*timeline->clients));
-
-		if (!grown)
-			return -ENOMEM;
-		timeline->clients = grown;
-		timeline->client_room = room;
-	}
+	if (timeline->client_count == timeline->client_room && make_room() != 0)
+		return -ENOMEM;
 	c = engine_alloc(1, sizeof(*c));
 	if (!c)
 		return -ENOMEM;
@@ -326,6 +338,7 @@ static int add_client(struct sim_client *client)
 	c->order = timeline_order_of(c->host_pid);
 	r = engine_client_add(timeline->engine, c->key);
 	timeline->clients[timeline->client_count++] = c;
+	timeline->live[timeline->live_count++] = c;
 	client->time = c;
 	return r;
 }
@@ -390,6 +403,7 @@ void sim_time_drop_client(struct sim_client *client, bool is_alive)
 	timeline_catch_up();
 	engine_client_gone(timeline->engine, c->key);
 	timeline->clients[c->key - 1] = NULL;
+	leave_live(c);
 	timeline_virtual_drop(c, is_alive);
 	timeline_record_drop(c);
 	drop_region(c, is_alive);

@@ -76,6 +76,9 @@ struct timeline {
 	struct engine *engine;
 	struct timeline_client **clients; /* by key; NULL: gone */
 	uint64_t client_count, client_room;
+	struct timeline_client **live,
+		**pending; /* those that are there; room for as many */
+	uint64_t live_count;
 	bool drained_any; /* in this round */
 	uint32_t rings;   /* of the bell, when the round began */
 	uint32_t device_count;
@@ -99,8 +102,11 @@ void timeline_unlock(void);
 
 /* On a real clock: everything that has happened until now. */
 void timeline_catch_up(void);
-/* Takes over what clients wrote until NOW, in order of time. */
-void timeline_drain(uint64_t now_ns);
+/* Takes over what clients wrote until NOW, in order of time. Returns when the first of the rest takes
+ * effect; UINT64_MAX: there is none. */
+uint64_t timeline_drain(uint64_t now_ns);
+/* Something was written that takes effect until then. */
+bool timeline_is_written(uint64_t until_ns);
 /* Sleeps, without the lock, until the bell or UNTIL by the real clock (UINT64_MAX: no time),
  * unless it rang since the round began. LEVEL: rm/timeclient.h. */
 void timeline_sleep(uint32_t level, uint64_t until_ns);
@@ -161,7 +167,4 @@ void timeline_virtual_start(void);
 void timeline_virtual_run(void); /* the calling thread is one of those that run on it */
 /* C, unlisted already, ends; its process goes on (IS_ALIVE), into another image perhaps. */
 void timeline_virtual_drop(struct timeline_client *c, bool is_alive);
-/* The first time at which something that was written takes effect; UINT64_MAX: nothing is. */
-uint64_t timeline_written_ns(void);
-
 #endif /* SIM_KERNEL_TIMELINE_H */

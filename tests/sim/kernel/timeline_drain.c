@@ -126,19 +126,18 @@ static int apply(struct timeline_client *c, const struct wire_work *w)
 	return engine_submit(timeline->engine, c->key, w->channel, &work);
 }
 
-/* The client's next entry, copied out, or false. */
-static bool peek(struct timeline_client *c, struct wire_work *w)
+/* The client's next entry, or NULL. */
+static const struct wire_work *peek(struct timeline_client *c)
 {
 	uint32_t tail = atomic_load_explicit(&c->region->tail, memory_order_acquire);
 
-	if (c->is_broken || tail == c->head)
-		return false;
+	if (tail == c->head || c->is_broken)
+		return NULL;
 	if (tail - c->head > WIRE_RING) {
 		break_client(c);
-		return false;
+		return NULL;
 	}
-	*w = c->region->ring[c->head % WIRE_RING];
-	return true;
+	return &c->region->ring[c->head % WIRE_RING];
 }
 
 static void consume(struct timeline_client *c)
@@ -151,52 +150,68 @@ static void consume(struct timeline_client *c)
 	}
 }
 
-void timeline_drain(uint64_t now_ns)
+/* The client of PENDING whose first entry comes first; *W: the entry. Who has none leaves. */
+static struct timeline_client *first_of(struct timeline_client **pending, uint64_t *n,
+					struct wire_work *w)
 {
-	for (;;) {
-		struct timeline_client *next = NULL;
-		struct wire_work w, next_work = { 0 };
+	struct timeline_client *first = NULL;
+	uint64_t kept = 0, first_ns = 0;
 
-		for (uint64_t i = 0; i < timeline->client_count; i++) {
-			struct timeline_client *c = timeline->clients[i];
+	for (uint64_t i = 0; i < *n; i++) {
+		struct timeline_client *c = pending[i];
+		const struct wire_work *next = peek(c);
+		uint64_t at_ns;
 
-			if (!c || !peek(c, &w))
-				continue;
-			if (!next || w.at_ns < next_work.at_ns ||
-			    (w.at_ns == next_work.at_ns && timeline_is_earlier(c, next))) {
-				next = c;
-				next_work = w;
-			}
-		}
 		if (!next)
-			return;
-		timeline->drained_any = true;
-		/* a thread may be ahead of the virtual clock by what it has spent */
-		if (next_work.at_ns > now_ns) {
-			if (timeline->is_virtual && next_work.at_ns < now_ns + AHEAD_NS)
-				return;
-			next_work.at_ns = now_ns;
+			continue;
+		pending[kept++] = c;
+		at_ns = next->at_ns;
+		if (!first || at_ns < first_ns ||
+		    (at_ns == first_ns && timeline_is_earlier(c, first))) {
+			first = c;
+			first_ns = at_ns;
+			*w = *next;
 		}
-		if (next_work.at_ns > engine_now_ns(timeline->engine))
-			engine_advance(timeline->engine, next_work.at_ns);
-		if (apply(next, &next_work) != 0)
-			break_client(next);
-		consume(next);
 	}
+	*n = kept;
+	return first;
 }
 
-uint64_t timeline_written_ns(void)
+uint64_t timeline_drain(uint64_t now_ns)
 {
-	uint64_t first = UINT64_MAX;
-	struct wire_work w;
+	struct timeline_client **pending = timeline->pending, *c;
+	uint64_t n = 0;
+	struct wire_work w = { 0 };
 
-	for (uint64_t i = 0; i < timeline->client_count; i++) {
-		struct timeline_client *c = timeline->clients[i];
-
-		if (c && peek(c, &w) && w.at_ns < first)
-			first = w.at_ns;
+	for (uint64_t i = 0; i < timeline->live_count; i++)
+		if (peek(timeline->live[i]))
+			pending[n++] = timeline->live[i];
+	while ((c = first_of(pending, &n, &w))) {
+		timeline->drained_any = true;
+		/* a thread may be ahead of the virtual clock by what it has spent */
+		if (w.at_ns > now_ns) {
+			if (timeline->is_virtual && w.at_ns < now_ns + AHEAD_NS)
+				return w.at_ns;
+			w.at_ns = now_ns;
+		}
+		if (w.at_ns > engine_now_ns(timeline->engine))
+			engine_advance(timeline->engine, w.at_ns);
+		if (apply(c, &w) != 0)
+			break_client(c);
+		consume(c);
 	}
-	return first;
+	return UINT64_MAX;
+}
+
+bool timeline_is_written(uint64_t until_ns)
+{
+	for (uint64_t i = 0; i < timeline->live_count; i++) {
+		const struct wire_work *w = peek(timeline->live[i]);
+
+		if (w && w->at_ns <= until_ns)
+			return true;
+	}
+	return false;
 }
 
 const struct engine_hears timeline_hears = { .done = hear_done, .stamped = hear_stamped };

@@ -84,12 +84,10 @@ static bool look_at_threads(uint64_t now, struct timeline_found *f)
 {
 	*f = (struct timeline_found){ .next_ns = UINT64_MAX };
 	timeline->v.pause_real_ns = timeline->v.looks_now ? 0 : timeline->v.pause_real_ns;
-	for (uint64_t k = 0; k < timeline->client_count; k++) {
-		struct timeline_client *c = timeline->clients[k];
+	for (uint64_t k = 0; k < timeline->live_count; k++) {
+		struct timeline_client *c = timeline->live[k];
 		uint32_t high;
 
-		if (!c)
-			continue;
 		high = atomic_load(&c->region->thread_high);
 		if (high > 0 && !c->took_part)
 			return false;
@@ -150,9 +148,9 @@ enum timeline_pass timeline_pass(struct timeline_found *f)
 {
 	for (;;) {
 		uint64_t now = engine_now_ns(timeline->engine), next;
+		uint64_t written = timeline_drain(now);
 		struct timeline_client *c;
 
-		timeline_drain(now);
 		if (timeline_holder(&c))
 			return TIMELINE_RUNS;
 		timeline->v.holder_key = 0;
@@ -167,8 +165,7 @@ enum timeline_pass timeline_pass(struct timeline_found *f)
 			grant(f);
 			return TIMELINE_GRANTED;
 		}
-		next = least(least(engine_next_ns(timeline->engine), f->next_ns),
-			     timeline_written_ns());
+		next = least(least(engine_next_ns(timeline->engine), f->next_ns), written);
 		if (next == UINT64_MAX)
 			return TIMELINE_STANDS;
 		move_to(next > now ? next : now);
