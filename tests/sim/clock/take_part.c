@@ -26,6 +26,7 @@ static _Atomic int process_state;
 static _Atomic bool taken[WIRE_THREADS];
 static const void *waits_on[WIRE_THREADS]; /* of blocked threads; under waits_lock */
 static _Atomic int waits_lock;
+static _Atomic unsigned waiters; /* in waits_on */
 static _Atomic uint64_t sequence;
 static uint32_t rank;
 static pthread_key_t ends; /* a thread's slot, plus 1 */
@@ -109,6 +110,7 @@ void sim_forked(void)
 		waits_on[i] = NULL;
 	}
 	atomic_store(&waits_lock, 0);
+	atomic_store(&waiters, 0);
 	my_slot_plus_1 = 0;
 	debt_ns = 0;
 	atomic_store(&process_state, PROCESS_UNKNOWN);
@@ -385,11 +387,13 @@ bool sim_wait_on(const void *what, uint64_t until_ns)
 
 	lock_waits();
 	waits_on[slot] = what;
+	atomic_fetch_add(&waiters, 1);
 	unlock_waits();
 	sim_sleep_until(until_ns);
 	lock_waits();
 	is_woken = waits_on[slot] == NULL;
 	waits_on[slot] = NULL;
+	atomic_fetch_sub(&waiters, 1);
 	unlock_waits();
 	return is_woken;
 }
@@ -412,6 +416,8 @@ void sim_wake(const void *what, bool all)
 {
 	int i;
 
+	if (atomic_load(&waiters) == 0)
+		return;
 	lock_waits();
 	do {
 		i = first_waiting(what);

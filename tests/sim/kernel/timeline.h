@@ -153,8 +153,9 @@ struct timeline_found {
 	struct timeline_client *client; /* NULL: nobody is ready */
 	uint32_t thread;
 	uint64_t next_ns; /* when the first of the others becomes ready by itself */
-	unsigned blocked, away, looking;
-	struct wire_thread *granted; /* to be woken, when the lock is open */
+	uint64_t look_ns; /* when the first looks, if the clock comes by there */
+	unsigned blocked, away, looking, waiting; /* WAITING: for what devices do */
+	struct wire_thread *granted;              /* to be woken, when the lock is open */
 };
 /* The token goes to the next, and the clock to when that is. */
 enum timeline_pass timeline_pass(struct timeline_found *f);

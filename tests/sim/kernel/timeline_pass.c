@@ -8,6 +8,11 @@
  * takes a look at the computer (who is new, who sleeps, what stands still) is left to the machine's process.
  */
 
+static uint64_t least(uint64_t a, uint64_t b)
+{
+	return a < b ? a : b;
+}
+
 static bool is_met(const struct wire_thread *t, uint64_t now)
 {
 	struct timeline_client *of;
@@ -56,6 +61,8 @@ static void see_blocked(struct timeline_client *c, uint32_t i, uint64_t now,
 
 	f->blocked++;
 	f->looking += t->look_ns != WIRE_NOBODY;
+	f->waiting += t->client != 0;
+	f->look_ns = least(f->look_ns, t->look_ns);
 	if (!own->is_ready && (t->look_ns <= now || is_met(t, now))) {
 		if (after <= now) {
 			own->is_ready = true;
@@ -82,7 +89,7 @@ static void see_blocked(struct timeline_client *c, uint32_t i, uint64_t now,
 /* False: somebody is new, and must be taken in first. */
 static bool look_at_threads(uint64_t now, struct timeline_found *f)
 {
-	*f = (struct timeline_found){ .next_ns = UINT64_MAX };
+	*f = (struct timeline_found){ .next_ns = UINT64_MAX, .look_ns = UINT64_MAX };
 	timeline->v.pause_real_ns = timeline->v.looks_now ? 0 : timeline->v.pause_real_ns;
 	for (uint64_t k = 0; k < timeline->live_count; k++) {
 		struct timeline_client *c = timeline->live[k];
@@ -139,9 +146,13 @@ static void move_to(uint64_t ns)
 	timeline->v.pause_real_ns = 0;
 }
 
-static uint64_t least(uint64_t a, uint64_t b)
+/* What happens on the devices before END makes nobody ready: nobody waits for it. */
+static void skip_to(uint64_t end_ns)
 {
-	return a < b ? a : b;
+	uint64_t next;
+
+	while ((next = engine_next_ns(timeline->engine)) < end_ns)
+		timeline_advance(next);
 }
 
 enum timeline_pass timeline_pass(struct timeline_found *f)
@@ -165,7 +176,10 @@ enum timeline_pass timeline_pass(struct timeline_found *f)
 			grant(f);
 			return TIMELINE_GRANTED;
 		}
-		next = least(least(engine_next_ns(timeline->engine), f->next_ns), written);
+		written = least(written, f->next_ns);
+		if (f->waiting == 0 && written != UINT64_MAX)
+			skip_to(least(written, f->look_ns));
+		next = least(engine_next_ns(timeline->engine), written);
 		if (next == UINT64_MAX)
 			return TIMELINE_STANDS;
 		move_to(next > now ? next : now);
