@@ -160,6 +160,7 @@ int sim_thread_new(void)
 		       !atomic_compare_exchange_weak(&region->thread_high, &high,
 						     (uint32_t)i + 1))
 			;
+		wire_bit_set(rm_timeline.bell->takes_part, rm_timeline.key);
 		return i;
 	}
 	return NO_SLOT;

@@ -261,7 +261,7 @@ static int make_region(struct timeline_client *c)
 		c->region = region;
 		return r;
 	}
-	if (c->key > TIMELINE_CLIENTS)
+	if (c->key > WIRE_CLOCK_CLIENTS)
 		return -ENOMEM;
 	c->region_fd = timeline->memory_fd;
 	c->region = (struct wire_time *)(void *)((char *)timeline->clock +
@@ -327,8 +327,7 @@ static int add_client(struct sim_client *client)
 		return -ENOMEM;
 	c->key = timeline->client_count + 1;
 	c->bases = engine_alloc(WIRE_CHANNELS, sizeof(*c->bases));
-	c->threads = engine_alloc(WIRE_THREADS, sizeof(*c->threads));
-	r = c->bases && c->threads ? make_region(c) : -ENOMEM;
+	r = c->bases ? make_region(c) : -ENOMEM;
 	if (r != 0) {
 		free_client(c);
 		return r;
@@ -404,6 +403,8 @@ void sim_time_drop_client(struct sim_client *client, bool is_alive)
 	engine_client_gone(timeline->engine, c->key);
 	timeline->clients[c->key - 1] = NULL;
 	leave_live(c);
+	if (timeline->is_virtual)
+		wire_bit_clear(timeline->bell->takes_part, c->key);
 	timeline_virtual_drop(c, is_alive);
 	timeline_record_drop(c);
 	drop_region(c, is_alive);

@@ -39,6 +39,7 @@ struct timeline_client {
 	bool is_broken;
 	uint64_t *bases; /* of the channel in each slot */
 	struct timeline_thread *threads;
+	uint32_t thread_room;
 	struct timeline_recording recording;
 	bool took_part; /* in the virtual clock */
 	/* Who goes first of those that do something at the same time: neither depends on how

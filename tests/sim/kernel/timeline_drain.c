@@ -177,15 +177,47 @@ static struct timeline_client *first_of(struct timeline_client **pending, uint64
 	return first;
 }
 
+/* Those that wrote, by the bell's bits. */
+static uint64_t find_written(struct timeline_client **out)
+{
+	_Atomic uint64_t *words = timeline->bell->written;
+	uint64_t n = 0;
+
+	for (uint64_t first = 1; first <= timeline->client_count; first += 64, words++) {
+		uint64_t bits = atomic_load(words);
+
+		for (; bits; bits &= bits - 1) {
+			uint64_t key = first + (uint64_t)__builtin_ctzll(bits);
+			struct timeline_client *c = timeline_client_of(key);
+
+			if (c && peek(c)) {
+				out[n++] = c;
+				continue;
+			}
+			/* it may write just now */
+			wire_bit_clear(timeline->bell->written, key);
+			if (c && peek(c)) {
+				wire_bit_set(timeline->bell->written, key);
+				out[n++] = c;
+			}
+		}
+	}
+	return n;
+}
+
 uint64_t timeline_drain(uint64_t now_ns)
 {
 	struct timeline_client **pending = timeline->pending, *c;
 	uint64_t n = 0;
 	struct wire_work w = { 0 };
 
-	for (uint64_t i = 0; i < timeline->live_count; i++)
-		if (peek(timeline->live[i]))
-			pending[n++] = timeline->live[i];
+	if (timeline->is_virtual) {
+		n = find_written(pending);
+	} else {
+		for (uint64_t i = 0; i < timeline->live_count; i++)
+			if (peek(timeline->live[i]))
+				pending[n++] = timeline->live[i];
+	}
 	while ((c = first_of(pending, &n, &w))) {
 		timeline->drained_any = true;
 		/* a thread may be ahead of the virtual clock by what it has spent */

@@ -12,20 +12,21 @@
  */
 #define TIMELINE_BASE         ((char *)0x200000000000) /* far from all that systems use */
 #define TIMELINE_BELL         4096u
-#define TIMELINE_BOOKS        8192u
+#define TIMELINE_BOOKS        65536u
 #define TIMELINE_HEAP         (1ull << 20)
 #define TIMELINE_REGIONS      (1ull << 36)
 #define TIMELINE_REGION_BYTES (32ull << 20)
-#define TIMELINE_CLIENTS      65536ull
-#define TIMELINE_BYTES        (TIMELINE_REGIONS + TIMELINE_CLIENTS * TIMELINE_REGION_BYTES)
+#define TIMELINE_BYTES \
+	(TIMELINE_REGIONS + (uint64_t)WIRE_CLOCK_CLIENTS * TIMELINE_REGION_BYTES)
 
 struct timeline_books {
 	struct timeline timeline;
 	struct engine_memory heap;
 };
 
-_Static_assert(sizeof(struct wire_clock) <= TIMELINE_BELL,
-	       "clock, bell and books have pages");
+_Static_assert(sizeof(struct wire_clock) <= TIMELINE_BELL, "the clock has its page");
+_Static_assert(TIMELINE_BELL + sizeof(struct wire_bell) <= TIMELINE_BOOKS,
+	       "so has the bell");
 _Static_assert(TIMELINE_BOOKS + sizeof(struct timeline_books) <= TIMELINE_HEAP,
 	       "before the heap");
 _Static_assert(sizeof(struct wire_time) <= TIMELINE_REGION_BYTES, "a region has its place");

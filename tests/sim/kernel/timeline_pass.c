@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "timeline.h"
 
+#include "engine_memory.h"
+
 /*
  * The virtual clock's step from one thread to the next. The one that blocks takes it itself where it can
  * (tests/sim/clock/pass_on.c), for what there is to know lies in memory that all processes of the
@@ -86,26 +88,57 @@ static void see_blocked(struct timeline_client *c, uint32_t i, uint64_t now,
 	}
 }
 
+static bool make_room(struct timeline_client *c, uint32_t high)
+{
+	struct timeline_thread *grown;
+
+	if (high <= c->thread_room)
+		return true;
+	grown = engine_regrow(c->threads, WIRE_THREADS / (high > 16 ? 1 : 32),
+			      sizeof(*grown));
+	if (!grown)
+		return false;
+	c->threads = grown;
+	c->thread_room = WIRE_THREADS / (high > 16 ? 1 : 32);
+	return true;
+}
+
+static void look_at_client(struct timeline_client *c, uint64_t now,
+			   struct timeline_found *f)
+{
+	uint32_t high = atomic_load(&c->region->thread_high);
+
+	if (high > WIRE_THREADS)
+		high = WIRE_THREADS;
+	if (!make_room(c, high))
+		high = c->thread_room;
+	for (uint32_t i = 0; i < high; i++) {
+		uint32_t state = atomic_load(&c->region->threads[i].state);
+
+		if (state == WIRE_THREAD_BLOCKED)
+			see_blocked(c, i, now, f);
+		else
+			c->threads[i].is_ready = false;
+		f->away += state == WIRE_THREAD_AWAY;
+	}
+}
+
 /* False: somebody is new, and must be taken in first. */
 static bool look_at_threads(uint64_t now, struct timeline_found *f)
 {
+	const _Atomic uint64_t *words = timeline->bell->takes_part;
+
 	*f = (struct timeline_found){ .next_ns = UINT64_MAX, .look_ns = UINT64_MAX };
 	timeline->v.pause_real_ns = timeline->v.looks_now ? 0 : timeline->v.pause_real_ns;
-	for (uint64_t k = 0; k < timeline->live_count; k++) {
-		struct timeline_client *c = timeline->live[k];
-		uint32_t high;
+	for (uint64_t first = 1; first <= timeline->client_count; first += 64, words++) {
+		for (uint64_t bits = atomic_load(words); bits; bits &= bits - 1) {
+			struct timeline_client *c =
+				timeline_client_of(first + (uint64_t)__builtin_ctzll(bits));
 
-		high = atomic_load(&c->region->thread_high);
-		if (high > 0 && !c->took_part)
-			return false;
-		for (uint32_t i = 0; i < high && i < WIRE_THREADS; i++) {
-			uint32_t state = atomic_load(&c->region->threads[i].state);
-
-			if (state == WIRE_THREAD_BLOCKED)
-				see_blocked(c, i, now, f);
-			else
-				c->threads[i].is_ready = false;
-			f->away += state == WIRE_THREAD_AWAY;
+			if (c && !c->took_part && atomic_load(&c->region->thread_high) > 0)
+				return false;
+			if (c)
+				look_at_client(c, now, f);
 		}
 	}
 	timeline->v.looks_now = false;

@@ -245,6 +245,8 @@ int rm_timeline_push(const struct wire_work *w)
 		return -EAGAIN;
 	region->ring[tail % WIRE_RING] = *w;
 	atomic_store_explicit(&region->tail, tail + 1, memory_order_release);
+	if (rm_timeline.is_virtual)
+		wire_bit_set(rm_timeline.bell->written, rm_timeline.key);
 	return 0;
 }
 

@@ -29,10 +29,31 @@ struct wire_clock {
 	_Atomic uint64_t ahead_ns, wall_ns;
 };
 
-/* The word that the engine's thread waits on. Whoever scribbles here wakes it, no more. */
+#define WIRE_CLOCK_CLIENTS 65536u /* with a virtual clock */
+
+/* RINGS is the word that the engine's thread waits on. With a virtual clock the bits, one for each
+ * client by its key, spare a look into the regions of all: who wrote into its ring since, and who
+ * has threads that take part. Whoever scribbles here harms the clock. */
 struct wire_bell {
 	_Atomic uint32_t rings;
+	_Atomic uint64_t written[WIRE_CLOCK_CLIENTS / 64],
+		takes_part[WIRE_CLOCK_CLIENTS / 64];
 };
+
+static inline void wire_bit_set(_Atomic uint64_t *bits, uint64_t key)
+{
+	const uint64_t bit = UINT64_C(1) << ((key - 1) % 64);
+
+	bits += (key - 1) % WIRE_CLOCK_CLIENTS / 64;
+	if (!(atomic_load(bits) & bit))
+		atomic_fetch_or(bits, bit);
+}
+
+static inline void wire_bit_clear(_Atomic uint64_t *bits, uint64_t key)
+{
+	atomic_fetch_and(bits + (key - 1) % WIRE_CLOCK_CLIENTS / 64,
+			 ~(UINT64_C(1) << ((key - 1) % 64)));
+}
 
 /* Operations in the ring beside enum rm_work_kind. */
 enum wire_time_op {
@@ -112,8 +133,9 @@ struct wire_time {
 	_Atomic uint32_t wants_room; /* somebody waits for the head to move */
 	_Atomic uint32_t is_broken;  /* the engine found nonsense: the device is lost */
 	uint32_t reserved1[13];
+	struct wire_thread
+		threads[WIRE_THREADS]; /* in the first page: every step looks at them */
 	struct wire_work ring[WIRE_RING];
-	struct wire_thread threads[WIRE_THREADS];
 	struct wire_channel channels[WIRE_CHANNELS];
 	struct wire_stamp stamps[WIRE_STAMPS];
 };
