@@ -43,7 +43,7 @@ static void let_signals(const uint64_t *old)
 	syscall(SYS_rt_sigprocmask, SIG_SETMASK, old, NULL, sizeof(*old));
 }
 
-bool sim_pass_on(const struct wire_thread *own)
+bool sim_pass_on(uint32_t slot)
 {
 	enum timeline_pass passed = TIMELINE_STANDS;
 	struct timeline_found f;
@@ -55,7 +55,9 @@ bool sim_pass_on(const struct wire_thread *own)
 	if (timeline_lock() && timeline->v.may_pass)
 		passed = timeline_pass(&f);
 	timeline_unlock();
-	if (passed == TIMELINE_GRANTED && f.granted != own)
+	/* the one that runs need not be woken */
+	if (passed == TIMELINE_GRANTED &&
+	    (f.client->key != rm_timeline.key || f.thread != slot))
 		timeline_wake_word(&f.granted->state);
 	let_signals(&old);
 	return passed == TIMELINE_GRANTED || passed == TIMELINE_RUNS;

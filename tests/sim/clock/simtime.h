@@ -71,10 +71,9 @@ void sim_join(void);
 
 /* pass_on.c. Once it is known which machine the process is on. */
 void sim_pass_open(void);
-struct wire_thread;
-/* The calling thread, OWN, has blocked: gives the token to whose turn it is, itself perhaps. False: the
+/* The calling thread, in SLOT, has blocked: gives the token to whose turn it is, itself perhaps. False: the
  * machine's process must do it. */
-bool sim_pass_on(const struct wire_thread *own);
+bool sim_pass_on(uint32_t slot);
 
 /* A wait that others of this process end, by the address of what they wait for. True when woken,
  * false when UNTIL came. */

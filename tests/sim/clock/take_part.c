@@ -224,7 +224,7 @@ static int block(const struct sim_clock_request *q, uint64_t look_ns)
 	debt_ns = 0;
 	atomic_store(&t->until_ns, q->until_ns);
 	atomic_store(&t->state, WIRE_THREAD_BLOCKED);
-	if (!sim_pass_on(t))
+	if (!sim_pass_on((uint32_t)(my_slot_plus_1 - 1)))
 		give_notice();
 	r = await_token(t);
 	/* woken to look while the clock stood: its own does not go back */

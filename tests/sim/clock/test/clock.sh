@@ -174,6 +174,31 @@ kill_blocked)
 	[ "$(grep -c slept "$LOG")" -eq 10 ] || fail "the clock stands"
 	[ ! -e "$TRANCHE_SIM/clock.error" ] || fail "$(cat "$TRANCHE_SIM/clock.error")"
 	;;
+kill_moving)
+	# one that dies while it moves the clock takes the machine along, but nobody waits for ever
+	torn=0
+	for run in 1 2 3 4 5 6 7 8 9 10 11 12; do
+		export LOG="$dir/log$run" TRANCHE_SIM="$dir/machine$run" TRANCHE_SIM_HOLD=3
+		mkdir "$TRANCHE_SIM"
+		begin sleeps a 100 5000
+		a=$pid
+		begin sleeps b 100 7000
+		b=$pid
+		begin naps 100000000 2
+		await 'b slept' 1
+		sleep "0.00$run"
+		kill -KILL "$pid"
+		wait "$a" || fail "a failed in run $run"
+		wait "$b" || fail "b failed in run $run"
+		[ "$(grep -c '[ab] slept' "$LOG")" -eq 200 ] || fail "not everything ran in run $run"
+		if [ -e "$TRANCHE_SIM/clock.error" ]; then
+			grep -q '^a process was killed while it moved the clock' "$TRANCHE_SIM/clock.error" ||
+				fail "$(cat "$TRANCHE_SIM/clock.error")"
+			torn=$((torn + 1))
+		fi
+	done
+	echo "$torn of 12 machines ended"
+	;;
 stopped)
 	# a process that is stopped does not stop the others for long
 	begin computes b

@@ -71,6 +71,14 @@ static int sleeps(char **args)
 	return 0;
 }
 
+/* naps COUNT US: without a word */
+static int naps(char **args)
+{
+	for (int i = 0; i < atoi(args[0]); i++)
+		sleep_us(strtoull(args[1], NULL, 10));
+	return 0;
+}
+
 static void __attribute__((noreturn)) compute(const char *name)
 {
 	tell(name, "computes");
@@ -377,9 +385,10 @@ int main(int argc, char **argv)
 		{ "sleeps", sleeps, 3 },   { "computes", computes, 1 },
 		{ "waits", waits, 1 },     { "forks", forks, 1 },
 		{ "threads", threads, 0 }, { "ways", ways, 1 },
-		{ "mix", mix, 1 },         { "kernels", kernels, 3 },
-		{ "hears", hears, 1 },     { "outside", outside, 1 },
-		{ "blocks", blocks, 1 },   { "steps", steps, 1 },
+		{ "naps", naps, 2 },       { "mix", mix, 1 },
+		{ "kernels", kernels, 3 }, { "hears", hears, 1 },
+		{ "outside", outside, 1 }, { "blocks", blocks, 1 },
+		{ "steps", steps, 1 },
 	};
 
 	for (size_t i = 0; argc > 1 && i < sizeof(modes) / sizeof(modes[0]); i++) {
