@@ -2,7 +2,6 @@
 #include "kernel/timeline_memory.h"
 
 #include <signal.h>
-#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -22,7 +21,7 @@ void sim_pass_open(void)
 
 	/* a forked child may be on another machine than its parent */
 	if (atomic_exchange(&is_mapped, false))
-		munmap(TIMELINE_BASE, TIMELINE_BYTES);
+		rm_time_memory_leave(TIMELINE_BASE, TIMELINE_BYTES);
 	if (rm_time_memory(TIMELINE_BASE, TIMELINE_BYTES) != 0)
 		return;
 	timeline = (struct timeline *)(uintptr_t)&books->timeline;

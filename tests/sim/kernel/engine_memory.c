@@ -23,7 +23,10 @@ void engine_memory_use(struct engine_memory *m)
 
 static unsigned power_of(const void *p)
 {
-	return *(const unsigned *)((const char *)p - HEAD_BYTES);
+	unsigned power;
+
+	memcpy(&power, (const char *)p - HEAD_BYTES, sizeof(power));
+	return power;
 }
 
 static size_t room_of(unsigned power)

@@ -64,6 +64,7 @@ int rm_timeline_await_room(void);
 int rm_timeline_sleep(_Atomic uint32_t *word, uint32_t seen);
 /* The machine's memory of time, mapped AT; -ENOTSUP: it has none. */
 int rm_time_memory(void *at, size_t bytes);
+void rm_time_memory_leave(void *at, size_t bytes);
 /* Somebody polls for a completion that has not come. */
 void rm_timeline_looked(void);
 

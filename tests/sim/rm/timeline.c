@@ -39,6 +39,8 @@ static void *map_part(uint32_t part, size_t bytes, int protection, uint64_t *key
 	return p;
 }
 
+/* By the system call: sanitizers would have their say about such a range, and none of their code touches
+ * it. */
 int rm_time_memory(void *at, size_t bytes)
 {
 	struct wire_request req = { .op = WIRE_TIME, .device = WIRE_TIME_MEMORY };
@@ -49,17 +51,23 @@ int rm_time_memory(void *at, size_t bytes)
 	r = rm_call(&req, sizeof(req), -1, &reply, &fd);
 	if (r != 0 || fd < 0)
 		return r ? r : -EMFILE;
-	p = mmap(at, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED_NOREPLACE, fd,
-		 0);
+	p = (void *)syscall(SYS_mmap, at, bytes, PROT_READ | PROT_WRITE,
+			    MAP_SHARED | MAP_FIXED_NOREPLACE, fd, 0L);
+	r = p == MAP_FAILED ? -errno : 0;
 	close(fd);
-	if (p == MAP_FAILED)
-		return -errno;
-	if (p != at) { /* a kernel before 4.17 takes it for a hint */
-		munmap(p, bytes);
+	if (r == 0 && p != at) { /* a kernel before 4.17 takes it for a hint */
+		rm_time_memory_leave(p, bytes);
 		return -EEXIST;
 	}
-	madvise(p, bytes, MADV_DONTDUMP);
-	return 0;
+	/* it is large, and mostly nothing */
+	if (r == 0)
+		syscall(SYS_madvise, p, bytes, MADV_DONTDUMP);
+	return r;
+}
+
+void rm_time_memory_leave(void *at, size_t bytes)
+{
+	syscall(SYS_munmap, at, bytes);
 }
 
 static void *map_zeroes(size_t bytes)

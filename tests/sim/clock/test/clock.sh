@@ -273,8 +273,10 @@ record)
 	# what the machine writes down is what one sees who wakes up for every step
 	export TRANCHE_SIM_HOLD=4
 	watch() {
-		TRANCHE_SIM_RANK=$1 LD_PRELOAD="$libraries/libsimtime.so" "$libraries/sim-watch" --every-us 7100 \
-			--for-us 2500000 ${2:-} >"$dir/watch$1" &
+		rank=$1
+		shift
+		TRANCHE_SIM_RANK=$rank LD_PRELOAD="$libraries/libsimtime.so" "$libraries/sim-watch" "$@" \
+			--every-us 7100 --for-us 2500000 >"$dir/watch$rank" &
 		started="$started $!"
 		watched="$watched $!"
 	}
