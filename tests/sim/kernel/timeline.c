@@ -154,7 +154,7 @@ static int share_memory(void)
 	pthread_mutexattr_t attr;
 	struct timeline_books *books;
 	char *base;
-	int fd = sim_memfd("sim-time", TIMELINE_BYTES);
+	int fd = sim_memfd("sim-time", TIMELINE_BYTES), r;
 
 	if (fd < 0)
 		return fd;
@@ -163,8 +163,11 @@ static int share_memory(void)
 	if (base == MAP_FAILED)
 		base = mmap(NULL, TIMELINE_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, fd,
 			    0);
-	if (base == MAP_FAILED)
-		return -errno;
+	if (base == MAP_FAILED) {
+		r = -errno;
+		close(fd);
+		return r;
+	}
 	madvise(base, TIMELINE_BYTES, MADV_DONTDUMP);
 	books = (struct timeline_books *)(void *)(base + TIMELINE_BOOKS);
 	engine_memory_init(&books->heap, base + TIMELINE_HEAP, base + TIMELINE_REGIONS);
@@ -225,6 +228,9 @@ static int start(void)
 	pthread_t thread;
 	int r = is_virtual ? share_memory() : make_clock();
 
+	/* a limit on addresses, perhaps: then this process takes every step */
+	if (r != 0 && is_virtual && !timeline->clock)
+		r = make_clock();
 	if (r == 0)
 		r = make_engine();
 	if (r != 0)
@@ -255,14 +261,14 @@ static int make_region(struct timeline_client *c)
 	void *region;
 	int r;
 
+	if (timeline->is_virtual && c->key > WIRE_CLOCK_CLIENTS)
+		return -ENOMEM;
 	if (timeline->memory_fd < 0) {
 		r = map_shared("sim-time", sizeof(struct wire_time), &c->region_fd,
 			       &region);
 		c->region = region;
 		return r;
 	}
-	if (c->key > WIRE_CLOCK_CLIENTS)
-		return -ENOMEM;
 	c->region_fd = timeline->memory_fd;
 	c->region = (struct wire_time *)(void *)((char *)timeline->clock +
 						 region_offset(c->key));

@@ -260,6 +260,24 @@ same)
 	diff -u "$dir/log1" "$dir/log2" >&2 || fail "two runs differ"
 	! diff -q "$dir/log1" "$dir/log3" >/dev/null || fail "another seed is no other run"
 	;;
+apart)
+	# where nobody may map all of time, the machine's process takes every step: the same ones
+	export TRANCHE_SIM_LINGER_MS=5000
+	for run in 1 2; do
+		export LOG="$dir/log$run" TRANCHE_SIM="$dir/machine$run"
+		mkdir "$TRANCHE_SIM"
+		# shellcheck disable=SC3045 # the shells that are sh here know it
+		[ $run -eq 1 ] || ulimit -v 1000000000
+		play mix 7 &
+		pid=$!
+		await ends 2
+		mapped=$(grep -c '^200000000000-' "/proc/$(pidof_kernel)/maps" || true)
+		[ "$mapped" -eq $((2 - run)) ] || fail "run $run: all of time is mapped $mapped times"
+		wait "$pid" || fail "run $run failed"
+	done
+	[ "$(wc -l <"$dir/log1")" -eq 242 ] || fail "not everything ran"
+	diff -u "$dir/log1" "$dir/log2" >&2 || fail "the runs differ"
+	;;
 kernels)
 	# two processes take turns of 2 ms; each kernel of 1 ms is half of one
 	export TRANCHE_SIM_HOLD=2
