@@ -28,6 +28,13 @@ int tr_file_map(const char *path, size_t bytes, bool writable, void **addr, int 
 int tr_file_create(const char *path, size_t bytes, unsigned mode,
 		   void (*fill)(void *addr, void *arg), void *arg, struct tr_err *err);
 
+/* Gives PATH this content and MODE in one step, whether it is there or not: who has the old file keeps
+ * it. On the disk when this returns. A failure leaves PATH as it was. */
+int tr_file_replace(const char *path, const void *bytes, size_t n, unsigned mode,
+		    struct tr_err *err);
+/* The folder PATH (absolute) and those above it, mode 0755 where they are missing. */
+int tr_folder_make(const char *path, struct tr_err *err);
+
 /* OFD write lock on one byte of FD, without waiting. 0, -EAGAIN (another has it), -errno.
  */
 int tr_byte_lock(int fd, off_t byte);
