@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef TR_INJECT_CDI_H
+#define TR_INJECT_CDI_H
+
+#include <stddef.h>
+
+#include "deviceplugin/inject/driver.h"
+#include "tranche/err.h"
+
+/*
+ * The files that tell a container runtime what a CDI device name means. Two kinds:
+ *
+ *   tranche.io/driver=all   CDI_DIR/tranche-driver.json     the driver's files, the same for every container
+ *   tranche.io/gpu=NAME     CDI_DIR/tranche-gpu-NAME.json   device nodes and slice of one allocation
+ *
+ * Allocate names both. Without the second a container has no device node, so the first may be there all the
+ * time; a runtime reads every file again when one changes, so what is large is there once.
+ * Files appear whole or not at all. Any thread; one writer per name.
+ */
+
+#define TR_CDI_KIND          "tranche.io/gpu"
+#define TR_CDI_DRIVER_KIND   "tranche.io/driver"
+#define TR_CDI_DRIVER_DEVICE TR_CDI_DRIVER_KIND "=all"
+#define TR_CDI_NAME_MAX      63
+
+struct tr_cdi_slice {     /* what one container is given */
+	const char *name; /* [a-z0-9]{1,63}: CDI device name and part of the file's */
+	const int *minors;
+	size_t minor_count; /* 0: a slice without a GPU, no device node at all */
+	const char
+		*slice_dir; /* host path; its ro and rw become TR_SLICE_DIR's; NULL: none */
+	const char *hook_path,
+		*preload_path; /* host paths, struct tr_installed; NULL: none */
+};
+
+/*
+ * Writes the file of SLICE, in place of one that was there; makes CDI_DIR when it is missing. Of DRIVER only the
+ * device nodes are used; NULL will do without minors.
+ * -EINVAL: a name, a path (absolute, UTF-8, no control characters, no "..") or a minor that cannot be; else
+ * what the file system said. A file that was there stays as it was then.
+ */
+int tr_cdi_write(const char *cdi_dir, const struct tr_driver_files *driver,
+		 const struct tr_cdi_slice *slice, struct tr_err *err);
+/* The file of TR_CDI_DRIVER_DEVICE. Left untouched when it says that already. */
+int tr_cdi_write_driver(const char *cdi_dir, const struct tr_driver_files *driver,
+			struct tr_err *err);
+/* 0 also when there is none. */
+int tr_cdi_remove(const char *cdi_dir, const char *name, struct tr_err *err);
+
+/* Names of the allocations that have files, in no order; removes what interrupted writers left.
+ * 0 also when there is no folder. */
+int tr_cdi_each(const char *cdi_dir, void (*each)(const char *name, void *arg), void *arg,
+		struct tr_err *err);
+
+#endif /* TR_INJECT_CDI_H */
