@@ -7,7 +7,7 @@ set -eu
 cd "$(dirname "$0")/../.."
 runs=${RUNS:-1000000}
 corpus=$PWD/tests/fuzz/corpus
-targets='image amounts values slice_files annotations kube_stream kubelet'
+targets='image amounts values slice_files annotations kube_stream kubelet inject'
 calls=4000
 failed=0
 
