@@ -53,16 +53,19 @@ static bool is_path(const char *path)
 
 /* ---- JSON; NULL in is NULL out, and stands for a path that cannot be ---- */
 
+/* Takes ITEM over. */
 static void add(json_t **list, json_t *item)
 {
-	if (*list && (!item || json_array_append_new(*list, item) < 0)) {
-		json_decref(*list);
-		*list = NULL;
+	if (*list && item && json_array_append(*list, item) == 0) {
+		json_decref(item);
+		return;
 	}
+	json_decref(item);
+	json_decref(*list);
+	*list = NULL;
 }
 
-/* The last option is the place's, the others are for all: nothing that is mounted brings device nodes or set-user-id
- * programs along. */
+/* Nothing that is mounted brings device nodes or set-user-id programs along. */
 static json_t *mount_json(const char *host, const char *container, const char *access)
 {
 	if (!is_path(host) || !is_path(container))

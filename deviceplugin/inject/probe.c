@@ -63,11 +63,8 @@ static int start_child(int library, const char *program, int say, struct child *
 {
 	char *const argv[] = { (char *)(uintptr_t)program, (char *)(uintptr_t)TR_PROBE_WORD,
 			       NULL };
-	/* A sanitizer insists on being first, which the preloaded library is. */
-	static char preload[] = "LD_PRELOAD=" CHILD_PATH,
-		    order[] = "ASAN_OPTIONS=verify_asan_link_order=0:detect_leaks=0",
-		    quiet[] = "LC_ALL=C";
-	static char *const env[] = { preload, order, quiet, NULL };
+	static char preload[] = "LD_PRELOAD=" CHILD_PATH, language[] = "LC_ALL=C";
+	static char *const env[] = { preload, language, NULL };
 	posix_spawn_file_actions_t actions;
 	posix_spawnattr_t attr;
 	sigset_t none, all;

@@ -33,10 +33,13 @@ static void says(const char *library, int r, const char *words)
 
 static void test_good(void **state)
 {
-	says(TEST_LIBRARY, 0, "");
-	/* Started again by itself, as the agent does. */
+	struct tr_err err;
+
 	(void)state;
-	assert_int_equal(tr_probe(TEST_LIBRARY, NULL, PATIENCE_MS, NULL), 0);
+	says(TEST_LIBRARY, 0, "");
+	/* Started again by itself, as the agent does; not where sanitizers' own functions come first. */
+	if (!TEST_SANITIZED && tr_probe(TEST_LIBRARY, NULL, PATIENCE_MS, &err) < 0)
+		fail_msg("%s", err.msg);
 }
 
 /* Where LD_PRELOAD could not say it. */
