@@ -48,7 +48,7 @@ static int look_at(int fd, const char *library, struct tr_err *err)
 	if (map == MAP_FAILED)
 		return tr_fail_errno(err, "read %s", library);
 	image = (struct tr_mapping){ map, (size_t)size };
-	r = tr_image_check(map, (size_t)size, err);
+	r = tr_image_check(image.addr, image.bytes, err);
 	return r < 0 ? tr_wrap(err, r, "%s cannot be preloaded", library) : 0;
 }
 

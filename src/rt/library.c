@@ -53,7 +53,8 @@ static bool is_there(const char *path, const struct tr_mapping *want)
 
 	return lstat(path, &st) == 0 && S_ISREG(st.st_mode) &&
 	       (st.st_mode & 07777) == 0755 && map_library(path, &have, NULL) == 0 &&
-	       have.bytes == want->bytes && memcmp(have.addr, want->addr, have.bytes) == 0;
+	       have.addr && have.bytes == want->bytes &&
+	       memcmp(have.addr, want->addr, have.bytes) == 0;
 }
 
 static int move_link(const char *dir, const char *name, struct tr_err *err)
@@ -85,7 +86,7 @@ int tr_library_place(const char *dir, const char *source, char name[static TR_LI
 
 	if (r < 0)
 		return r;
-	if (dir[0] != '/' || strlen(dir) > sizeof(path) - 2 * TR_LIBRARY_NAME)
+	if (dir[0] != '/' || strlen(dir) > sizeof(path) - 2 * sizeof(char[TR_LIBRARY_NAME]))
 		return tr_fail(err, EINVAL, "\"%s\" is no absolute path", dir);
 	r = tr_folder_make(dir, err);
 	if (r < 0)
