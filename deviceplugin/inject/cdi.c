@@ -4,6 +4,7 @@
 #include <ctype.h>
 #include <dirent.h>
 #include <errno.h>
+#include <fnmatch.h>
 #include <jansson.h>
 #include <limits.h>
 #include <stdbool.h>
@@ -19,7 +20,8 @@
  * gives CDI names to reads it. */
 #define VERSION     "0.5.0"
 #define DRIVER_FILE "tranche-driver.json"
-#define GPU_FILE    "tranche-gpu-"
+#define GPU_FILE    "tranche-gpu-%u.json"
+#define GPU_FILES   8u
 #define FILE_MAX    (1u << 20)
 #define MINOR_MAX   254
 
@@ -83,20 +85,25 @@ static json_t *node_json(const char *host, const char *container)
 	return json_pack("{s:s,s:s}", "path", container, "hostPath", host);
 }
 
-/* {"cdiVersion", "kind", "devices": [{"name", "containerEdits"}]}; EDITS is taken over. */
-static json_t *file_json(const char *kind, const char *name, json_t *edits)
+/* DEVICES is taken over. */
+static json_t *file_json(const char *kind, json_t *devices)
 {
-	return json_pack("{s:s,s:s,s:[{s:s,s:o}]}", "cdiVersion", VERSION, "kind", kind,
-			 "devices", "name", name, "containerEdits", edits);
+	return json_pack("{s:s,s:s,s:o}", "cdiVersion", VERSION, "kind", kind, "devices",
+			 devices);
 }
 
-/* ---- writing ---- */
+/* EDITS is taken over. */
+static json_t *device_json(const char *name, json_t *edits)
+{
+	return json_pack("{s:s,s:o}", "name", name, "containerEdits", edits);
+}
+
+/* ---- files ---- */
 
 /* Takes JSON over. */
-static int write_json(const char *cdi_dir, const char *file, json_t *json,
+static int write_json(const char *cdi_dir, const char *path, json_t *json,
 		      bool only_changed, struct tr_err *err)
 {
-	tr_autofree char *path = tr_xprintf("%s/%s", cdi_dir, file);
 	tr_autofree char *text = json ? json_dumps(json, JSON_COMPACT | JSON_PRESERVE_ORDER)
 				      : NULL;
 	tr_autofree char *old = NULL;
@@ -112,6 +119,59 @@ static int write_json(const char *cdi_dir, const char *file, json_t *json,
 	r = tr_folder_make(cdi_dir, err);
 	return r < 0 ? r : tr_file_replace(path, text, n, 0644, err);
 }
+
+static char *path_of(const char *cdi_dir, const char *name)
+{
+	unsigned hash = 0;
+
+	for (; *name; name++)
+		hash = 31 * hash + (unsigned char)*name;
+	return tr_xprintf("%s/" GPU_FILE, cdi_dir, hash % GPU_FILES);
+}
+
+/* The devices of a file of ours; none when it is not there, or is not as we write them. */
+static int read_devices(const char *path, json_t **out, struct tr_err *err)
+{
+	tr_autofree char *text = NULL;
+	size_t n = 0;
+	int r = tr_slurp(path, FILE_MAX, &text, &n, err);
+	json_t *file, *devices;
+
+	*out = NULL;
+	if (r < 0 && r != -ENOENT && r != -EFBIG)
+		return r;
+	file = r == 0 ? json_loadb(text, n, JSON_REJECT_DUPLICATES, NULL) : NULL;
+	devices = json_object_get(file, "devices");
+	*out = json_is_array(devices) ? json_incref(devices) : json_array();
+	json_decref(file);
+	return 0;
+}
+
+static const char *name_at(const json_t *devices, size_t i)
+{
+	const char *name =
+		json_string_value(json_object_get(json_array_get(devices, i), "name"));
+
+	return name && is_name(name) ? name : NULL;
+}
+
+/* True when it was there. What has no name of ours goes too. */
+static bool take_out(json_t *devices, const char *name)
+{
+	bool was_there = false;
+
+	for (size_t i = json_array_size(devices); i-- > 0;) {
+		const char *its = name_at(devices, i);
+
+		if (its && strcmp(its, name) != 0)
+			continue;
+		was_there |= its != NULL;
+		(void)json_array_remove(devices, i);
+	}
+	return was_there;
+}
+
+/* ---- an allocation ---- */
 
 static json_t *slice_mounts(const struct tr_cdi_slice *slice)
 {
@@ -168,8 +228,8 @@ static int check_minors(const struct tr_driver_files *driver,
 int tr_cdi_write(const char *cdi_dir, const struct tr_driver_files *driver,
 		 const struct tr_cdi_slice *slice, struct tr_err *err)
 {
-	tr_autofree char *file = NULL;
-	json_t *edits;
+	tr_autofree char *path = NULL;
+	json_t *edits, *devices;
 	int r = check_name(slice->name, err);
 
 	if (r == 0)
@@ -184,15 +244,22 @@ int tr_cdi_write(const char *cdi_dir, const struct tr_driver_files *driver,
 		json_decref(edits);
 		edits = NULL;
 	}
-	file = tr_xprintf(GPU_FILE "%s.json", slice->name);
-	return write_json(cdi_dir, file, file_json(TR_CDI_KIND, slice->name, edits), false,
-			  err);
+	path = path_of(cdi_dir, slice->name);
+	r = read_devices(path, &devices, err);
+	if (r < 0) {
+		json_decref(edits);
+		return r;
+	}
+	(void)take_out(devices, slice->name);
+	add(&devices, device_json(slice->name, edits));
+	return write_json(cdi_dir, path, file_json(TR_CDI_KIND, devices), false, err);
 }
 
 int tr_cdi_write_driver(const char *cdi_dir, const struct tr_driver_files *driver,
 			struct tr_err *err)
 {
-	json_t *mounts = json_array(), *edits = NULL;
+	tr_autofree char *path = tr_xprintf("%s/" DRIVER_FILE, cdi_dir);
+	json_t *mounts = json_array(), *edits = NULL, *devices = json_array();
 
 	for (size_t i = 0; i < driver->mount_count; i++)
 		add(&mounts,
@@ -202,66 +269,70 @@ int tr_cdi_write_driver(const char *cdi_dir, const struct tr_driver_files *drive
 		edits = json_pack("{s:[s],s:o}", "env",
 				  "TRITON_LIBCUDA_PATH=" TR_DRIVER_FOLDER, "mounts",
 				  mounts);
-	return write_json(cdi_dir, DRIVER_FILE, file_json(TR_CDI_DRIVER_KIND, "all", edits),
-			  true, err);
+	add(&devices, device_json("all", edits));
+	return write_json(cdi_dir, path, file_json(TR_CDI_DRIVER_KIND, devices), true, err);
 }
 
 int tr_cdi_remove(const char *cdi_dir, const char *name, struct tr_err *err)
 {
 	tr_autofree char *path = NULL;
+	json_t *devices;
 	int r = check_name(name, err);
 
 	if (r < 0)
 		return r;
-	path = tr_xprintf("%s/" GPU_FILE "%s.json", cdi_dir, name);
-	if (unlink(path) < 0 && errno != ENOENT)
-		return tr_fail_errno(err, "remove %s", path);
-	return 0;
+	path = path_of(cdi_dir, name);
+	r = read_devices(path, &devices, err);
+	if (r < 0)
+		return r;
+	if (take_out(devices, name) && json_array_size(devices) > 0)
+		return write_json(cdi_dir, path, file_json(TR_CDI_KIND, devices), false,
+				  err);
+	/* CDI knows no file without devices. */
+	if (json_array_size(devices) == 0 && unlink(path) < 0 && errno != ENOENT)
+		r = tr_fail_errno(err, "remove %s", path);
+	json_decref(devices);
+	return r;
 }
 
 /* ---- what is there ---- */
 
-static bool ends_in(const char *text, const char *end)
+static void remove_leftovers(const char *cdi_dir, DIR *folder)
 {
-	size_t n = strlen(text), m = strlen(end);
+	const struct dirent *entry;
 
-	return n >= m && strcmp(text + n - m, end) == 0;
-}
+	while ((entry = readdir(folder))) {
+		tr_autofree char *path = NULL;
 
-static void meet(const char *cdi_dir, const char *file,
-		 void (*each)(const char *name, void *arg), void *arg)
-{
-	char name[NAME_MAX + 1];
-	size_t n = strlen(file);
-
-	if (strncmp(file, "tranche-", 8) == 0 && ends_in(file, ".new")) {
-		tr_autofree char *path = tr_xprintf("%s/%s", cdi_dir, file);
-
+		if (fnmatch("tranche-*.new", entry->d_name, 0) != 0)
+			continue;
+		path = tr_xprintf("%s/%s", cdi_dir, entry->d_name);
 		(void)unlink(path);
-		return;
 	}
-	if (strncmp(file, GPU_FILE, sizeof(GPU_FILE) - 1) != 0 || !ends_in(file, ".json") ||
-	    n < sizeof(GPU_FILE) + 5)
-		return;
-	n -= sizeof(GPU_FILE) - 1 + 5;
-	memcpy(name, file + sizeof(GPU_FILE) - 1, n);
-	name[n] = '\0';
-	if (is_name(name))
-		each(name, arg);
 }
 
 int tr_cdi_each(const char *cdi_dir, void (*each)(const char *name, void *arg), void *arg,
 		struct tr_err *err)
 {
 	DIR *folder = opendir(cdi_dir);
-	const struct dirent *entry;
 
 	if (!folder && errno == ENOENT)
 		return 0;
 	if (!folder)
 		return tr_fail_errno(err, "open %s", cdi_dir);
-	while ((entry = readdir(folder)))
-		meet(cdi_dir, entry->d_name, each, arg);
+	remove_leftovers(cdi_dir, folder);
 	(void)closedir(folder);
+	for (unsigned file = 0; file < GPU_FILES; file++) {
+		tr_autofree char *path = tr_xprintf("%s/" GPU_FILE, cdi_dir, file);
+		json_t *devices;
+		int r = read_devices(path, &devices, err);
+
+		if (r < 0)
+			return r;
+		for (size_t i = 0; i < json_array_size(devices); i++)
+			if (name_at(devices, i))
+				each(name_at(devices, i), arg);
+		json_decref(devices);
+	}
 	return 0;
 }

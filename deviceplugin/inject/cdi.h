@@ -11,11 +11,11 @@
  * The files that tell a container runtime what a CDI device name means. Two kinds:
  *
  *   tranche.io/driver=all   CDI_DIR/tranche-driver.json     the driver's files, the same for every container
- *   tranche.io/gpu=NAME     CDI_DIR/tranche-gpu-NAME.json   device nodes and slice of one allocation
+ *   tranche.io/gpu=NAME     CDI_DIR/tranche-gpu-N.json      device nodes and slice of an allocation
  *
- * Allocate names both. Without the second a container has no device node, so the first may be there all the
- * time; a runtime reads every file again when one changes, so what is large is there once.
- * Files appear whole or not at all. Any thread; one writer per name.
+ * Allocate names both. Without the second a container has no device node, so the first may be there all the time.
+ * Allocations share a few files: containerd reads all files for each container that it makes, and their number is what
+ * that costs (docs/inject.md). Files appear whole or not at all. Any thread, but one at a time in one process.
  */
 
 #define TR_CDI_KIND          "tranche.io/gpu"
@@ -24,7 +24,7 @@
 #define TR_CDI_NAME_MAX      63
 
 struct tr_cdi_slice {     /* what one container is given */
-	const char *name; /* [a-z0-9]{1,63}: CDI device name and part of the file's */
+	const char *name; /* [a-z0-9]{1,63}: CDI device name */
 	const int *minors;
 	size_t minor_count; /* 0: a slice without a GPU, no device node at all */
 	const char
@@ -34,10 +34,10 @@ struct tr_cdi_slice {     /* what one container is given */
 };
 
 /*
- * Writes the file of SLICE, in place of one that was there; makes CDI_DIR when it is missing. Of DRIVER only the
+ * Writes what SLICE means, in place of what it meant; makes CDI_DIR when it is missing. Of DRIVER only the
  * device nodes are used; NULL will do without minors.
  * -EINVAL: a name, a path (absolute, UTF-8, no control characters, no "..") or a minor that cannot be; else
- * what the file system said. A file that was there stays as it was then.
+ * what the file system said. What was there stays as it was then.
  */
 int tr_cdi_write(const char *cdi_dir, const struct tr_driver_files *driver,
 		 const struct tr_cdi_slice *slice, struct tr_err *err);
@@ -47,7 +47,7 @@ int tr_cdi_write_driver(const char *cdi_dir, const struct tr_driver_files *drive
 /* 0 also when there is none. */
 int tr_cdi_remove(const char *cdi_dir, const char *name, struct tr_err *err);
 
-/* Names of the allocations that have files, in no order; removes what interrupted writers left.
+/* Names of the allocations that are there, in no order; EACH must not change them; removes what interrupted writers left.
  * 0 also when there is no folder. */
 int tr_cdi_each(const char *cdi_dir, void (*each)(const char *name, void *arg), void *arg,
 		struct tr_err *err);

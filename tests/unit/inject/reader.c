@@ -4,7 +4,9 @@
 #include "tr_test.h"
 
 #include <ctype.h>
+#include <glob.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <string.h>
 
 static bool is_listed(const char *word, const char *const *list)
@@ -107,6 +109,19 @@ static void expect_edits(const json_t *edits, bool *needs_05)
 		all++;
 	}
 	assert_true(all > 0);
+}
+
+const char *reader_file(const char *folder)
+{
+	static char path[512];
+	glob_t found;
+
+	(void)snprintf(path, sizeof(path), "%s/tranche-gpu-?.json", folder);
+	assert_int_equal(glob(path, 0, NULL, &found), 0);
+	assert_int_equal(found.gl_pathc, 1);
+	(void)snprintf(path, sizeof(path), "%s", found.gl_pathv[0]);
+	globfree(&found);
+	return path;
 }
 
 json_t *reader_edits(const char *path, const char *kind, const char *name, json_t **file)

@@ -10,6 +10,9 @@
  * version that the used fields need, no device without edits. Fails the test.
  */
 
+/* The one file below FOLDER with allocations; valid until the next call. */
+const char *reader_file(const char *folder);
+
 /* The edits of KIND=NAME, borrowed from *FILE; json_decref() that. */
 json_t *reader_edits(const char *path, const char *kind, const char *name, json_t **file);
 

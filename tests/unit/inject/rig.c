@@ -15,12 +15,14 @@
 #include "base/slurp.h"
 #include "rt/file.h"
 
+const char *rig_root = "/tmp";
+
 int rig_make(void **state)
 {
 	struct rig *rig = calloc(1, sizeof(*rig));
 
 	assert_non_null(rig);
-	(void)snprintf(rig->folder, sizeof(rig->folder), "/tmp/tr-inject-XXXXXX");
+	(void)snprintf(rig->folder, sizeof(rig->folder), "%s/tr-inject-XXXXXX", rig_root);
 	assert_non_null(mkdtemp(rig->folder));
 	assert_int_equal(chmod(rig->folder, 0755), 0);
 	*state = rig;

@@ -13,6 +13,9 @@ struct rig {
 	char folder[64];
 };
 
+/* Where it is made; "/tmp". */
+extern const char *rig_root;
+
 int rig_make(void **state); /* cmocka set-up and tear-down; *state is a struct rig */
 int rig_remove(void **state);
 

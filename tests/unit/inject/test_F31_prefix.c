@@ -27,8 +27,8 @@ static void try_prefix(const struct rig *rig, const char *prefix)
 	slice.hook_path = installed.hook;
 	slice.preload_path = installed.preload;
 	assert_int_equal(tr_cdi_write(rig_path(rig, "cdi"), NULL, &slice, NULL), 0);
-	edits = reader_edits(rig_path(rig, "cdi/tranche-gpu-s1.json"), "tranche.io/gpu",
-			     "s1", &file);
+	edits = reader_edits(reader_file(rig_path(rig, "cdi")), "tranche.io/gpu", "s1",
+			     &file);
 	/* The container's preload file names the place where the library is mounted. */
 	line = rig_read(reader_mount(edits, "/etc/ld.so.preload", "ro"), NULL);
 	assert_int_equal(line[strlen(line) - 1], '\n');
@@ -39,7 +39,7 @@ static void try_prefix(const struct rig *rig, const char *prefix)
 	free(line);
 	json_decref(file);
 	/* And no place is written anywhere that nobody chose. */
-	text = rig_read(rig_path(rig, "cdi/tranche-gpu-s1.json"), NULL);
+	text = rig_read(reader_file(rig_path(rig, "cdi")), NULL);
 	assert_null(strstr(text, "/usr/local"));
 	free(text);
 }

@@ -65,11 +65,12 @@ static size_t files_in(const char *path)
 static void test_allocation(void **state)
 {
 	const struct rig *rig = *state;
-	const char *path = rig_path(rig, "var/run/cdi/tranche-gpu-s00000000000000ff.json");
 	json_t *file, *edits;
+	const char *path;
 	struct stat st;
 
 	assert_int_equal(tr_cdi_write(cdi_of(rig), &driver, &whole, NULL), 0);
+	path = reader_file(cdi_of(rig));
 	edits = reader_edits(path, "tranche.io/gpu", "s00000000000000ff", &file);
 	assert_string_equal(reader_env(edits, "NVIDIA_VISIBLE_DEVICES"), "void");
 	assert_int_equal(reader_count(edits, "deviceNodes"), 4);
@@ -100,15 +101,13 @@ static void test_no_gpu(void **state)
 	json_t *file, *edits;
 
 	assert_int_equal(tr_cdi_write(cdi_of(rig), NULL, &slice, NULL), 0);
-	edits = reader_edits(rig_path(rig, "var/run/cdi/tranche-gpu-s1.json"),
-			     "tranche.io/gpu", "s1", &file);
+	edits = reader_edits(reader_file(cdi_of(rig)), "tranche.io/gpu", "s1", &file);
 	assert_int_equal(reader_count(edits, "deviceNodes"), 0);
 	assert_int_equal(reader_count(edits, "mounts"), 0);
 	json_decref(file);
 	slice.slice_dir = "/s";
 	assert_int_equal(tr_cdi_write(cdi_of(rig), &driver, &slice, NULL), 0);
-	edits = reader_edits(rig_path(rig, "var/run/cdi/tranche-gpu-s1.json"),
-			     "tranche.io/gpu", "s1", &file);
+	edits = reader_edits(reader_file(cdi_of(rig)), "tranche.io/gpu", "s1", &file);
 	assert_int_equal(reader_count(edits, "deviceNodes"), 0);
 	assert_int_equal(reader_count(edits, "mounts"), 2);
 	json_decref(file);
@@ -211,8 +210,7 @@ static void test_strange_path_is_kept(void **state)
 	json_t *file, *edits;
 
 	assert_int_equal(tr_cdi_write(cdi_of(rig), NULL, &slice, NULL), 0);
-	edits = reader_edits(rig_path(rig, "var/run/cdi/tranche-gpu-s1.json"),
-			     "tranche.io/gpu", "s1", &file);
+	edits = reader_edits(reader_file(cdi_of(rig)), "tranche.io/gpu", "s1", &file);
 	assert_string_equal(reader_mount(edits, TR_SLICE_HOOK, "bind"), slice.hook_path);
 	json_decref(file);
 }
@@ -236,17 +234,73 @@ static void test_what_is_there(void **state)
 	assert_int_equal(tr_cdi_write_driver(cdi_of(rig), &driver, NULL), 0);
 	rig_text(rig, "var/run/cdi/tranche-gpu-s2.json.12.ab.new", "{");
 	rig_text(rig, "var/run/cdi/somebody.json.new", "{");
-	rig_text(rig, "var/run/cdi/tranche-gpu-.json", "{");
 	rig_text(rig, "var/run/cdi/tranche-gpu-A.json", "{");
-	rig_text(rig, "var/run/cdi/tranche-gpu-x", "{");
 	rig_text(rig, "var/run/cdi/nvidia.yaml", "{");
 	assert_int_equal(tr_cdi_each(cdi_of(rig), count_name, all, NULL), 0);
 	assert_string_equal(all, "s1 ");
-	assert_int_equal(files_in(cdi_of(rig)), 7);
+	assert_int_equal(files_in(cdi_of(rig)), 5);
 	assert_int_equal(tr_cdi_remove(cdi_of(rig), "s1", NULL), 0);
 	all[0] = '\0';
 	assert_int_equal(tr_cdi_each(cdi_of(rig), count_name, all, NULL), 0);
 	assert_string_equal(all, "");
+}
+
+/* Many allocations: few files, each with its own; what is removed takes nobody along; what is broken is made anew. */
+static void test_many(void **state)
+{
+	const struct rig *rig = *state;
+	struct tr_cdi_slice slice = whole;
+	char all[8192] = "", name[24], *end;
+	unsigned left = 0;
+
+	slice.name = name;
+	for (unsigned i = 0; i < 300; i++) {
+		(void)snprintf(name, sizeof(name), "s%016x", i);
+		assert_int_equal(tr_cdi_write(cdi_of(rig), &driver, &slice, NULL), 0);
+		assert_int_equal(tr_cdi_write(cdi_of(rig), &driver, &slice, NULL), 0);
+	}
+	assert_int_equal(files_in(cdi_of(rig)), 8);
+	for (unsigned i = 0; i < 300; i += 2) {
+		(void)snprintf(name, sizeof(name), "s%016x", i);
+		assert_int_equal(tr_cdi_remove(cdi_of(rig), name, NULL), 0);
+		assert_int_equal(tr_cdi_remove(cdi_of(rig), name, NULL), 0);
+	}
+	assert_int_equal(tr_cdi_each(cdi_of(rig), count_name, all, NULL), 0);
+	for (end = strtok(all, " "); end; end = strtok(NULL, " ")) {
+		assert_int_equal(strtoul(end + 1, NULL, 16) % 2, 1);
+		left++;
+	}
+	assert_int_equal(left, 150);
+	for (unsigned i = 1; i < 300; i += 2) {
+		(void)snprintf(name, sizeof(name), "s%016x", i);
+		assert_int_equal(tr_cdi_remove(cdi_of(rig), name, NULL), 0);
+	}
+	assert_int_equal(files_in(cdi_of(rig)), 0);
+}
+
+static void test_broken_files(void **state)
+{
+	static const char *const texts[] = { "", "{", "[]", "{\"devices\":{}}",
+					     "{\"devices\":[1,{\"name\":\"../x\"},{}]}" };
+	const struct rig *rig = *state;
+	json_t *file;
+
+	for (size_t i = 0; i < TR_COUNT(texts); i++) {
+		for (unsigned k = 0; k < 8; k++) {
+			char path[64];
+
+			(void)snprintf(path, sizeof(path),
+				       "var/run/cdi/tranche-gpu-%u.json", k);
+			(void)unlink(rig_path(rig, path));
+		}
+		assert_int_equal(tr_cdi_write(cdi_of(rig), &driver, &whole, NULL), 0);
+		rig_text(rig, reader_file(cdi_of(rig)) + strlen(rig->folder) + 1, texts[i]);
+		assert_int_equal(tr_cdi_write(cdi_of(rig), &driver, &whole, NULL), 0);
+		(void)reader_edits(reader_file(cdi_of(rig)), "tranche.io/gpu", whole.name,
+				   &file);
+		assert_int_equal(json_array_size(json_object_get(file, "devices")), 1);
+		json_decref(file);
+	}
 }
 
 /* A runtime that reads while the file is written anew meets the one or the other. */
@@ -272,9 +326,8 @@ static void test_whole_or_not_at_all(void **state)
 	unsigned reads = 0;
 	json_t *file;
 
-	(void)snprintf(path, sizeof(path), "%s",
-		       rig_path(rig, "var/run/cdi/tranche-gpu-s00000000000000ff.json"));
 	assert_int_equal(tr_cdi_write(cdi_of(rig), &driver, &whole, NULL), 0);
+	(void)snprintf(path, sizeof(path), "%s", reader_file(cdi_of(rig)));
 	assert_int_equal(
 		pthread_create(&writer, NULL, write_again, (void *)(uintptr_t)cdi_of(rig)),
 		0);
@@ -296,11 +349,16 @@ int main(void)
 		WITH_RIG(test_allocation),
 		WITH_RIG(test_no_gpu),
 		WITH_RIG(test_driver),
+		WITH_RIG(test_many),
+		WITH_RIG(test_broken_files),
 		WITH_RIG(test_hostile),
 		WITH_RIG(test_strange_path_is_kept),
 		WITH_RIG(test_what_is_there),
 		WITH_RIG(test_whole_or_not_at_all),
 	};
 
+	/* In memory, as the real folder is: a disk would be waited for. */
+	if (access("/dev/shm", W_OK) == 0)
+		rig_root = "/dev/shm";
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
