@@ -8,9 +8,11 @@
 #include <jansson.h>
 #include <limits.h>
 #include <stdbool.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "base/buf.h"
 #include "base/mem.h"
 #include "base/slurp.h"
 #include "rt/file.h"
@@ -31,6 +33,15 @@ static bool is_name(const char *name)
 
 	return n > 0 && n <= TR_CDI_NAME_MAX &&
 	       strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789") == n;
+}
+
+static unsigned file_of(const char *name)
+{
+	unsigned hash = 0;
+
+	for (; *name; name++)
+		hash = 31 * hash + (unsigned char)*name;
+	return hash % GPU_FILES;
 }
 
 static int check_name(const char *name, struct tr_err *err)
@@ -85,90 +96,132 @@ static json_t *node_json(const char *host, const char *container)
 	return json_pack("{s:s,s:s}", "path", container, "hostPath", host);
 }
 
-/* DEVICES is taken over. */
-static json_t *file_json(const char *kind, json_t *devices)
-{
-	return json_pack("{s:s,s:s,s:o}", "cdiVersion", VERSION, "kind", kind, "devices",
-			 devices);
-}
-
 /* EDITS is taken over. */
 static json_t *device_json(const char *name, json_t *edits)
 {
 	return json_pack("{s:s,s:o}", "name", name, "containerEdits", edits);
 }
 
-/* ---- files ---- */
-
-/* Takes JSON over. */
-static int write_json(const char *cdi_dir, const char *path, json_t *json,
-		      bool only_changed, struct tr_err *err)
+/* Takes JSON over; NULL when it is NULL. free() it. */
+static char *line_of(json_t *json)
 {
-	tr_autofree char *text = json ? json_dumps(json, JSON_COMPACT | JSON_PRESERVE_ORDER)
-				      : NULL;
-	tr_autofree char *old = NULL;
-	size_t n = text ? strlen(text) : 0, old_n = 0;
-	int r;
+	char *line = json ? json_dumps(json, JSON_COMPACT | JSON_PRESERVE_ORDER) : NULL;
 
 	json_decref(json);
-	if (!text)
-		return tr_fail(err, EINVAL, "%s: a path in it is not fit for CDI", path);
-	if (only_changed && tr_slurp(path, FILE_MAX, &old, &old_n, NULL) == 0 &&
-	    old_n == n && memcmp(old, text, n) == 0)
+	return line;
+}
+
+/* ---- files: a device is a line, so that one can be exchanged without reading the others ---- */
+
+#define HEAD(kind)  "{\"cdiVersion\":\"" VERSION "\",\"kind\":\"" kind "\",\"devices\":[\n"
+#define TAIL        "\n]}\n"
+#define BEFORE_NAME "{\"name\":\""
+#define BEHIND_NAME "\",\"containerEdits\":{"
+
+struct file {
+	char *path;
+	char *text; /* NULL: none, or not as we write them */
+	char *at;   /* of the next line */
+};
+
+struct device {
+	const char *line;
+	size_t n;
+	char name[TR_CDI_NAME_MAX + 1];
+};
+
+static void close_file(struct file *f)
+{
+	free(f->path);
+	free(f->text);
+}
+
+static int open_file(struct file *f, const char *cdi_dir, unsigned number,
+		     struct tr_err *err)
+{
+	static const char head[] = HEAD(TR_CDI_KIND);
+	size_t n = 0, h = sizeof(head) - 1, t = sizeof(TAIL) - 1;
+	int r;
+
+	f->path = tr_xprintf("%s/" GPU_FILE, cdi_dir, number);
+	f->text = NULL;
+	r = tr_slurp(f->path, FILE_MAX, &f->text, &n, err);
+	if (r < 0)
+		return r == -ENOENT || r == -EFBIG ? 0 : r;
+	if (n < h + t || strlen(f->text) != n || memcmp(f->text, head, h) != 0 ||
+	    strcmp(f->text + n - t, TAIL) != 0) {
+		free(f->text);
+		f->text = NULL;
 		return 0;
-	r = tr_folder_make(cdi_dir, err);
-	return r < 0 ? r : tr_file_replace(path, text, n, 0644, err);
-}
-
-static char *path_of(const char *cdi_dir, const char *name)
-{
-	unsigned hash = 0;
-
-	for (; *name; name++)
-		hash = 31 * hash + (unsigned char)*name;
-	return tr_xprintf("%s/" GPU_FILE, cdi_dir, hash % GPU_FILES);
-}
-
-/* The devices of a file of ours; none when it is not there, or is not as we write them. */
-static int read_devices(const char *path, json_t **out, struct tr_err *err)
-{
-	tr_autofree char *text = NULL;
-	size_t n = 0;
-	int r = tr_slurp(path, FILE_MAX, &text, &n, err);
-	json_t *file, *devices;
-
-	*out = NULL;
-	if (r < 0 && r != -ENOENT && r != -EFBIG)
-		return r;
-	file = r == 0 ? json_loadb(text, n, JSON_REJECT_DUPLICATES, NULL) : NULL;
-	devices = json_object_get(file, "devices");
-	*out = json_is_array(devices) ? json_incref(devices) : json_array();
-	json_decref(file);
+	}
+	f->text[n - t] = '\0';
+	f->at = f->text + h;
 	return 0;
 }
 
-static const char *name_at(const json_t *devices, size_t i)
+/* Lines that are not as we write them are passed over. */
+static bool next_device(struct file *f, struct device *d)
 {
-	const char *name =
-		json_string_value(json_object_get(json_array_get(devices, i), "name"));
+	while (f->text && *f->at) {
+		const char *name;
+		size_t n = strcspn(f->at, "\n"), k;
 
-	return name && is_name(name) ? name : NULL;
+		d->line = f->at;
+		f->at += n + (f->at[n] == '\n');
+		d->n = n - (n > 0 && d->line[n - 1] == ',');
+		if (d->n < 2 ||
+		    strncmp(d->line, BEFORE_NAME, sizeof(BEFORE_NAME) - 1) != 0 ||
+		    memcmp(d->line + d->n - 2, "}}", 2) != 0)
+			continue;
+		name = d->line + sizeof(BEFORE_NAME) - 1;
+		k = strcspn(name, "\"\n");
+		if (k > TR_CDI_NAME_MAX ||
+		    strncmp(name + k, BEHIND_NAME, sizeof(BEHIND_NAME) - 1) != 0)
+			continue;
+		memcpy(d->name, name, k);
+		d->name[k] = '\0';
+		if (is_name(d->name))
+			return true;
+	}
+	return false;
 }
 
-/* True when it was there. What has no name of ours goes too. */
-static bool take_out(json_t *devices, const char *name)
+static int write_file(const char *cdi_dir, const char *path, const struct tr_buf *text,
+		      struct tr_err *err)
 {
+	int r = tr_folder_make(cdi_dir, err);
+
+	return r < 0 ? r : tr_file_replace(path, text->p, text->n, 0644, err);
+}
+
+/* The file with all devices but NAME's, and LINE, when not NULL. */
+static int exchange(const char *cdi_dir, const char *name, const char *line,
+		    struct tr_err *err)
+{
+	struct file f __attribute__((cleanup(close_file))) = { 0 };
+	struct tr_buf text tr_auto_buf = { 0 };
+	size_t count = line != NULL;
 	bool was_there = false;
+	struct device d;
+	int r = open_file(&f, cdi_dir, file_of(name), err);
 
-	for (size_t i = json_array_size(devices); i-- > 0;) {
-		const char *its = name_at(devices, i);
-
-		if (its && strcmp(its, name) != 0)
+	if (r < 0)
+		return r;
+	tr_buf_text(&text, HEAD(TR_CDI_KIND));
+	tr_buf_text(&text, line ? line : "");
+	while (next_device(&f, &d)) {
+		if (strcmp(d.name, name) == 0) {
+			was_there = true;
 			continue;
-		was_there |= its != NULL;
-		(void)json_array_remove(devices, i);
+		}
+		tr_buf_text(&text, count++ ? ",\n" : "");
+		tr_buf_add(&text, d.line, d.n);
 	}
-	return was_there;
+	tr_buf_text(&text, TAIL);
+	/* CDI knows no file without devices. */
+	if (count == 0 && unlink(f.path) < 0 && errno != ENOENT)
+		return tr_fail_errno(err, "remove %s", f.path);
+	return line || (was_there && count) ? write_file(cdi_dir, f.path, &text, err) : 0;
 }
 
 /* ---- an allocation ---- */
@@ -228,8 +281,8 @@ static int check_minors(const struct tr_driver_files *driver,
 int tr_cdi_write(const char *cdi_dir, const struct tr_driver_files *driver,
 		 const struct tr_cdi_slice *slice, struct tr_err *err)
 {
-	tr_autofree char *path = NULL;
-	json_t *edits, *devices;
+	tr_autofree char *line = NULL;
+	json_t *edits;
 	int r = check_name(slice->name, err);
 
 	if (r == 0)
@@ -244,22 +297,21 @@ int tr_cdi_write(const char *cdi_dir, const struct tr_driver_files *driver,
 		json_decref(edits);
 		edits = NULL;
 	}
-	path = path_of(cdi_dir, slice->name);
-	r = read_devices(path, &devices, err);
-	if (r < 0) {
-		json_decref(edits);
-		return r;
-	}
-	(void)take_out(devices, slice->name);
-	add(&devices, device_json(slice->name, edits));
-	return write_json(cdi_dir, path, file_json(TR_CDI_KIND, devices), false, err);
+	line = line_of(device_json(slice->name, edits));
+	if (!line)
+		return tr_fail(err, EINVAL, "slice %s: a path of it is not fit for CDI",
+			       slice->name);
+	return exchange(cdi_dir, slice->name, line, err);
 }
 
 int tr_cdi_write_driver(const char *cdi_dir, const struct tr_driver_files *driver,
 			struct tr_err *err)
 {
 	tr_autofree char *path = tr_xprintf("%s/" DRIVER_FILE, cdi_dir);
-	json_t *mounts = json_array(), *edits = NULL, *devices = json_array();
+	tr_autofree char *line = NULL, *old = NULL;
+	struct tr_buf text tr_auto_buf = { 0 };
+	json_t *mounts = json_array(), *edits = NULL;
+	size_t n = 0;
 
 	for (size_t i = 0; i < driver->mount_count; i++)
 		add(&mounts,
@@ -269,30 +321,21 @@ int tr_cdi_write_driver(const char *cdi_dir, const struct tr_driver_files *drive
 		edits = json_pack("{s:[s],s:o}", "env",
 				  "TRITON_LIBCUDA_PATH=" TR_DRIVER_FOLDER, "mounts",
 				  mounts);
-	add(&devices, device_json("all", edits));
-	return write_json(cdi_dir, path, file_json(TR_CDI_DRIVER_KIND, devices), true, err);
+	line = line_of(device_json("all", edits));
+	if (!line)
+		return tr_fail(err, EINVAL, "a path of the driver is not fit for CDI");
+	tr_buf_print(&text, HEAD(TR_CDI_DRIVER_KIND) "%s" TAIL, line);
+	if (tr_slurp(path, FILE_MAX, &old, &n, NULL) == 0 && n == text.n &&
+	    memcmp(old, text.p, n) == 0)
+		return 0;
+	return write_file(cdi_dir, path, &text, err);
 }
 
 int tr_cdi_remove(const char *cdi_dir, const char *name, struct tr_err *err)
 {
-	tr_autofree char *path = NULL;
-	json_t *devices;
 	int r = check_name(name, err);
 
-	if (r < 0)
-		return r;
-	path = path_of(cdi_dir, name);
-	r = read_devices(path, &devices, err);
-	if (r < 0)
-		return r;
-	if (take_out(devices, name) && json_array_size(devices) > 0)
-		return write_json(cdi_dir, path, file_json(TR_CDI_KIND, devices), false,
-				  err);
-	/* CDI knows no file without devices. */
-	if (json_array_size(devices) == 0 && unlink(path) < 0 && errno != ENOENT)
-		r = tr_fail_errno(err, "remove %s", path);
-	json_decref(devices);
-	return r;
+	return r < 0 ? r : exchange(cdi_dir, name, NULL, err);
 }
 
 /* ---- what is there ---- */
@@ -322,17 +365,15 @@ int tr_cdi_each(const char *cdi_dir, void (*each)(const char *name, void *arg), 
 		return tr_fail_errno(err, "open %s", cdi_dir);
 	remove_leftovers(cdi_dir, folder);
 	(void)closedir(folder);
-	for (unsigned file = 0; file < GPU_FILES; file++) {
-		tr_autofree char *path = tr_xprintf("%s/" GPU_FILE, cdi_dir, file);
-		json_t *devices;
-		int r = read_devices(path, &devices, err);
+	for (unsigned i = 0; i < GPU_FILES; i++) {
+		struct file f __attribute__((cleanup(close_file))) = { 0 };
+		struct device d;
+		int r = open_file(&f, cdi_dir, i, err);
 
 		if (r < 0)
 			return r;
-		for (size_t i = 0; i < json_array_size(devices); i++)
-			if (name_at(devices, i))
-				each(name_at(devices, i), arg);
-		json_decref(devices);
+		while (next_device(&f, &d))
+			each(d.name, arg);
 	}
 	return 0;
 }

@@ -47,7 +47,7 @@ int tr_cdi_write_driver(const char *cdi_dir, const struct tr_driver_files *drive
 /* 0 also when there is none. */
 int tr_cdi_remove(const char *cdi_dir, const char *name, struct tr_err *err);
 
-/* Names of the allocations that are there, in no order; EACH must not change them; removes what interrupted writers left.
+/* Names of the allocations that are there, in no order; removes what interrupted writers left.
  * 0 also when there is no folder. */
 int tr_cdi_each(const char *cdi_dir, void (*each)(const char *name, void *arg), void *arg,
 		struct tr_err *err);

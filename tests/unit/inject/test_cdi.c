@@ -280,8 +280,20 @@ static void test_many(void **state)
 
 static void test_broken_files(void **state)
 {
-	static const char *const texts[] = { "", "{", "[]", "{\"devices\":{}}",
-					     "{\"devices\":[1,{\"name\":\"../x\"},{}]}" };
+#define HEAD "{\"cdiVersion\":\"0.5.0\",\"kind\":\"tranche.io/gpu\",\"devices\":[\n"
+	static const char *const texts[] = {
+		"",
+		"{",
+		"{\"devices\":[]}",
+		HEAD,
+		HEAD "\n]}\n",
+		HEAD "{\"name\":\"s1\",\"containerEdits\":{}",
+		HEAD "{\"name\":\"s1\"}\n]}\n",
+		HEAD "}}\n]}\n",
+		HEAD "{\"name\":\"../x\",\"containerEdits\":{}}\n]}\n",
+		HEAD "{\"name\":\"S1\",\"containerEdits\":{}},\n,\n\n]}\n",
+		HEAD "{\"name\":\"\n\",\"containerEdits\":{}},\n]}\n",
+	};
 	const struct rig *rig = *state;
 	json_t *file;
 
