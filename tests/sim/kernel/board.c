@@ -119,6 +119,23 @@ int sim_board_open(char *why, size_t n)
 	return 0;
 }
 
+int sim_board_state(uint32_t device, uint32_t key, uint64_t value)
+{
+	struct wire_state *state = &board->state;
+	uint64_t count = atomic_load(&state->xid_count);
+
+	if (device >= sim_kernel.settings.machine.device_count || key > RM_XID)
+		return -EINVAL;
+	if (key < RM_STATE_KEYS) {
+		atomic_store(&state->values[device][key], value);
+		return 0;
+	}
+	atomic_store(&state->xids[count % WIRE_XIDS],
+		     (uint64_t)device << 32 | (uint32_t)value);
+	atomic_store(&state->xid_count, count + 1);
+	return 0;
+}
+
 int sim_board_notify_fd(void)
 {
 	return notify_fd;

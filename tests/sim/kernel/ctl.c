@@ -39,6 +39,11 @@ static const char usage[] =
 	"one\n"
 	"  busy [--json] [PID]   time in which kernels ran, by device and process\n"
 	"  fault RULES | --clear replace the machine's faults, while it runs\n"
+	"  device N KEY=VALUE... what becomes of device N: temperature=C power=MILLIWATTS\n"
+	"                        ecc-corrected=N ecc-uncorrected=N answer=CODE (15: lost)\n"
+	"                        recovery=ACTION row-failure=1 mig=INSTANCES (0: as it "
+	"was)\n"
+	"                        xid=N (an event)\n"
 	"  devices               one line per device: index, UUID, name\n";
 
 int ctl_fail(int r)
@@ -292,6 +297,51 @@ static int fault(int argc, char **argv)
 	return r ? ctl_fail(r) : 0;
 }
 
+static int set_state(uint32_t device, const char *text)
+{
+	static const struct {
+		const char *name;
+		enum rm_state_key key;
+	} keys[] = {
+		{ "temperature", RM_CELSIUS },
+		{ "power", RM_POWER_MW },
+		{ "ecc-corrected", RM_ECC_CORRECTED },
+		{ "ecc-uncorrected", RM_ECC_UNCORRECTED },
+		{ "answer", RM_ANSWER },
+		{ "recovery", RM_RECOVERY },
+		{ "row-failure", RM_ROW_FAILURE },
+		{ "mig", RM_MIG },
+		{ "xid", RM_XID },
+	};
+	const char *value = strchr(text, '=');
+	int r;
+
+	for (size_t i = 0; value && i < sizeof(keys) / sizeof(keys[0]); i++) {
+		if (strncmp(keys[i].name, text, (size_t)(value - text)) != 0 ||
+		    keys[i].name[value - text])
+			continue;
+		if (!value[1] || strspn(value + 1, "0123456789") != strlen(value + 1))
+			return wrong("not a number: ", text);
+		r = rm_state_set(device, keys[i].key, strtoull(value + 1, NULL, 10));
+		return r ? ctl_fail(r) : 0;
+	}
+	return wrong("expected KEY=VALUE of a device, not ", text);
+}
+
+static int device(int argc, char **argv)
+{
+	int r = 0;
+
+	if (argc < 2 || strspn(argv[0], "0123456789") != strlen(argv[0]))
+		return wrong("device takes an index and KEY=VALUE", "");
+	r = rm_open();
+	if (r != 0)
+		return ctl_fail(r);
+	for (int i = 1; i < argc && r == 0; i++)
+		r = set_state((uint32_t)atoi(argv[0]), argv[i]);
+	return r;
+}
+
 /* The rest only looks; it starts a machine that does not run, as any client does. */
 static int look(const char *command, int argc, char **argv)
 {
@@ -334,6 +384,8 @@ int main(int argc, char **argv)
 		return start(argc, argv);
 	if (strcmp(command, "fault") == 0)
 		return fault(argc, argv);
+	if (strcmp(command, "device") == 0)
+		return device(argc, argv);
 	if (strcmp(command, "stop") == 0 || strcmp(command, "check") == 0) {
 		if (argc > 1)
 			return wrong("unknown argument: ", argv[1]);

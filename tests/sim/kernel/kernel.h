@@ -162,6 +162,8 @@ int sim_watch_fd(int fd, void *source, uint32_t events);
  * -EINVAL with a sentence in WHY. */
 int sim_board_open(char *why, size_t n);
 void sim_board_notified(int fd);
+/* A number or event of a device (rm_state_set). */
+int sim_board_state(uint32_t device, uint32_t key, uint64_t value);
 int sim_board_notify_fd(void);
 /* A memfd of BYTES that nobody can shrink; -errno. */
 int sim_memfd(const char *name, uint64_t bytes);

@@ -227,6 +227,8 @@ static int dispatch(struct sim_client *client, const struct wire_request *req, i
 	case WIRE_EXPECT:
 		sim_time_expect((pid_t)req->id);
 		return 0;
+	case WIRE_STATE:
+		return sim_board_state(req->device, req->kind, req->bytes);
 	case WIRE_STEP:
 		return sim_time_step(req->id, req->bytes);
 	case WIRE_RECORD:

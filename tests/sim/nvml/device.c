@@ -40,13 +40,18 @@ nvmlDevice_t nv_handle(uint32_t index)
 nvmlReturn_t nv_device_of(nvmlDevice_t handle, struct nv_device *out)
 {
 	uintptr_t at = (uintptr_t)handle - (uintptr_t)handles;
+	uint32_t index;
 
+	out->instance = 0;
+	if (nv_mig_of(handle, &index, &out->instance))
+		at = index;
 	if (!handle || at >= rm_machine()->device_count || !nv_is_allowed((uint32_t)at))
 		return NVML_ERROR_INVALID_ARGUMENT;
 	out->index = (uint32_t)at;
 	out->facts = &rm_machine()->devices[at];
 	out->board = nv_board_of(out->facts);
-	return NVML_SUCCESS;
+	return out->instance > nv_mig_count(out) ? NVML_ERROR_INVALID_ARGUMENT
+						 : NVML_SUCCESS;
 }
 
 void nv_uuid_text(const uint8_t u[16], char *out, size_t room)
@@ -95,7 +100,7 @@ static nvmlReturn_t by_index(unsigned int index, nvmlDevice_t *device)
 		if (!nv_is_allowed(i) || allowed_before(i) != index)
 			continue;
 		*device = nv_handle(i);
-		return NVML_SUCCESS;
+		return nv_answer(i);
 	}
 	return NVML_ERROR_INVALID_ARGUMENT;
 }
@@ -133,6 +138,25 @@ nvmlReturn_t nvmlDeviceGetHandleBySerial(const char *serial, nvmlDevice_t *devic
 	return NVML_ERROR_NOT_FOUND;
 }
 
+static nvmlReturn_t instance_by_uuid(const char *uuid, nvmlDevice_t *device)
+{
+	struct nv_device dev;
+	char text[48];
+
+	for (uint32_t i = 0; i < rm_machine()->device_count; i++) {
+		if (nv_device_of(nv_handle(i), &dev) != NVML_SUCCESS)
+			continue;
+		for (dev.instance = 1; dev.instance <= nv_mig_count(&dev); dev.instance++) {
+			nv_mig_uuid(&dev, text, sizeof(text));
+			if (strcasecmp(text, uuid) != 0)
+				continue;
+			*device = nv_mig_handle(i, dev.instance);
+			return nv_answer(i);
+		}
+	}
+	return NVML_ERROR_NOT_FOUND;
+}
+
 nvmlReturn_t nvmlDeviceGetHandleByUUID(const char *uuid, nvmlDevice_t *device)
 {
 	char text[48];
@@ -145,9 +169,9 @@ nvmlReturn_t nvmlDeviceGetHandleByUUID(const char *uuid, nvmlDevice_t *device)
 		if (!nv_is_allowed(i) || strcasecmp(text, uuid) != 0)
 			continue;
 		*device = nv_handle(i);
-		return NVML_SUCCESS;
+		return nv_answer(i);
 	}
-	return NVML_ERROR_NOT_FOUND;
+	return instance_by_uuid(uuid, device);
 }
 
 nvmlReturn_t nvmlDeviceGetHandleByUUIDV(const nvmlUUID_t *uuid, nvmlDevice_t *device)
@@ -237,9 +261,11 @@ nvmlReturn_t nvmlDeviceGetHandleByPciBusId_v2(const char *pciBusId, nvmlDevice_t
 nvmlReturn_t nvmlDeviceGetName(nvmlDevice_t device, char *name, unsigned int length)
 {
 	struct nv_device dev;
+	char text[80];
 
 	NV_ENTER_DEVICE(device, &dev);
-	return nv_text(name, length, dev.facts->name);
+	nv_mig_name(&dev, text, sizeof(text));
+	return nv_text(name, length, dev.instance ? text : dev.facts->name);
 }
 
 nvmlReturn_t nvmlDeviceGetIndex(nvmlDevice_t device, unsigned int *index)
@@ -260,6 +286,8 @@ nvmlReturn_t nvmlDeviceGetUUID(nvmlDevice_t device, char *uuid, unsigned int len
 
 	NV_ENTER_DEVICE(device, &dev);
 	nv_uuid_text(dev.facts->uuid, text, sizeof(text));
+	if (dev.instance)
+		nv_mig_uuid(&dev, text, sizeof(text));
 	return nv_text(uuid, length, text);
 }
 

@@ -1,17 +1,23 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "nvml/sim_nvml.h"
 
-#include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <time.h>
 
 /*
- * Memory errors (there are none), events (none come yet; waiting for them ends at its
- * time-out), and the field values: the same numbers as elsewhere, asked for many at a time.
+ * Memory errors and XIDs: those that were asked for (rm_state_set). And the field values: the
+ * same numbers as elsewhere, asked for many at a time.
  */
 
 /* ---- memory errors ------------------------------------------------------------------- */
+
+static uint64_t errors(const struct nv_device *dev, nvmlMemoryErrorType_t type)
+{
+	return rm_state(dev->index, type == NVML_MEMORY_ERROR_TYPE_CORRECTED
+					    ? RM_ECC_CORRECTED
+					    : RM_ECC_UNCORRECTED);
+}
 
 nvmlReturn_t nvmlDeviceGetTotalEccErrors(nvmlDevice_t device,
 					 nvmlMemoryErrorType_t errorType,
@@ -26,7 +32,7 @@ nvmlReturn_t nvmlDeviceGetTotalEccErrors(nvmlDevice_t device,
 		return NVML_ERROR_INVALID_ARGUMENT;
 	if (!dev.board->has_ecc)
 		return NVML_ERROR_NOT_SUPPORTED;
-	*eccCounts = 0;
+	*eccCounts = errors(&dev, errorType);
 	return NVML_SUCCESS;
 }
 
@@ -43,7 +49,7 @@ nvmlReturn_t nvmlDeviceGetDetailedEccErrors(nvmlDevice_t device,
 		return NVML_ERROR_INVALID_ARGUMENT;
 	if (!dev.board->has_ecc)
 		return NVML_ERROR_NOT_SUPPORTED;
-	*eccCounts = (nvmlEccErrorCounts_t){ 0 };
+	*eccCounts = (nvmlEccErrorCounts_t){ .deviceMemory = errors(&dev, errorType) };
 	return NVML_SUCCESS;
 }
 
@@ -63,7 +69,7 @@ nvmlReturn_t nvmlDeviceGetMemoryErrorCounter(nvmlDevice_t device,
 	if (!dev.board->has_ecc || (locationType != NVML_MEMORY_LOCATION_DRAM &&
 				    locationType != NVML_MEMORY_LOCATION_SRAM))
 		return NVML_ERROR_NOT_SUPPORTED;
-	*count = 0;
+	*count = locationType == NVML_MEMORY_LOCATION_DRAM ? errors(&dev, errorType) : 0;
 	return NVML_SUCCESS;
 }
 
@@ -95,7 +101,8 @@ nvmlReturn_t nvmlDeviceGetRemappedRows(nvmlDevice_t device, unsigned int *corrRo
 		return NVML_ERROR_INVALID_ARGUMENT;
 	if (!dev.board->has_ecc || dev.facts->cc_major < 8)
 		return NVML_ERROR_NOT_SUPPORTED;
-	*corrRows = *uncRows = *isPending = *failureOccurred = 0;
+	*corrRows = *uncRows = *isPending = 0;
+	*failureOccurred = rm_state(dev.index, RM_ROW_FAILURE) != 0;
 	return NVML_SUCCESS;
 }
 
@@ -103,6 +110,8 @@ nvmlReturn_t nvmlDeviceGetRemappedRows(nvmlDevice_t device, unsigned int *corrRo
 
 struct nvmlEventSet_st {
 	struct nvmlEventSet_st *next;
+	unsigned long long types[RM_DEVICES_MAX]; /* registered for */
+	uint64_t seen;                            /* XIDs of the machine */
 };
 
 static pthread_mutex_t sets_lock = PTHREAD_MUTEX_INITIALIZER;
@@ -130,9 +139,10 @@ nvmlReturn_t nvmlEventSetCreate(nvmlEventSet_t *set)
 	NV_ENTER();
 	if (!set)
 		return NVML_ERROR_INVALID_ARGUMENT;
-	made = malloc(sizeof(*made));
+	made = calloc(1, sizeof(*made));
 	if (!made)
 		return NVML_ERROR_MEMORY;
+	made->seen = rm_xid_count();
 	pthread_mutex_lock(&sets_lock);
 	made->next = sets;
 	sets = made;
@@ -182,40 +192,65 @@ nvmlReturn_t nvmlDeviceRegisterEvents(nvmlDevice_t device, unsigned long long ev
 		return NVML_ERROR_INVALID_ARGUMENT;
 	if (eventTypes & ~(unsigned long long)SUPPORTED_EVENTS)
 		return NVML_ERROR_NOT_SUPPORTED;
+	set->types[dev.index] |= eventTypes;
 	return NVML_SUCCESS;
 }
 
-static nvmlReturn_t wait_out(nvmlEventSet_t set, const nvmlEventData_t *event,
+static bool take_event(nvmlEventSet_t set, nvmlEventData_t *event)
+{
+	struct rm_xid xid;
+
+	while (rm_xid_next(&set->seen, &xid)) {
+		if (!(set->types[xid.device] & nvmlEventTypeXidCriticalError))
+			continue;
+		*event = (nvmlEventData_t){
+			.device = nv_handle(xid.device),
+			.eventType = nvmlEventTypeXidCriticalError,
+			.eventData = xid.xid,
+			.gpuInstanceId = UINT32_MAX,
+			.computeInstanceId = UINT32_MAX,
+		};
+		return true;
+	}
+	return false;
+}
+
+static uint64_t monotonic_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+static nvmlReturn_t wait_for(nvmlEventSet_t set, nvmlEventData_t *event,
 			     unsigned int timeout_ms)
 {
-	struct timespec until;
+	const struct timespec step = { .tv_nsec = 2000000 };
+	uint64_t until_ns = monotonic_ns() + (uint64_t)timeout_ms * 1000000u;
 
 	if (!is_set(set) || !event)
 		return NVML_ERROR_INVALID_ARGUMENT;
-	clock_gettime(CLOCK_MONOTONIC, &until);
-	until.tv_sec += timeout_ms / 1000;
-	until.tv_nsec += (long)(timeout_ms % 1000) * 1000000;
-	if (until.tv_nsec >= 1000000000) {
-		until.tv_sec++;
-		until.tv_nsec -= 1000000000;
+	while (!take_event(set, event)) {
+		if (monotonic_ns() >= until_ns)
+			return NVML_ERROR_TIMEOUT;
+		(void)clock_nanosleep(CLOCK_MONOTONIC, 0, &step, NULL);
 	}
-	while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &until, NULL) == EINTR)
-		;
-	return NVML_ERROR_TIMEOUT;
+	return NVML_SUCCESS;
 }
 
 nvmlReturn_t nvmlEventSetWait(nvmlEventSet_t set, nvmlEventData_t *data,
 			      unsigned int timeoutms)
 {
 	NV_ENTER();
-	return wait_out(set, data, timeoutms);
+	return wait_for(set, data, timeoutms);
 }
 
 nvmlReturn_t nvmlEventSetWait_v2(nvmlEventSet_t set, nvmlEventData_t *data,
 				 unsigned int timeoutms)
 {
 	NV_ENTER();
-	return wait_out(set, data, timeoutms);
+	return wait_for(set, data, timeoutms);
 }
 
 /* ---- field values -------------------------------------------------------------------- */
@@ -246,10 +281,17 @@ static void put_field(const struct nv_device *dev, nvmlFieldValue_t *v)
 			put_uint(v, NVML_FEATURE_ENABLED);
 		break;
 	case NVML_FI_DEV_ECC_SBE_VOL_TOTAL:
-	case NVML_FI_DEV_ECC_DBE_VOL_TOTAL:
 	case NVML_FI_DEV_ECC_SBE_AGG_TOTAL:
+		put_u64(v, dev->board->has_ecc,
+			errors(dev, NVML_MEMORY_ERROR_TYPE_CORRECTED));
+		break;
+	case NVML_FI_DEV_ECC_DBE_VOL_TOTAL:
 	case NVML_FI_DEV_ECC_DBE_AGG_TOTAL:
-		put_u64(v, dev->board->has_ecc, 0);
+		put_u64(v, dev->board->has_ecc,
+			errors(dev, NVML_MEMORY_ERROR_TYPE_UNCORRECTED));
+		break;
+	case NVML_FI_DEV_GET_GPU_RECOVERY_ACTION:
+		put_uint(v, (unsigned int)rm_state(dev->index, RM_RECOVERY));
 		break;
 	case NVML_FI_DEV_MEMORY_TEMP:
 		if (dev->board->has_memory_sensor)
@@ -268,7 +310,7 @@ static void put_field(const struct nv_device *dev, nvmlFieldValue_t *v)
 		break;
 	case NVML_FI_DEV_POWER_AVERAGE:
 	case NVML_FI_DEV_POWER_INSTANT:
-		put_uint(v, dev->board->idle_mw);
+		put_uint(v, nv_power_mw(dev));
 		break;
 	case NVML_FI_DEV_POWER_MIN_LIMIT:
 		put_uint(v, dev->board->power_min_mw);

@@ -103,7 +103,14 @@ nvmlReturn_t nv_enter_device(const char *entry, nvmlDevice_t handle, struct nv_d
 {
 	nvmlReturn_t r = nv_enter(entry);
 
-	return r == NVML_SUCCESS ? nv_device_of(handle, out) : r;
+	if (r == NVML_SUCCESS)
+		r = nv_device_of(handle, out);
+	return r == NVML_SUCCESS ? nv_answer(out->index) : r;
+}
+
+nvmlReturn_t nv_answer(uint32_t index)
+{
+	return (nvmlReturn_t)rm_state(index, RM_ANSWER);
 }
 
 nvmlReturn_t nv_unsupported(const char *entry)

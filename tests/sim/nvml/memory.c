@@ -24,9 +24,9 @@ nvmlReturn_t nvmlDeviceGetMemoryInfo(nvmlDevice_t device, nvmlMemory_t *memory)
 	r = nv_memory(dev.index, &m);
 	if (r != NVML_SUCCESS)
 		return r;
-	memory->total = m.total;
-	memory->free = m.free;
-	memory->used = m.used + m.reserved;
+	memory->total = nv_mig_bytes(&dev, m.total);
+	memory->free = nv_mig_bytes(&dev, m.free);
+	memory->used = nv_mig_bytes(&dev, m.used + m.reserved);
 	return NVML_SUCCESS;
 }
 
@@ -44,10 +44,10 @@ nvmlReturn_t nvmlDeviceGetMemoryInfo_v2(nvmlDevice_t device, nvmlMemory_v2_t *me
 	r = nv_memory(dev.index, &m);
 	if (r != NVML_SUCCESS)
 		return r;
-	memory->total = m.total;
-	memory->reserved = m.reserved;
-	memory->free = m.free;
-	memory->used = m.used;
+	memory->total = nv_mig_bytes(&dev, m.total);
+	memory->reserved = nv_mig_bytes(&dev, m.reserved);
+	memory->free = nv_mig_bytes(&dev, m.free);
+	memory->used = nv_mig_bytes(&dev, m.used);
 	return NVML_SUCCESS;
 }
 

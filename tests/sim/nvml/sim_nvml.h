@@ -58,11 +58,24 @@ struct nv_device {
 	uint32_t index;
 	const struct rm_device *facts;
 	const struct nv_board *board;
+	uint32_t instance; /* of a device in MIG mode, from 1; 0: all of it */
 };
+
+/* mig.c */
+#define NV_MIG_MOST 7u
+uint32_t nv_mig_count(const struct nv_device *dev);
+bool nv_mig_of(nvmlDevice_t handle, uint32_t *index, uint32_t *instance);
+nvmlDevice_t nv_mig_handle(uint32_t index, uint32_t instance);
+void nv_mig_uuid(const struct nv_device *dev, char *out, size_t room);
+void nv_mig_name(const struct nv_device *dev, char *out, size_t room);
+/* What DEV has of BYTES of its device's. */
+uint64_t nv_mig_bytes(const struct nv_device *dev, uint64_t bytes);
 
 nvmlReturn_t nv_enter(const char *entry);
 nvmlReturn_t nv_enter_early(const char *entry); /* faults only: init, shutdown, versions */
 nvmlReturn_t nv_enter_device(const char *entry, nvmlDevice_t handle, struct nv_device *out);
+/* What every call on device INDEX answers: SUCCESS, or a failure that was asked for. */
+nvmlReturn_t nv_answer(uint32_t index);
 nvmlReturn_t nv_unsupported(const char *entry); /* a function that is not simulated */
 nvmlReturn_t nv_result(int r);                  /* -errno of the rm layer */
 
@@ -88,6 +101,7 @@ nvmlReturn_t nv_text(char *out, size_t room, const char *text);
 void nv_uuid_text(const uint8_t uuid[16], char *out, size_t room);
 
 uint64_t nv_now_us(void); /* the time stamps of samples: since the epoch */
+unsigned int nv_power_mw(const struct nv_device *dev);
 uint64_t nv_energy_mj(
 	const struct nv_device *dev); /* at idle power since the host started */
 

@@ -8,6 +8,13 @@
  * plain numbers are rows of scalars.def; here is what takes an argument or fills a struct.
  */
 
+unsigned int nv_power_mw(const struct nv_device *dev)
+{
+	uint64_t set = rm_state(dev->index, RM_POWER_MW);
+
+	return set ? (unsigned int)set : dev->board->idle_mw;
+}
+
 uint64_t nv_energy_mj(const struct nv_device *dev)
 {
 	struct timespec up;
@@ -190,6 +197,13 @@ nvmlReturn_t nvmlDeviceGetSupportedGraphicsClocks(nvmlDevice_t device,
 
 /* ---- heat ---------------------------------------------------------------------------- */
 
+static unsigned int celsius(const struct nv_device *dev)
+{
+	uint64_t set = rm_state(dev->index, RM_CELSIUS);
+
+	return set ? (unsigned int)set : dev->board->idle_celsius;
+}
+
 nvmlReturn_t nvmlDeviceGetTemperature(nvmlDevice_t device,
 				      nvmlTemperatureSensors_t sensorType,
 				      unsigned int *temp)
@@ -199,7 +213,7 @@ nvmlReturn_t nvmlDeviceGetTemperature(nvmlDevice_t device,
 	NV_ENTER_DEVICE(device, &dev);
 	if (!temp || sensorType != NVML_TEMPERATURE_GPU)
 		return NVML_ERROR_INVALID_ARGUMENT;
-	*temp = dev.board->idle_celsius;
+	*temp = celsius(&dev);
 	return NVML_SUCCESS;
 }
 
@@ -214,7 +228,7 @@ nvmlReturn_t nvmlDeviceGetTemperatureV(nvmlDevice_t device, nvmlTemperature_t *t
 		return NVML_ERROR_ARGUMENT_VERSION_MISMATCH;
 	if (temperature->sensorType != NVML_TEMPERATURE_GPU)
 		return NVML_ERROR_INVALID_ARGUMENT;
-	temperature->temperature = (int)dev.board->idle_celsius;
+	temperature->temperature = (int)celsius(&dev);
 	return NVML_SUCCESS;
 }
 
@@ -251,8 +265,8 @@ nvmlReturn_t nvmlDeviceGetMarginTemperature(nvmlDevice_t device,
 		return NVML_ERROR_INVALID_ARGUMENT;
 	if (marginTempInfo->version != nvmlMarginTemperature_v1)
 		return NVML_ERROR_ARGUMENT_VERSION_MISMATCH;
-	marginTempInfo->marginTemperature =
-		(int)(dev.board->slowdown_celsius - dev.board->idle_celsius);
+	marginTempInfo->marginTemperature = (int)dev.board->slowdown_celsius -
+					    (int)celsius(&dev);
 	return NVML_SUCCESS;
 }
 

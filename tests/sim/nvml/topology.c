@@ -374,6 +374,33 @@ nvmlReturn_t nvmlDeviceGetNvLinkRemoteDeviceType(
 	return r;
 }
 
+/* Link L of every board ends at switch L of the machine. */
+static nvmlReturn_t remote_pci(const char *entry, nvmlDevice_t device, unsigned int link,
+			       nvmlPciInfo_t *pci)
+{
+	struct nv_device dev;
+	nvmlReturn_t r;
+
+	r = nv_enter_device(entry, device, &dev);
+	if (r != NVML_SUCCESS)
+		return r;
+	if (!pci)
+		return NVML_ERROR_INVALID_ARGUMENT;
+	r = check_link(&dev, link);
+	if (r != NVML_SUCCESS)
+		return r;
+	*pci = (nvmlPciInfo_t){ .bus = 0xc0u + link, .pciDeviceId = 0x22a310deu };
+	snprintf(pci->busIdLegacy, sizeof(pci->busIdLegacy), "0000:%02X:00.0", pci->bus);
+	snprintf(pci->busId, sizeof(pci->busId), "00000000:%02X:00.0", pci->bus);
+	return NVML_SUCCESS;
+}
+
+nvmlReturn_t nvmlDeviceGetNvLinkRemotePciInfo_v2(nvmlDevice_t device, unsigned int link,
+						 nvmlPciInfo_t *pci)
+{
+	return remote_pci(__func__, device, link, pci);
+}
+
 nvmlReturn_t nvmlDeviceGetNvLinkErrorCounter(nvmlDevice_t device, unsigned int link,
 					     nvmlNvLinkErrorCounter_t counter,
 					     unsigned long long *counterValue)

@@ -205,6 +205,7 @@ static int open_locked(void)
 		return -ENOMEM;
 	}
 	rm_faults_board(board);
+	rm_state_board(board);
 	if (!registered && pthread_atfork(NULL, NULL, drop_in_child) == 0)
 		registered = true;
 	conn.machine = hello.machine;

@@ -50,5 +50,6 @@ void rm_set_reason(const char *format, ...) __attribute__((format(printf, 1, 2))
 /* After a connection was made or found to belong to a parent process. */
 void rm_objects_reset(void);
 void rm_faults_board(const struct wire_board *board);
+void rm_state_board(const struct wire_board *board);
 
 #endif /* SIM_RM_CLIENT_H */

@@ -162,6 +162,33 @@ void rm_object_resize(enum rm_kind kind, uint64_t handle,
 		      uint64_t bytes); /* pools, graph memory */
 void rm_object_remove(enum rm_kind kind, uint64_t handle);
 
+/* ---- what becomes of a device -------------------------------------------------------- */
+
+/* Numbers of a device that can be set while the machine runs; 0: as its model has it. What
+ * they mean to clients is NVML's business alone. */
+enum rm_state_key {
+	RM_CELSIUS,
+	RM_POWER_MW,
+	RM_ECC_CORRECTED,
+	RM_ECC_UNCORRECTED,
+	RM_ANSWER,      /* the code that every call on the device answers with */
+	RM_RECOVERY,    /* NVML's recovery action */
+	RM_ROW_FAILURE, /* a row could not be remapped */
+	RM_MIG,         /* instances of a device in MIG mode */
+	RM_STATE_KEYS,
+	RM_XID = RM_STATE_KEYS, /* not a number: an event */
+};
+uint64_t rm_state(uint32_t device, enum rm_state_key key);
+/* -EINVAL for a device or key that is none. */
+int rm_state_set(uint32_t device, enum rm_state_key key, uint64_t value);
+struct rm_xid {
+	uint32_t device, xid;
+};
+/* The next XID after *SEEN of them; false: none yet. Of very many only the last stay. */
+bool rm_xid_next(uint64_t *seen, struct rm_xid *out);
+/* How many there were. */
+uint64_t rm_xid_count(void);
+
 /* ---- faults -------------------------------------------------------------------------- */
 
 /* Faults on demand, by environment ($TRANCHE_SIM_FAULT) or the machine's file `faults`,

@@ -14,7 +14,7 @@
  * connection per client, one request, one reply, descriptors by SCM_RIGHTS. Both sides come
  * from one build; the version only catches a kernel process that outlived a rebuild.
  */
-#define WIRE_VERSION      (0x52560000u + (uint32_t)sizeof(struct rm_machine))
+#define WIRE_VERSION      (0x52570000u + (uint32_t)sizeof(struct rm_machine))
 #define WIRE_SOCKET       "socket" /* in the machine's directory */
 #define WIRE_LOCK         "lock"   /* held by the kernel process while it lives */
 #define WIRE_FAULTS       "faults"
@@ -43,6 +43,7 @@ enum wire_op {
 	WIRE_BUSY_ALL, /* id: resume there -> busy_rows */
 	WIRE_SAMPLES,  /* device, id: after, kind: of processes, bytes: skip -> rows */
 	WIRE_EXPECT,   /* id: pid; the virtual clock waits for that process to come */
+	WIRE_STATE,    /* device, kind: enum rm_state_key, bytes: the value */
 	WIRE_STEP,     /* id: rm_clock_step()'s jump, bytes: of the wall's clock */
 	WIRE_RECORD,   /* id: from then on, bytes: every so often, kind: so often in all */
 	WIRE_RECORDED, /* -> records, which are then forgotten */
@@ -130,11 +131,19 @@ struct wire_reply {
  * while the text is being written and changes with every edit of the machine's file of
  * faults. */
 #define WIRE_BOARD_BYTES (64u << 10)
+#define WIRE_XIDS        256 /* the last ones */
+struct wire_state {
+	_Atomic uint64_t values[RM_DEVICES_MAX][RM_STATE_KEYS];
+	_Atomic uint64_t xid_count;
+	_Atomic uint64_t xids[WIRE_XIDS]; /* device << 32 | XID */
+};
 struct wire_board {
 	_Atomic uint32_t generation;
 	uint32_t text_bytes;
-	char text[WIRE_BOARD_BYTES - 8];
+	struct wire_state state;
+	char text[WIRE_BOARD_BYTES - 8 - sizeof(struct wire_state)];
 };
+_Static_assert(sizeof(struct wire_board) == WIRE_BOARD_BYTES, "a board");
 
 /* A client's list of live objects: a memfd that the kernel process made, written by the
  * client without a round trip, read by anybody. SEQ is odd while the slot is live; a reader
