@@ -2,6 +2,8 @@
 #ifndef TR_CARDS_SCORES_H
 #define TR_CARDS_SCORES_H
 
+#include <stdbool.h>
+
 #include "base/buf.h"
 #include "gpu/gpu.h"
 #include "tranche/err.h"

@@ -21,6 +21,7 @@ struct tr_gpu {
 	char name[64];
 	uint64_t total_bytes; /* what CUDA can have */
 	int compute_major, compute_minor;
+	unsigned index; /* NVML's */
 };
 
 struct tr_gpus {
@@ -32,7 +33,13 @@ struct tr_gpus {
 /* Opens NVML and lists the devices. -ENOENT: no driver library; -ENODEV: the driver does
  * not answer or has no device; the sentence says which. */
 int tr_gpu_open(struct tr_gpus *out, struct tr_err *err);
+/* The same for one who goes on with what there is: devices that do not answer are left out and counted in
+ * *MISSING, and those that do not tell their memory have total_bytes 0. */
+int tr_gpu_open_most(struct tr_gpus *out, unsigned *missing, struct tr_err *err);
 void tr_gpu_close(void);
+/* The library that is opened next: a path, or NULL: libnvidia-ml.so.1 as the loader finds it. PATH stays
+ * the caller's and valid. */
+void tr_gpu_library(const char *path);
 
 struct tr_gpu_process {
 	pid_t pid; /* as NVML knows it */

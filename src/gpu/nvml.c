@@ -13,6 +13,13 @@ struct tr_nvml tr_nvml;
 
 #define PROCESSES_MAX 2048
 
+static const char *library;
+
+void tr_gpu_library(const char *path)
+{
+	library = path;
+}
+
 static int load(struct tr_err *err)
 {
 	enum need { optional, required };
@@ -26,7 +33,8 @@ static int load(struct tr_err *err)
 #undef TR_NVML
 	};
 
-	tr_nvml.library = dlopen("libnvidia-ml.so.1", RTLD_NOW | RTLD_LOCAL);
+	tr_nvml.library = dlopen(library ? library : "libnvidia-ml.so.1",
+				 RTLD_NOW | RTLD_LOCAL);
 	if (!tr_nvml.library)
 		return tr_fail(err, ENOENT, "no NVIDIA driver on this machine: %s",
 			       dlerror());
@@ -59,21 +67,25 @@ static nvmlReturn_t usable_bytes(nvmlDevice_t device, uint64_t *total)
 		return NVML_SUCCESS;
 	}
 	r = tr_nvml.nvmlDeviceGetMemoryInfo(device, &v1);
-	*total = v1.total;
+	*total = r == NVML_SUCCESS ? v1.total : 0;
 	return r;
 }
 
-static int read_gpu(struct tr_gpu *gpu, unsigned at, struct tr_err *err)
+static int read_gpu(struct tr_gpu *gpu, unsigned at, bool must_have_memory,
+		    struct tr_err *err)
 {
 	nvmlDevice_t device;
 	nvmlReturn_t r = tr_nvml.nvmlDeviceGetHandleByIndex_v2(at, &device);
 
+	gpu->index = at;
 	if (r == NVML_SUCCESS)
 		r = tr_nvml.nvmlDeviceGetUUID(device, gpu->uuid, sizeof(gpu->uuid));
 	if (r == NVML_SUCCESS)
 		r = tr_nvml.nvmlDeviceGetName(device, gpu->name, sizeof(gpu->name));
 	if (r == NVML_SUCCESS)
 		r = usable_bytes(device, &gpu->total_bytes);
+	if (r == NVML_ERROR_NOT_SUPPORTED && !must_have_memory)
+		r = NVML_SUCCESS;
 	if (r != NVML_SUCCESS) {
 		char what[32];
 
@@ -86,7 +98,8 @@ static int read_gpu(struct tr_gpu *gpu, unsigned at, struct tr_err *err)
 	return 0;
 }
 
-int tr_gpu_open(struct tr_gpus *out, struct tr_err *err)
+/* MISSING NULL: all of them must answer. */
+static int open_gpus(struct tr_gpus *out, unsigned *missing, struct tr_err *err)
 {
 	unsigned count = 0;
 	nvmlReturn_t r;
@@ -104,19 +117,38 @@ int tr_gpu_open(struct tr_gpus *out, struct tr_err *err)
 		return tr_nvml_fail(err, "the NVIDIA driver does not answer", r);
 	if (count == 0)
 		return tr_fail(err, ENODEV, "the NVIDIA driver has no device");
-	for (unsigned i = 0; i < count && i < TR_GPUS_MAX; i++) {
-		failed = read_gpu(&out->gpus[i], i, err);
-		if (failed < 0)
+	for (unsigned i = 0; i < count && out->count < TR_GPUS_MAX; i++) {
+		struct tr_gpu *gpu = &out->gpus[out->count];
+
+		failed = read_gpu(gpu, i, !missing, err);
+		if (failed < 0 && !missing)
 			return failed;
-		out->count = i + 1;
+		if (failed < 0) {
+			*gpu = (struct tr_gpu){ 0 };
+			++*missing;
+		} else {
+			out->count++;
+		}
 	}
 	return 0;
+}
+
+int tr_gpu_open(struct tr_gpus *out, struct tr_err *err)
+{
+	return open_gpus(out, NULL, err);
+}
+
+int tr_gpu_open_most(struct tr_gpus *out, unsigned *missing, struct tr_err *err)
+{
+	*missing = 0;
+	return open_gpus(out, missing, err);
 }
 
 void tr_gpu_close(void)
 {
 	if (tr_nvml.library) {
-		(void)tr_nvml.nvmlShutdown();
+		if (tr_nvml.nvmlShutdown)
+			(void)tr_nvml.nvmlShutdown();
 		(void)dlclose(tr_nvml.library);
 	}
 	memset(&tr_nvml, 0, sizeof(tr_nvml));
