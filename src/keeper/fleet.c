@@ -247,6 +247,22 @@ int tr_fleet_add(struct tr_fleet *fleet, const struct tr_slice_dir *dir, struct 
 	return 0;
 }
 
+int tr_fleet_drop(struct tr_fleet *fleet, const char *path,
+		  void (*forget)(const struct tr_kept *kept, void *arg), void *arg)
+{
+	for (size_t i = 0; i < fleet->count; i++) {
+		struct tr_kept *kept = fleet->slices[i];
+
+		if (strcmp(kept->path, path) != 0)
+			continue;
+		forget(kept, arg);
+		free_kept(kept);
+		fleet->slices[i] = fleet->slices[--fleet->count];
+		return 0;
+	}
+	return -ENOENT;
+}
+
 /* ---- scanning ------------------------------------------------------------------------ */
 
 static struct tr_kept *find_kept(const struct tr_fleet *fleet, const char *path)
@@ -304,6 +320,8 @@ void tr_fleet_scan(struct tr_fleet *fleet, uint64_t now_ns,
 {
 	size_t kept_count = 0;
 
+	if (fleet->is_given)
+		return;
 	if (!fleet->root[0] && tr_slices_root(fleet->root, sizeof(fleet->root), NULL) < 0)
 		fleet->root[0] = '\0';
 	if (!is_due(fleet, now_ns))

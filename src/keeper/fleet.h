@@ -53,6 +53,7 @@ struct tr_fleet {
 	size_t count, room;
 	struct timespec root_changed;
 	uint64_t scanned_ns;
+	bool is_given; /* what is kept was added by hand: there are no scans */
 };
 
 void tr_fleet_open(struct tr_fleet *out, const struct tr_gpus *gpus);
@@ -61,6 +62,9 @@ void tr_fleet_close(struct tr_fleet *fleet);
 /* Adds one by hand, as one of ours. */
 int tr_fleet_add(struct tr_fleet *fleet, const struct tr_slice_dir *dir,
 		 struct tr_err *err);
+/* Takes the one in directory PATH out, after FORGET. -ENOENT. */
+int tr_fleet_drop(struct tr_fleet *fleet, const char *path,
+		  void (*forget)(const struct tr_kept *kept, void *arg), void *arg);
 /* Looks through the roots when ours changed or a second has gone by. FORGET is called for each slice
  * that is gone, before it is freed. */
 void tr_fleet_scan(struct tr_fleet *fleet, uint64_t now_ns,

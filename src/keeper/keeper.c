@@ -55,6 +55,16 @@ static void forget(const struct tr_kept *kept, void *arg)
 	tr_crowd_forget(arg, kept);
 }
 
+void tr_keeper_only_added(struct tr_keeper *keeper)
+{
+	keeper->fleet.is_given = true;
+}
+
+int tr_keeper_drop(struct tr_keeper *keeper, const char *path)
+{
+	return tr_fleet_drop(&keeper->fleet, path, forget, &keeper->crowd);
+}
+
 /* ---- leases -------------------------------------------------------------------------- */
 
 static bool takes_part(const struct tr_kept *kept)

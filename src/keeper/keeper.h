@@ -34,6 +34,10 @@ void tr_keeper_close(struct tr_keeper *keeper);
 /* Keeps the slice in DIR; for whoever does not look for slices. */
 int tr_keeper_add(struct tr_keeper *keeper, const struct tr_slice_dir *dir,
 		  struct tr_err *err);
+/* From now on only what is added is kept: roots are not looked through. */
+void tr_keeper_only_added(struct tr_keeper *keeper);
+/* The slice in directory PATH is not kept any more, and its files not open. -ENOENT. */
+int tr_keeper_drop(struct tr_keeper *keeper, const char *path);
 
 /* All devices now. A process whose count changed while NVML was asked keeps what was published. */
 int tr_keeper_sweep(struct tr_keeper *keeper, struct tr_err *err);
