@@ -43,7 +43,8 @@ int tr_nvml_open(struct tr_nvml_agent **out, struct event_base *base,
 int tr_nvml_close(struct tr_nvml_agent *nvml, unsigned wait_ms);
 
 /* The slice in directory PATH (ro/policy, rw/state) is kept from now on, across every new start of NVML;
- * it is not when its files cannot be opened (on_trouble). Again for the same path: opened anew. -ENOMEM. */
+ * it is not when its files cannot be opened (on_trouble). Again for the same path: opened anew. -EINVAL for a
+ * path that is too long, -ENOMEM. */
 int tr_nvml_keep(struct tr_nvml_agent *nvml, const char *path);
 /* Not kept any more; soon after, its files are not open here. -ENOMEM. */
 int tr_nvml_drop(struct tr_nvml_agent *nvml, const char *path);
