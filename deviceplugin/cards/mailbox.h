@@ -33,7 +33,8 @@ struct tr_mailbox {
 	struct tr_health_rules health;
 	char *library;
 	bool with_scores;
-	uint64_t hang_ticks;
+	uint64_t hang_ticks, retry_ns;
+	_Atomic int owners; /* the loop and the thread: the last one frees it */
 
 	/* Silence is counted in ticks of the loop: when the whole process was stopped there are none. */
 	_Atomic uint64_t ticks;
@@ -53,6 +54,9 @@ struct tr_mailbox {
 	char sentences[TR_MAIL_SENTENCES][256];
 	unsigned sentence_count;
 };
+
+/* One owner less. */
+void tr_mail_let_go(struct tr_mailbox *box);
 
 /* The thread, until is_stopping. ARG: the mailbox. */
 void *tr_nvml_thread(void *arg);

@@ -17,9 +17,10 @@
 
 /* The loop's side. */
 
-#define MS              UINT64_C(1000000)
-#define HANG_MS_DEFAULT 15000u
-#define HANG_TICKS      15
+#define MS               UINT64_C(1000000)
+#define HANG_MS_DEFAULT  15000u
+#define RETRY_MS_DEFAULT 30000u
+#define HANG_TICKS       15
 
 struct tr_nvml_agent {
 	struct tr_mailbox *box;
@@ -158,6 +159,12 @@ static void free_box(struct tr_mailbox *box)
 	free(box);
 }
 
+void tr_mail_let_go(struct tr_mailbox *box)
+{
+	if (atomic_fetch_sub(&box->owners, 1) == 1)
+		free_box(box);
+}
+
 static struct tr_mailbox *make_box(const struct tr_nvml_options *options,
 				   struct tr_err *err)
 {
@@ -168,6 +175,8 @@ static struct tr_mailbox *make_box(const struct tr_nvml_options *options,
 	box->library = options->library ? tr_xstrdup(options->library) : NULL;
 	box->with_scores = options->with_scores;
 	box->hang_ticks = HANG_TICKS;
+	box->retry_ns = (options->retry_ms ? options->retry_ms : RETRY_MS_DEFAULT) * MS;
+	atomic_store(&box->owners, 2);
 	box->orders_end = &box->orders;
 	(void)pthread_mutex_init(&box->lock, NULL);
 	atomic_store(&box->alive_ns, tr_clock_ns());
@@ -257,13 +266,11 @@ int tr_nvml_close(struct tr_nvml_agent *nvml, unsigned wait_ms)
 		until.tv_sec++;
 		until.tv_nsec -= 1000000000;
 	}
-	if (pthread_clockjoin_np(nvml->thread, NULL, CLOCK_MONOTONIC, &until) == 0) {
-		free_box(nvml->box);
-	} else {
-		/* The box stays: the thread may yet come back to it. */
+	if (pthread_clockjoin_np(nvml->thread, NULL, CLOCK_MONOTONIC, &until) != 0) {
 		(void)pthread_detach(nvml->thread);
 		r = -EBUSY;
 	}
+	tr_mail_let_go(nvml->box);
 	free_agent(nvml);
 	return r;
 }

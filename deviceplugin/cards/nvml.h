@@ -23,6 +23,9 @@ struct tr_nvml_options {
 	const struct tr_health_rules *health; /* copied */
 	bool with_scores;                     /* pair scores are found out */
 	uint32_t hang_ms;                     /* silent for so long: it hangs; 0: 15000 */
+	/* NVML is opened anew so often, at most, while it cannot be had or a GPU does not answer;
+	 * 0: 30000 */
+	uint32_t retry_ms;
 	/* First soon after the start, with no card and a reason when NVML cannot be had; then whenever
 	 * anything in it changed. CARDS stays until the next call. */
 	void (*on_cards)(const struct tr_cards *cards, void *arg);

@@ -16,8 +16,6 @@
 #define ROUND_NS      SECOND_NS        /* every card is looked at */
 #define HEAR_NS       (SECOND_NS / 5)  /* XIDs */
 #define LIST_NS       (60 * SECOND_NS) /* are there other instances */
-#define MEND_NS       (30 * SECOND_NS) /* NVML is opened anew while a card is ill with it */
-#define TRY_MOST_NS   (30 * SECOND_NS)
 #define IDLE_PAUSE_NS (SECOND_NS / 5)
 
 /* ---- telling the loop ---------------------------------------------------------------- */
@@ -237,9 +235,9 @@ static void open_nvml(struct tr_worker *w, uint64_t now_ns)
 	if (r == 0)
 		r = tr_gpu_open_most(fresh, &missing, &err);
 	w->try_pause_ns = r < 0 ? tr_sat_mul(w->try_pause_ns, 2) : SECOND_NS;
-	if (w->try_pause_ns > TRY_MOST_NS)
-		w->try_pause_ns = TRY_MOST_NS;
-	w->try_ns = now_ns + (r < 0 ? w->try_pause_ns : MEND_NS);
+	if (w->try_pause_ns > w->box->retry_ns)
+		w->try_pause_ns = w->box->retry_ns;
+	w->try_ns = now_ns + (r < 0 ? w->try_pause_ns : w->box->retry_ns);
 	if (r < 0) {
 		could_not_open(w, &err);
 	} else {
@@ -272,7 +270,7 @@ static void open_if_due(struct tr_worker *w, uint64_t now_ns)
 		close_nvml(w);
 		open_nvml(w, now_ns);
 	} else {
-		w->try_ns = now_ns + MEND_NS;
+		w->try_ns = now_ns + w->box->retry_ns;
 		if (!w->has_events)
 			w->has_events = tr_gpu_events_open(&w->gpus, NULL) == 0;
 	}
@@ -356,6 +354,7 @@ void *tr_nvml_thread(void *arg)
 	for (size_t i = 0; i < w->kept_count; i++)
 		free(w->kept[i]);
 	free(w->kept);
+	tr_mail_let_go(w->box);
 	free(w);
 	return NULL;
 }
