@@ -3,6 +3,7 @@ bound and deleted; and what it does wrong when told to.
 
 POST /SCENE/stage/faults {"list": [...], "watch": [...]} spoils the next ones, in that order:
     list:   429 500 drop cut garbage gone (the page's token is no longer known) huge
+    write:  429 500 403 drop (of one object, reading it included)
     watch:  429 500 drop cut end garbage silent gone (410) gone-event gone-reason error-event huge bytes
 POST /SCENE/stage/compact  forgets the events so far: a watch from before is gone
 POST /SCENE/stage/hangup   ends every watch, as a restart does
@@ -22,20 +23,26 @@ def status(code, reason, message):
             "code": code, "metadata": {}}
 
 
-def merge(into, patch):
-    """RFC 7386."""
+def merge(into, patch, strategic=False):
+    """RFC 7386; or as the server merges its own kinds, as far as a node's conditions need it."""
     for key, value in patch.items():
         if value is None:
             into.pop(key, None)
         elif isinstance(value, dict) and isinstance(into.get(key), dict):
-            merge(into[key], value)
+            merge(into[key], value, strategic)
+        elif strategic and key == "conditions" and isinstance(into.get(key), list):
+            types = [c["type"] for c in value]
+            into[key] = [c for c in into[key] if c["type"] not in types] + value
         else:
             into[key] = value
 
 
 def matches(obj, query):
     field = query.get("fieldSelector")
-    if field:
+    if field and field.startswith("metadata.name="):
+        if obj["metadata"]["name"] != field.split("=", 1)[1]:
+            return False
+    elif field:
         assert field.startswith("spec.nodeName="), field
         if obj.get("spec", {}).get("nodeName", "") != field.split("=", 1)[1]:
             return False
@@ -55,7 +62,7 @@ class Scene:
         self.floor = 0
         self.hangups = 0
         self.is_blind = False
-        self.faults = {"list": [], "watch": []}
+        self.faults = {"list": [], "watch": [], "write": []}
         self.log = {"list": [], "watch": [], "write": []}
 
     def store(self, key, after):
@@ -230,10 +237,15 @@ class Stage:
         with scene.changed:
             scene.log["write"].append({"method": request.command, "path": "/".join([plural, space] + rest),
                                        "body": body})
+            fault = scene.fault("write")
             name = rest[0] if rest else body.get("metadata", {}).get("name")
             key = (plural, space, name)
-            answer = self.change(request.command, scene, key, rest[1:], body)
-        request.reply(*answer)
+            method = request.command
+            if request.headers.get("Content-Type", "").startswith("application/strategic-merge"):
+                method = "STRATEGIC"
+            answer = None if fault else self.change(method, scene, key, rest[1:], body)
+        if not self.spoil(request, fault):
+            request.reply(*answer)
 
     @staticmethod
     def change(method, scene, key, sub, body):
@@ -268,9 +280,10 @@ class Stage:
             return 200, {"kind": "Status", "status": "Success"}
         if method == "GET":
             return 200, now
-        after = json.loads(json.dumps(now if method == "PATCH" else body))
-        if method == "PATCH":
-            merge(after, body)
+        is_patch = method in ("PATCH", "STRATEGIC")
+        after = json.loads(json.dumps(now if is_patch else body))
+        if is_patch:
+            merge(after, body, method == "STRATEGIC")
         after["metadata"]["uid"] = now["metadata"]["uid"]
         scene.store(key, after)
         return 200, after
