@@ -156,7 +156,7 @@ static void read_links(const struct tr_worker *w, struct tr_card_links *out, uns
 								  w->gpus.gpus[k].uuid);
 }
 
-char *tr_worker_scores(struct tr_worker *w)
+void tr_worker_score(struct tr_worker *w)
 {
 	struct tr_card_links *links = calloc(w->gpus.count + 1, sizeof(*links));
 	struct tr_buf text = { 0 };
@@ -164,8 +164,10 @@ char *tr_worker_scores(struct tr_worker *w)
 	char odd[200] = "";
 	int r;
 
+	free(w->scores);
+	w->scores = NULL;
 	if (!links)
-		return NULL;
+		return;
 	for (unsigned i = 0; i < w->gpus.count; i++)
 		read_links(w, &links[i], i);
 	r = tr_scores_print(links, w->gpus.count, &text, odd, sizeof(odd), &err);
@@ -173,8 +175,8 @@ char *tr_worker_scores(struct tr_worker *w)
 	if (odd[0])
 		tr_worker_say(w, "%s", odd);
 	if (r == 0)
-		return tr_buf_take(&text);
-	tr_worker_say(w, "no pair scores: %s", err.msg);
+		w->scores = tr_buf_take(&text);
+	else
+		tr_worker_say(w, "no pair scores: %s", err.msg);
 	tr_buf_free(&text);
-	return NULL;
 }

@@ -39,7 +39,8 @@ struct tr_mailbox {
 	/* Silence is counted in ticks of the loop: when the whole process was stopped there are none. */
 	_Atomic uint64_t ticks;
 	_Atomic uint64_t alive_tick, alive_ns; /* the thread's last sign of life */
-	_Atomic bool is_stopping;
+	_Atomic bool is_stopping,
+		is_ended;       /* shall end; does not touch anything of ours any more */
 	int to_thread, to_loop; /* eventfds */
 
 	pthread_mutex_t lock; /* of what follows */

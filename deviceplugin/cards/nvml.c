@@ -2,12 +2,12 @@
 #include "deviceplugin/cards/nvml.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/mem.h"
@@ -250,29 +250,40 @@ int tr_nvml_open(struct tr_nvml_agent **out, struct event_base *base,
 	return 0;
 }
 
+static bool wait_for_end(struct tr_mailbox *box, unsigned wait_ms)
+{
+	uint64_t until_ns = tr_clock_ns() + wait_ms * MS, now_ns;
+	struct pollfd fd = { .fd = box->to_loop, .events = POLLIN };
+	uint64_t count;
+
+	while (!atomic_load(&box->is_ended)) {
+		now_ns = tr_clock_ns();
+		if (now_ns >= until_ns)
+			return false;
+		if (poll(&fd, 1, (int)((until_ns - now_ns) / MS) + 1) > 0)
+			(void)!read(fd.fd, &count, sizeof(count));
+	}
+	return true;
+}
+
 int tr_nvml_close(struct tr_nvml_agent *nvml, unsigned wait_ms)
 {
-	struct timespec until;
-	int r = 0;
+	struct tr_mailbox *box;
+	bool has_ended;
 
 	if (!nvml)
 		return 0;
-	atomic_store(&nvml->box->is_stopping, true);
-	tr_mail_wake(nvml->box->to_thread);
-	(void)clock_gettime(CLOCK_MONOTONIC, &until);
-	until.tv_sec += wait_ms / 1000;
-	until.tv_nsec += (long)(wait_ms % 1000) * 1000000;
-	if (until.tv_nsec >= 1000000000) {
-		until.tv_sec++;
-		until.tv_nsec -= 1000000000;
-	}
-	if (pthread_clockjoin_np(nvml->thread, NULL, CLOCK_MONOTONIC, &until) != 0) {
+	box = nvml->box;
+	atomic_store(&box->is_stopping, true);
+	tr_mail_wake(box->to_thread);
+	has_ended = wait_for_end(box, wait_ms);
+	if (has_ended)
+		(void)pthread_join(nvml->thread, NULL);
+	else
 		(void)pthread_detach(nvml->thread);
-		r = -EBUSY;
-	}
-	tr_mail_let_go(nvml->box);
-	free_agent(nvml);
-	return r;
+	free_agent(nvml); /* its events look at the box */
+	tr_mail_let_go(box);
+	return has_ended ? 0 : -EBUSY;
 }
 
 /* ---- orders -------------------------------------------------------------------------- */

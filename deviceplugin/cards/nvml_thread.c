@@ -39,7 +39,7 @@ void tr_worker_say(struct tr_worker *w, const char *format, ...)
 static void tell_cards(struct tr_worker *w)
 {
 	struct tr_cards *copy = malloc(sizeof(*copy));
-	char *scores = w->box->with_scores && w->is_open ? tr_worker_scores(w) : NULL;
+	char *scores = w->scores ? strdup(w->scores) : NULL;
 
 	if (!copy) {
 		free(scores);
@@ -210,7 +210,8 @@ static void list_cards(struct tr_worker *w, uint64_t now_ns)
 	if (!fresh)
 		return;
 	tr_worker_list(w, fresh);
-	(void)tr_worker_adopt(w, fresh);
+	if (tr_worker_adopt(w, fresh) && w->box->with_scores)
+		tr_worker_score(w);
 	free(fresh);
 }
 
@@ -354,6 +355,9 @@ void *tr_nvml_thread(void *arg)
 	for (size_t i = 0; i < w->kept_count; i++)
 		free(w->kept[i]);
 	free(w->kept);
+	free(w->scores);
+	atomic_store(&w->box->is_ended, true);
+	tr_mail_wake(w->box->to_loop);
 	tr_mail_let_go(w->box);
 	free(w);
 	return NULL;

@@ -23,7 +23,8 @@ static unsigned direct(const struct tr_card_links *a, const struct tr_card_links
 	unsigned n = 0;
 
 	for (unsigned i = 0; i < a->link_count; i++)
-		n += b->bus_id[0] && strcasecmp(a->links[i].remote, b->bus_id) == 0;
+		n += !a->links[i].is_switch && b->bus_id[0] &&
+		     strcasecmp(a->links[i].remote, b->bus_id) == 0;
 	return n;
 }
 

@@ -31,13 +31,14 @@ struct tr_worker {
 	uint64_t listed_ns;            /* when the cards were last listed */
 	uint64_t heard_ns;             /* when XIDs were last asked for */
 	unsigned look_at;              /* the next card of this round */
+	char *scores;                  /* the pair scores' text, of these GPUs, or NULL */
 	bool is_news;                  /* the cards changed and nobody was told */
 };
 
 /* The cards as NVML has them now, by the mailbox's rules. */
 void tr_worker_list(struct tr_worker *w, struct tr_cards *out);
-/* The text of the pair scores, or NULL with a sentence told. */
-char *tr_worker_scores(struct tr_worker *w);
+/* Finds the pair scores out; without an answer a sentence is told. */
+void tr_worker_score(struct tr_worker *w);
 /* Puts FRESH in the place of the cards; what is known of those that stay is kept. True: they differ. */
 bool tr_worker_adopt(struct tr_worker *w, const struct tr_cards *fresh);
 

@@ -389,9 +389,9 @@ static nvmlReturn_t remote_pci(const char *entry, nvmlDevice_t device, unsigned 
 	r = check_link(&dev, link);
 	if (r != NVML_SUCCESS)
 		return r;
-	*pci = (nvmlPciInfo_t){ .bus = 0xc0u + link, .pciDeviceId = 0x22a310deu };
-	snprintf(pci->busIdLegacy, sizeof(pci->busIdLegacy), "0000:%02X:00.0", pci->bus);
-	snprintf(pci->busId, sizeof(pci->busId), "00000000:%02X:00.0", pci->bus);
+	*pci = (nvmlPciInfo_t){ .domain = 0x10, .bus = link, .pciDeviceId = 0x22a310deu };
+	snprintf(pci->busIdLegacy, sizeof(pci->busIdLegacy), "0010:%02X:00.0", pci->bus);
+	snprintf(pci->busId, sizeof(pci->busId), "00000010:%02X:00.0", pci->bus);
 	return NVML_SUCCESS;
 }
 
