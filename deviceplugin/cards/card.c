@@ -94,7 +94,8 @@ static void name_type(char *out, size_t room, const char *name)
 
 static uint64_t scaled_mib(uint64_t bytes, double scaling)
 {
-	double mib = floor((double)(bytes / MIB) * scaling);
+	uint64_t whole = bytes / MIB;
+	double mib = floor((double)whole * scaling);
 
 	return mib >= (double)MIB_MAX ? MIB_MAX : (uint64_t)mib;
 }

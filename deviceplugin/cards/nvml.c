@@ -219,7 +219,7 @@ int tr_nvml_open(struct tr_nvml_agent **out, struct event_base *base,
 {
 	uint32_t tick_ms = (options->hang_ms ? options->hang_ms : HANG_MS_DEFAULT) /
 			   HANG_TICKS;
-	const struct timeval tick = { tick_ms / 1000, tick_ms % 1000 * 1000 };
+	const struct timeval tick = { tick_ms / 1000, (long)(tick_ms % 1000) * 1000 };
 	struct tr_nvml_agent *nvml;
 	int r = tr_card_rules_check(options->rules, err);
 

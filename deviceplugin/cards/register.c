@@ -75,7 +75,7 @@ static void write_status(struct tr_register *reg);
 
 static void wait_ms(struct tr_register *reg, uint32_t ms)
 {
-	const struct timeval wait = { ms / 1000, ms % 1000 * 1000 };
+	const struct timeval wait = { ms / 1000, (long)(ms % 1000) * 1000 };
 
 	if (!evtimer_pending(reg->timer, NULL))
 		(void)event_add(reg->timer, &wait);
@@ -396,7 +396,7 @@ static int open_watch(struct tr_register *reg, struct tr_err *err)
 static int open_lease(struct tr_register *reg, struct event_base *base)
 {
 	uint32_t ms = reg->options.lease_s * 250;
-	const struct timeval every = { ms / 1000, ms % 1000 * 1000 };
+	const struct timeval every = { ms / 1000, (long)(ms % 1000) * 1000 };
 
 	if (!reg->lease_space[0])
 		return 0;
