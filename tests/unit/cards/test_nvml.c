@@ -508,6 +508,26 @@ static void test_close_while_it_hangs(void **state)
 	assert_false(ear.was_called_after_close);
 }
 
+/* A library with ten functions: cards all the same, and health as far as it can be seen. */
+static void test_bare_library(void **state)
+{
+	(void)state;
+	listen_with((struct tr_nvml_options){ .library = BARE_NVML, .with_scores = true });
+	wait_for_cards(4);
+	for (unsigned i = 0; i < 4; i++) {
+		assert_int_equal(ear.cards.at[i].minor, -1);
+		assert_int_equal(ear.use[i].has, TR_CARD_HAS_MEMORY);
+		assert_true(is_healthy(i));
+	}
+	assert_null(tr_nvml_scores(ear.nvml));
+	assert_non_null(strstr(ear.sentence, "how near"));
+	sim("device 1 answer=15");
+	UNTIL(!is_healthy(1));
+	sim("device 1 answer=0");
+	UNTIL(is_healthy(1));
+	hang_up();
+}
+
 /* A driver of years ago: what it lacks is not told, the rest is as ever. */
 static void test_older_driver(void **state)
 {
@@ -544,6 +564,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test_setup_teardown(test_driver_goes_and_comes, new_loop,
 						free_loop),
 		cmocka_unit_test_setup_teardown(test_keep_and_drop, new_loop, free_loop),
+		cmocka_unit_test_setup_teardown(test_bare_library, new_loop, free_loop),
 		cmocka_unit_test_setup_teardown(test_hang, new_loop, free_loop),
 		cmocka_unit_test_setup_teardown(test_close_while_it_hangs, new_loop,
 						free_loop),
