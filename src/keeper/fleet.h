@@ -48,12 +48,12 @@ struct tr_kept {
 
 struct tr_fleet {
 	const struct tr_gpus *gpus; /* the caller's */
+	bool is_given;              /* what is kept was added by hand: there are no scans */
 	char root[160];             /* of this user; "": none */
 	struct tr_kept **slices;
 	size_t count, room;
 	struct timespec root_changed;
 	uint64_t scanned_ns;
-	bool is_given; /* what is kept was added by hand: there are no scans */
 };
 
 void tr_fleet_open(struct tr_fleet *out, const struct tr_gpus *gpus);
