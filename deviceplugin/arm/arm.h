@@ -1,0 +1,143 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef TR_ARM_ARM_H
+#define TR_ARM_ARM_H
+
+#include <event2/event.h>
+
+#include "deviceplugin/arm/book.h"
+#include "deviceplugin/arm/identify.h"
+#include "deviceplugin/pods.h"
+
+/*
+ * What the agent does for a container: Allocate makes a slice that allows nothing, PreStartContainer
+ * finds out whose it is and arms it, and when kubelet and API server agree that the container is gone
+ * it is taken away.
+ *
+ * The steps are ordered so that the agent may be killed between any two: a slice's directory is made
+ * before its record, the record says "armed" before page and CDI file do, and goes last. tr_arm_open()
+ * makes the rest as the records say.
+ *
+ * Thread of the loop. Answers come from within calls or later.
+ */
+
+/* A pod, as its object says now. POD is valid until the function returns; -ENOENT: there is none. */
+typedef void tr_pod_told(void *told_arg, int r, const struct tr_pod *pod,
+			 const struct tr_err *err);
+
+enum tr_arm_event {
+	TR_ARM_MADE,    /* waiting */
+	TR_ARM_ARMED,   /* also after a restart of the agent, for each */
+	TR_ARM_CHANGED, /* other limits */
+	TR_ARM_REMOVED, /* about to be freed */
+	TR_ARM_REFUSED, /* SENTENCE says why; ALLOC may be NULL */
+	TR_ARM_ODD,     /* something that a person should know: SENTENCE */
+};
+
+/* What others do for it. Each gets ARG. */
+struct tr_arm_ports {
+	/*
+	 * The pod SPACE/NAME, told once by TOLD(TOLD_ARG, ...), from within or later, but not after
+	 * tr_arm_close(). IS_FRESH: asked of the API server itself, for what is held here did not
+	 * fit.
+	 */
+	void (*pod_of)(const char *space, const char *name, bool is_fresh,
+		       tr_pod_told *told, void *told_arg, void *arg);
+	/* What the runtime is to give to the container (the CDI file), written or taken away. -errno:
+	 * the container is refused with the sentence. Called again for what is there already. */
+	int (*inject)(const struct tr_alloc *alloc, const char *slice_dir, void *arg,
+		      struct tr_err *err);
+	void (*eject)(const char *name, void *arg);
+	/* Names of what inject left, to take away what no record knows. May be NULL. */
+	void (*each_injected)(void (*each)(const char *name, void *each_arg),
+			      void *each_arg, void *arg);
+	void (*on_event)(enum tr_arm_event event, const struct tr_alloc *alloc,
+			 const char *sentence, void *arg); /* may be NULL */
+	void *arg;
+};
+
+struct tr_arm_options {
+	const char *slices_dir;  /* on tmpfs; made when missing */
+	const char *records_dir; /* on a disk */
+	const char *boot_path;   /* NULL: the kernel's */
+	struct tr_arm_rules rules;
+	enum tr_bypass on_bypass;
+	bool takes_whole_cards; /* by pods that no GPU scheduler decided on; else refused */
+	/* What Allocate answers besides the slice's own directories: host paths of the installed
+	 * library and preload file (NULL: none), a CDI name for all (NULL: none). */
+	const char *hook_path, *preload_path;
+	const char *cdi_kind;   /* "tranche.io/gpu": the name is KIND=NAME */
+	const char *cdi_common; /* "tranche.io/driver=all" */
+	unsigned ask_ms;        /* how long PodResources may take; 0: 10 s */
+	struct tr_arm_ports ports;
+};
+
+struct tr_arm;
+
+/* Strings outlive it; *OPTIONS need not. Reads all records, completes what was half done, removes what belongs to
+ * nobody. PODS may be NULL: nothing new can be armed. -errno when a directory cannot be used. */
+int tr_arm_open(struct event_base *base, struct tr_pods *pods,
+		const struct tr_arm_options *options, const struct tr_cards *cards,
+		struct tr_arm **out, struct tr_err *err);
+/* Calls that wait are refused. Slices and records stay. NULL is fine. */
+void tr_arm_close(struct tr_arm *arm);
+
+/* Cards as they are from now on (copied), and the allocations. */
+void tr_arm_set_cards(struct tr_arm *arm, const struct tr_cards *cards);
+const struct tr_book *tr_arm_book(const struct tr_arm *arm);
+/* ROOT/NAME of its slice: ro/policy and rw/state are in it. */
+void tr_arm_slice_path(const struct tr_arm *arm, const struct tr_alloc *alloc, char *out,
+		       size_t room);
+/* While SENTENCE is not "" nothing is allocated or armed anew: Allocate is refused with it. Armed containers go
+ * on and restart. Copied. */
+void tr_arm_block(struct tr_arm *arm, const char *sentence);
+/* Asks inject again for every armed allocation: other driver files, another library. */
+void tr_arm_inject_all(struct tr_arm *arm);
+
+/* For struct tr_plugin_actions, whose ARG is the struct tr_arm. */
+void tr_arm_allocate(struct tr_rpc_call *call, const struct tr_ids *containers,
+		     size_t count, void *arg);
+void tr_arm_prestart(struct tr_rpc_call *call, const struct tr_ids *ids, void *arg);
+
+/* The same without a call: what the handlers do. DONE comes once, from within or later: 0, or -errno
+ * with the sentence. */
+typedef void tr_armed(void *done_arg, int r, const struct tr_err *err);
+int tr_arm_make(struct tr_arm *arm, const struct tr_ids *ids, struct tr_alloc **out,
+		struct tr_err *err);
+void tr_arm_start(struct tr_arm *arm, const struct tr_ids *ids, tr_armed *done,
+		  void *done_arg);
+
+/*
+ * Other limits for a running container: the record, then its page, which its programs obey at once.
+ * PARTS are of the same cards in the same order. GRANT_SERIAL above the last one, or 0: by root's hand.
+ * -ESTALE: an older grant; -ENOSPC: the card has no room for it; -EINVAL.
+ */
+int tr_arm_resize(struct tr_arm *arm, struct tr_alloc *alloc,
+		  const struct tr_alloc_part *parts, size_t count, uint64_t grant_serial,
+		  struct tr_err *err);
+/* A pod's TR_POD_GRANTED, as it stands on its object: obeyed for each of its containers that is armed,
+ * when it is this pod's and newer. 1: something changed; 0; -errno. */
+int tr_arm_grant(struct tr_arm *arm, const struct tr_pod *pod, const char *text,
+		 struct tr_err *err);
+
+/* ---- taking away ---- */
+
+/*
+ * One look of whoever has the kubelet's rows and the pods of this node at once: ROWS of a List that was
+ * sent after the pods were known, and IS_GONE: 1 when the API server has no pod of this UID or it has
+ * ended, 0 when it may run, -EAGAIN when that is not known (nothing is taken away then). An
+ * allocation goes after two looks that agree, some seconds apart, and not while a process sits in it.
+ * Calls on_event for each. Returns how many went.
+ */
+typedef int tr_pod_is_gone(const struct tr_alloc *alloc, void *arg);
+size_t tr_arm_sweep(struct tr_arm *arm, const struct tr_pod_list *rows,
+		    tr_pod_is_gone *is_gone, void *arg, int64_t now_ms);
+/* The containers of UID that run before the others are over (its phase is Running), or are to run. */
+void tr_arm_set_over(struct tr_arm *arm, const char *uid, bool is_over);
+
+/* Counters, since it was opened. */
+struct tr_arm_counts {
+	uint64_t made, armed, rearmed, refused_makes, refused_starts, resized, removed;
+};
+const struct tr_arm_counts *tr_arm_counts(const struct tr_arm *arm);
+
+#endif /* TR_ARM_ARM_H */

@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef TR_ARM_RECORD_H
+#define TR_ARM_RECORD_H
+
+#include "base/buf.h"
+#include "deviceplugin/arm/book.h"
+
+/*
+ * What the agent remembers of an allocation: a file DIR/NAME.json, whole or not there, root's alone.
+ * A restarted container is armed from it, whatever the pod's annotations say by then.
+ */
+
+#define TR_RECORD_VERSION 1
+#define TR_RECORD_MAX     ((size_t)64 << 10)
+#define TR_BOOT_ID        40
+
+/* The kernel's id of this boot, or what stands in the file PATH instead. */
+int tr_boot_id(char out[static TR_BOOT_ID], const char *path, struct tr_err *err);
+
+/* Adds the record's text. */
+void tr_record_print(const struct tr_alloc *alloc, const char *boot_id, struct tr_buf *out);
+/* -EBADMSG, with what is wrong; -EPROTONOSUPPORT: another version wrote it. BOOT_ID gets that of the
+ * boot it was written in. */
+int tr_record_parse(const char *text, size_t n, struct tr_alloc **out,
+		    char boot_id[static TR_BOOT_ID], struct tr_err *err);
+
+/* The directory that records are in, and the thread that makes them last: a record can be read as soon
+ * as it is written, also after our SIGKILL, and survives the machine's loss of power some moments later.
+ * Waiting for the disk in each call would make 200 containers wait for each other. */
+struct tr_records;
+
+/* Makes DIR (0700) when it is missing. */
+int tr_records_open(const char *dir, struct tr_records **out, struct tr_err *err);
+void tr_records_close(struct tr_records *records); /* after all has reached the disk */
+int tr_records_write(struct tr_records *records, const struct tr_alloc *alloc,
+		     const char *boot_id, struct tr_err *err);
+void tr_records_remove(struct tr_records *records, const char *name);
+/* Every record: ALLOC is NEXT's to keep; R < 0: it could not be read (ALLOC NULL). Removes what an interrupted
+ * write left. */
+typedef void tr_records_each_one(const char *name, int r, struct tr_alloc *alloc,
+				 const char *boot_id, const struct tr_err *err, void *arg);
+int tr_records_each(struct tr_records *records, tr_records_each_one *each, void *arg,
+		    struct tr_err *err);
+/* Waits until what was written has reached the disk. For tests, and before an orderly end. */
+void tr_records_settle(struct tr_records *records);
+
+#endif /* TR_ARM_RECORD_H */
