@@ -71,7 +71,7 @@ struct tr_mount {
 	bool read_only;
 };
 
-struct tr_node {
+struct tr_device_node {
 	const char *host, *container;
 	const char *permissions; /* of "rwm" */
 };
@@ -79,7 +79,7 @@ struct tr_node {
 struct tr_injection {
 	const struct tr_pair *envs, *annotations;
 	const struct tr_mount *mounts;
-	const struct tr_node *nodes;
+	const struct tr_device_node *nodes;
 	const char *const *cdi; /* fully qualified names */
 	size_t env_count, annotation_count, mount_count, node_count, cdi_count;
 };
