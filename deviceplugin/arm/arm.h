@@ -47,6 +47,8 @@ struct tr_arm_ports {
 	int (*inject)(const struct tr_alloc *alloc, const char *slice_dir, void *arg,
 		      struct tr_err *err);
 	void (*eject)(const char *name, void *arg);
+	/* Whether it is still there; NULL: not known, so inject is called for each start. */
+	bool (*is_injected)(const char *name, void *arg);
 	/* Names of what inject left, to take away what no record knows. May be NULL. */
 	void (*each_injected)(void (*each)(const char *name, void *each_arg),
 			      void *each_arg, void *arg);
@@ -59,6 +61,7 @@ struct tr_arm_options {
 	const char *slices_dir;  /* on tmpfs; made when missing */
 	const char *records_dir; /* on a disk */
 	const char *boot_path;   /* NULL: the kernel's */
+	const char *node_name;   /* pods of other nodes are refused; NULL: not looked at */
 	struct tr_arm_rules rules;
 	enum tr_bypass on_bypass;
 	bool takes_whole_cards; /* by pods that no GPU scheduler decided on; else refused */
@@ -106,6 +109,18 @@ int tr_arm_make(struct tr_arm *arm, const struct tr_ids *ids, struct tr_alloc **
 void tr_arm_start(struct tr_arm *arm, const struct tr_ids *ids, tr_armed *done,
 		  void *done_arg);
 
+/* Its two steps. A container that starts again: 1 when what has IDS is armed, its slice and injection
+ * made again where they are missing; 0 when it is nobody's yet; -ENOENT: never allocated here. */
+int tr_arm_again(struct tr_arm *arm, const struct tr_ids *ids, struct tr_err *err);
+/*
+ * Arms every container of POD that asks for devices and is not armed yet. ROWS has the kubelet's rows of the
+ * pod; ASKED (or NULL) ids that one of its containers must have. IS_FRESH: POD is as the API server
+ * says now, not as it was a while ago. Nothing is armed when it is refused, but for -ENOSPC and the like of
+ * a disk in the middle of it.
+ */
+int tr_arm_pod(struct tr_arm *arm, const struct tr_pod_list *rows, const struct tr_pod *pod,
+	       const struct tr_ids *asked, bool is_fresh, struct tr_err *err);
+
 /*
  * Other limits for a running container: the record, then its page, which its programs obey at once.
  * PARTS are of the same cards in the same order. GRANT_SERIAL above the last one, or 0: by root's hand.
@@ -122,17 +137,15 @@ int tr_arm_grant(struct tr_arm *arm, const struct tr_pod *pod, const char *text,
 /* ---- taking away ---- */
 
 /*
- * One look of whoever has the kubelet's rows and the pods of this node at once: ROWS of a List that was
- * sent after the pods were known, and IS_GONE: 1 when the API server has no pod of this UID or it has
- * ended, 0 when it may run, -EAGAIN when that is not known (nothing is taken away then). An
- * allocation goes after two looks that agree, some seconds apart, and not while a process sits in it.
- * Calls on_event for each. Returns how many went.
+ * One look at who is there: ROWS of the kubelet, and PODS, all of this node that the API server has,
+ * known to be in step with it at about the same time. Not to be called while either is not known. An
+ * allocation goes when two looks agree that nobody has it, some seconds apart (a minute for one that was never
+ * armed), and no process sits in it: so a kubelet that has just restarted and lists nothing takes
+ * nothing away. Learns, too, which init containers are over. NOW_MS: of a clock that is not set. Returns how
+ * many went.
  */
-typedef int tr_pod_is_gone(const struct tr_alloc *alloc, void *arg);
 size_t tr_arm_sweep(struct tr_arm *arm, const struct tr_pod_list *rows,
-		    tr_pod_is_gone *is_gone, void *arg, int64_t now_ms);
-/* The containers of UID that run before the others are over (its phase is Running), or are to run. */
-void tr_arm_set_over(struct tr_arm *arm, const char *uid, bool is_over);
+		    const struct tr_pod *const *pods, size_t pod_count, int64_t now_ms);
 
 /* Counters, since it was opened. */
 struct tr_arm_counts {

@@ -47,7 +47,7 @@ struct tr_alloc {
 	bool is_over;
 	struct {
 		unsigned looks; /* that agreed that it is gone */
-		int64_t first_ms, last_ms;
+		int64_t first_ms;
 	} gone;
 	struct tr_alloc *next;
 };

@@ -75,29 +75,33 @@ static int make_dirs(const char *path, mode_t mode)
 	return make_dir(at, mode);
 }
 
+int tr_slices_root_make(const char *root, struct tr_err *err)
+{
+	struct stat st;
+	int r = make_dirs(root, geteuid() == 0 ? 0755 : 0700);
+
+	if (r < 0)
+		return tr_fail(err, -r, "make %s: %s", root, strerror(-r));
+	if (lstat(root, &st) < 0)
+		return tr_fail_errno(err, "%s", root);
+	/* /dev/shm is everybody's: somebody else may have been there first. */
+	if (!S_ISDIR(st.st_mode) || st.st_uid != geteuid() || (st.st_mode & 022))
+		return tr_fail(err, EPERM, "%s is not a directory of this user alone",
+			       root);
+	if (!is_tmpfs(root))
+		return tr_fail(err, ENOTSUP, "%s is not on tmpfs: a slice's files must be",
+			       root);
+	return 0;
+}
+
 int tr_slices_root(char *out, size_t room, struct tr_err *err)
 {
-	mode_t mode = geteuid() == 0 ? 0755 : 0700;
-	struct stat st;
-	int r;
-
 	if (name_private() && (name_private()[0] != '/' || strlen(name_private()) >= 80))
 		return tr_fail(err, EINVAL,
 			       TR_ENV_SLICES " \"%s\": a whole path of less than 80 bytes",
 			       name_private());
 	name_root(out, room);
-	r = make_dirs(out, mode);
-	if (r < 0)
-		return tr_fail(err, -r, "make %s: %s", out, strerror(-r));
-	if (lstat(out, &st) < 0)
-		return tr_fail_errno(err, "%s", out);
-	/* /dev/shm is everybody's: somebody else may have been there first. */
-	if (!S_ISDIR(st.st_mode) || st.st_uid != geteuid() || (st.st_mode & 022))
-		return tr_fail(err, EPERM, "%s is not a directory of this user alone", out);
-	if (!is_tmpfs(out))
-		return tr_fail(err, ENOTSUP, "%s is not on tmpfs: a slice's files must be",
-			       out);
-	return 0;
+	return tr_slices_root_make(out, err);
 }
 
 int tr_slice_name_check(const char *name, struct tr_err *err)
@@ -117,7 +121,7 @@ int tr_slice_name_check(const char *name, struct tr_err *err)
 	return 0;
 }
 
-static int name_paths(struct tr_slice_dir *dir, const char *root, const char *name)
+int tr_slice_at(struct tr_slice_dir *dir, const char *root, const char *name)
 {
 	dir->alive_fd = -1;
 	if (snprintf(dir->path, sizeof(dir->path), "%s/%s", root, name) >=
@@ -155,14 +159,14 @@ bool tr_slice_is_alive(const struct tr_slice_dir *dir)
 }
 
 /* Processes that outlived their host side still hold their slots. */
-static bool has_occupants(const struct tr_slice_dir *dir)
+bool tr_slice_is_held(const struct tr_slice_dir *dir)
 {
 	tr_autoclose int fd = open(dir->state_path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+	struct flock slots = { .l_type = F_WRLCK,
+			       .l_whence = SEEK_SET,
+			       .l_len = TR_SLOTS_MAX };
 
-	for (unsigned s = 0; fd >= 0 && s < TR_SLOTS_MAX; s++)
-		if (tr_byte_is_locked(fd, (off_t)s) == 1)
-			return true;
-	return false;
+	return fd >= 0 && fcntl(fd, F_OFD_GETLK, &slots) == 0 && slots.l_type != F_UNLCK;
 }
 
 static void remove_files(const struct tr_slice_dir *dir)
@@ -194,7 +198,7 @@ static int claim_dir(struct tr_slice_dir *dir, const char *name, struct tr_err *
 		return tr_fail(err, EEXIST, "a slice named \"%s\" is running", name);
 	if (fd < 0)
 		return tr_fail(err, -fd, "%s/alive: %s", dir->path, strerror(-fd));
-	if (has_occupants(dir)) {
+	if (tr_slice_is_held(dir)) {
 		(void)close(fd);
 		return tr_fail(
 			err, EEXIST,
@@ -225,7 +229,7 @@ int tr_slice_make(struct tr_slice_dir *out, const char *name, struct tr_page_spe
 
 	if (r == 0)
 		r = tr_slices_root(root, sizeof(root), err);
-	if (r == 0 && name_paths(&dir, root, name) < 0)
+	if (r == 0 && tr_slice_at(&dir, root, name) < 0)
 		r = tr_fail(err, ENAMETOOLONG, "%s/%s is too long", root, name);
 	if (r == 0)
 		r = claim_dir(&dir, name, err);
@@ -244,6 +248,24 @@ int tr_slice_make(struct tr_slice_dir *out, const char *name, struct tr_page_spe
 	return 0;
 }
 
+int tr_slice_repage(const struct tr_slice_dir *dir, struct tr_page_spec *spec,
+		    const char *seen_state_path, struct tr_err *err)
+{
+	char next[240];
+	int r;
+
+	(void)snprintf(next, sizeof(next), "%s.next", dir->policy_path);
+	(void)unlink(next); /* of a host side that was killed here */
+	spec->name = strrchr(dir->path, '/') + 1;
+	spec->state_path = seen_state_path ? seen_state_path : dir->state_path;
+	r = tr_page_create(next, spec, err);
+	if (r == 0 && rename(next, dir->policy_path) < 0) {
+		r = tr_fail_errno(err, "rename %s", next);
+		(void)unlink(next);
+	}
+	return r;
+}
+
 static int sweep_one(const struct tr_slice_dir *dir, void *arg)
 {
 	struct tr_slice_dir own = *dir;
@@ -257,7 +279,7 @@ static int sweep_one(const struct tr_slice_dir *dir, void *arg)
 	own.alive_fd = open_alive(dir, false, true);
 	if (own.alive_fd < 0)
 		return 0;
-	if (!has_occupants(&own))
+	if (!tr_slice_is_held(&own))
 		tr_slice_remove(&own);
 	else
 		(void)close(own.alive_fd);
@@ -266,7 +288,7 @@ static int sweep_one(const struct tr_slice_dir *dir, void *arg)
 
 bool tr_slice_end(struct tr_slice_dir *dir)
 {
-	bool is_occupied = has_occupants(dir);
+	bool is_occupied = tr_slice_is_held(dir);
 
 	if (!is_occupied)
 		tr_slice_remove(dir);
@@ -301,7 +323,7 @@ static int visit_root(const char *root, int (*visit)(const struct tr_slice_dir *
 		struct tr_slice_dir dir;
 
 		if (tr_slice_name_check(entry->d_name, NULL) == 0 &&
-		    name_paths(&dir, root, entry->d_name) == 0 &&
+		    tr_slice_at(&dir, root, entry->d_name) == 0 &&
 		    access(dir.policy_path, R_OK) == 0)
 			r = visit(&dir, arg);
 	}
@@ -375,7 +397,7 @@ int tr_slice_find(struct tr_slice_dir *out, const char *name, struct tr_err *err
 
 	/* One's own comes first: others may use the same name. */
 	name_root(own, sizeof(own));
-	if (tr_slice_name_check(name, NULL) == 0 && name_paths(out, own, name) == 0 &&
+	if (tr_slice_name_check(name, NULL) == 0 && tr_slice_at(out, own, name) == 0 &&
 	    access(out->policy_path, F_OK) == 0)
 		return 0;
 	(void)tr_slices_each(match_name, &search);

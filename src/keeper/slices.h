@@ -27,6 +27,8 @@ struct tr_slice_dir {
 /* The root for slices that this user makes; made if absent (0755 for root, 0700 otherwise).
  * Fails when it belongs to someone else or is no tmpfs. */
 int tr_slices_root(char *out, size_t room, struct tr_err *err);
+/* The same for a root of the caller's choice: an absolute path. */
+int tr_slices_root_make(const char *root, struct tr_err *err);
 
 /* 0, or -EINVAL with what a slice may be called: letters, digits, '.', '_', '-'; at
  * most 63. */
@@ -38,6 +40,14 @@ int tr_slice_name_check(const char *name, struct tr_err *err);
  * as the slice's processes see it (NULL: as here). */
 int tr_slice_make(struct tr_slice_dir *out, const char *name, struct tr_page_spec *spec,
 		  const char *seen_state_path, struct tr_err *err);
+/* Another page in place of its page, in one step. Programs that run in it keep the old one: for slices that
+ * nobody is in. SPEC's name and state_path are filled in; its serial must be the state file's. */
+int tr_slice_repage(const struct tr_slice_dir *dir, struct tr_page_spec *spec,
+		    const char *seen_state_path, struct tr_err *err);
+/* Where ROOT/NAME has its files; alive_fd is -1. 0 or -ENAMETOOLONG. */
+int tr_slice_at(struct tr_slice_dir *out, const char *root, const char *name);
+/* Processes sit in it: one of its slots is locked. */
+bool tr_slice_is_held(const struct tr_slice_dir *dir);
 /* Removes the directory and lets go of the lock. */
 void tr_slice_remove(struct tr_slice_dir *dir);
 

@@ -1,0 +1,257 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "deviceplugin/arm/arm.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/mem.h"
+#include "deviceplugin/arm/inside.h"
+#include "deviceplugin/arm/slices.h"
+#include "keeper/slices.h"
+#include "tranche/paths.h"
+
+int64_t tr_unix_us(void)
+{
+	struct timespec now;
+
+	(void)clock_gettime(CLOCK_REALTIME, &now);
+	return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
+}
+
+void tr_arm_tell(struct tr_arm *arm, enum tr_arm_event event, const struct tr_alloc *alloc,
+		 const char *sentence)
+{
+	const struct tr_arm_ports *ports = &arm->options.ports;
+
+	if (ports->on_event)
+		ports->on_event(event, alloc, sentence, ports->arg);
+}
+
+/* ---- opening, closing, what is set ---- */
+
+int tr_arm_open(struct event_base *base, struct tr_pods *pods,
+		const struct tr_arm_options *options, const struct tr_cards *cards,
+		struct tr_arm **out, struct tr_err *err)
+{
+	struct tr_arm *arm = tr_xcalloc(1, sizeof(*arm));
+	int r;
+
+	arm->base = base;
+	arm->pods = pods;
+	arm->options = *options;
+	arm->cards = *cards;
+	r = tr_boot_id(arm->boot_id, options->boot_path, err);
+	if (r == 0)
+		r = tr_slices_root_make(options->slices_dir, err);
+	if (r == 0)
+		r = tr_records_open(options->records_dir, &arm->records, err);
+	if (r == 0)
+		r = tr_arm_recover(arm, err);
+	if (r < 0)
+		tr_arm_close(arm);
+	else
+		*out = arm;
+	return r;
+}
+
+void tr_arm_close(struct tr_arm *arm)
+{
+	if (!arm)
+		return;
+	arm->is_closing = true;
+	tr_arm_starts_end(arm);
+	tr_records_close(arm->records);
+	tr_book_free(&arm->book);
+	free(arm);
+}
+
+void tr_arm_set_cards(struct tr_arm *arm, const struct tr_cards *cards)
+{
+	arm->cards = *cards;
+}
+
+void tr_arm_block(struct tr_arm *arm, const char *sentence)
+{
+	(void)snprintf(arm->blocked, sizeof(arm->blocked), "%s", sentence);
+}
+
+const struct tr_book *tr_arm_book(const struct tr_arm *arm)
+{
+	return &arm->book;
+}
+
+const struct tr_arm_counts *tr_arm_counts(const struct tr_arm *arm)
+{
+	return &arm->counts;
+}
+
+void tr_arm_slice_path(const struct tr_arm *arm, const struct tr_alloc *alloc, char *out,
+		       size_t room)
+{
+	(void)snprintf(out, room, "%s/%s", arm->options.slices_dir, alloc->name);
+}
+
+int tr_arm_ready(struct tr_arm *arm, const struct tr_alloc *alloc, struct tr_err *err)
+{
+	const struct tr_arm_options *o = &arm->options;
+	char dir[256];
+	int r = tr_alloc_slice_make(o->slices_dir, alloc, &arm->cards, o->on_bypass, err);
+
+	if (r < 0)
+		return tr_wrap(err, r, "the slice of container %s of pod %s/%s",
+			       alloc->container, alloc->space, alloc->pod);
+	if (o->ports.is_injected && o->ports.is_injected(alloc->name, o->ports.arg))
+		return 0;
+	tr_arm_slice_path(arm, alloc, dir, sizeof(dir));
+	r = o->ports.inject ? o->ports.inject(alloc, dir, o->ports.arg, err) : 0;
+	return r < 0 ? tr_wrap(err, r, "the devices of container %s of pod %s/%s",
+			       alloc->container, alloc->space, alloc->pod)
+		     : 0;
+}
+
+void tr_arm_inject_all(struct tr_arm *arm)
+{
+	const struct tr_arm_ports *ports = &arm->options.ports;
+
+	for (struct tr_alloc *a = arm->book.first; a; a = a->next) {
+		struct tr_err err = { 0 };
+		char dir[256];
+
+		tr_arm_slice_path(arm, a, dir, sizeof(dir));
+		if (a->state == TR_ALLOC_ARMED && ports->inject &&
+		    ports->inject(a, dir, ports->arg, &err) < 0)
+			tr_arm_tell(arm, TR_ARM_ODD, a, err.msg);
+	}
+}
+
+bool tr_arm_drop(struct tr_arm *arm, struct tr_alloc *alloc)
+{
+	const struct tr_arm_options *o = &arm->options;
+
+	if (o->ports.eject)
+		o->ports.eject(alloc->name, o->ports.arg);
+	/* The record last: what is left can be found again by it. */
+	if (tr_tree_remove(o->slices_dir, alloc->name) < 0)
+		return false;
+	tr_records_remove(arm->records, alloc->name);
+	arm->counts.removed++;
+	tr_arm_tell(arm, TR_ARM_REMOVED, alloc, "");
+	tr_book_remove(&arm->book, alloc);
+	return true;
+}
+
+/* ---- Allocate ---- */
+
+static int check_ids(const struct tr_ids *ids, struct tr_err *err)
+{
+	if (!ids->count)
+		return tr_fail(err, EINVAL, "an allocation of no device");
+	if (ids->count > TR_DEVICES_MAX)
+		return tr_fail(err, EINVAL,
+			       "%zu devices for one container: it can have at most %u",
+			       ids->count, TR_DEVICES_MAX);
+	return 0;
+}
+
+int tr_arm_make(struct tr_arm *arm, const struct tr_ids *ids, struct tr_alloc **out,
+		struct tr_err *err)
+{
+	const struct tr_arm_options *o = &arm->options;
+	struct tr_alloc *alloc;
+	int r = check_ids(ids, err);
+
+	if (r == 0 && arm->blocked[0])
+		r = tr_fail(err, EPERM, "%s", arm->blocked);
+	if (r < 0)
+		return r;
+	alloc = tr_alloc_new(&arm->book, ids, tr_unix_us());
+	r = tr_alloc_slice_make(o->slices_dir, alloc, &arm->cards, o->on_bypass, err);
+	if (r == 0)
+		r = tr_records_write(arm->records, alloc, arm->boot_id, err);
+	if (r < 0) {
+		(void)tr_tree_remove(o->slices_dir, alloc->name);
+		tr_alloc_free(alloc);
+		return r;
+	}
+	(void)tr_book_add(&arm->book, alloc); /* its serial is above all others */
+	arm->counts.made++;
+	tr_arm_tell(arm, TR_ARM_MADE, alloc, "");
+	*out = alloc;
+	return 0;
+}
+
+#define MOUNTS 4
+
+/* The texts of one container's answer. */
+struct answer {
+	char ro[256], rw[256], cdi[128];
+	struct tr_mount mounts[MOUNTS];
+	const char *cdi_names[2];
+};
+
+static const struct tr_pair envs[] = { { "NVIDIA_VISIBLE_DEVICES", "void" } };
+
+static void fill_answer(const struct tr_arm *arm, const struct tr_alloc *alloc,
+			struct answer *a, struct tr_injection *out)
+{
+	const struct tr_arm_options *o = &arm->options;
+
+	(void)snprintf(a->ro, sizeof(a->ro), "%s/%s/ro", o->slices_dir, alloc->name);
+	(void)snprintf(a->rw, sizeof(a->rw), "%s/%s/rw", o->slices_dir, alloc->name);
+	*out = (struct tr_injection){
+		.envs = envs,
+		.env_count = 1,
+		.mounts = a->mounts,
+		.cdi = a->cdi_names,
+	};
+	a->mounts[out->mount_count++] = (struct tr_mount){ a->ro, TR_SLICE_DIR "/ro",
+							   true };
+	a->mounts[out->mount_count++] = (struct tr_mount){ a->rw, TR_SLICE_DIR "/rw",
+							   false };
+	if (o->hook_path)
+		a->mounts[out->mount_count++] = (struct tr_mount){ o->hook_path,
+								   TR_SLICE_HOOK, true };
+	if (o->preload_path)
+		a->mounts[out->mount_count++] = (struct tr_mount){ o->preload_path,
+								   TR_PRELOAD_FILE, true };
+	if (o->cdi_common)
+		a->cdi_names[out->cdi_count++] = o->cdi_common;
+	if (o->cdi_kind) {
+		(void)snprintf(a->cdi, sizeof(a->cdi), "%s=%s", o->cdi_kind, alloc->name);
+		a->cdi_names[out->cdi_count++] = a->cdi;
+	}
+}
+
+void tr_arm_allocate(struct tr_rpc_call *call, const struct tr_ids *containers,
+		     size_t count, void *arg)
+{
+	struct tr_arm *arm = arg;
+	struct tr_alloc *made[TR_PLUGIN_CONTAINERS];
+	struct tr_injection injections[TR_PLUGIN_CONTAINERS];
+	tr_autofree struct answer *answers = tr_xcalloc(count + 1, sizeof(*answers));
+	struct tr_err err = { 0 };
+	size_t n = 0;
+	int r = 0;
+
+	while (r == 0 && n < count) {
+		r = tr_arm_make(arm, &containers[n], &made[n], &err);
+		if (r == 0) {
+			fill_answer(arm, made[n], &answers[n], &injections[n]);
+			n++;
+		}
+	}
+	if (r == 0) {
+		(void)tr_plugin_allocated(call, injections, count);
+		return;
+	}
+	while (n--)
+		(void)tr_arm_drop(arm, made[n]);
+	arm->counts.refused_makes++;
+	tr_arm_tell(arm, TR_ARM_REFUSED, NULL, err.msg);
+	tr_rpc_refuse(call,
+		      r == -EINVAL ? TR_RPC_INVALID_ARGUMENT : TR_RPC_FAILED_PRECONDITION,
+		      err.msg);
+}

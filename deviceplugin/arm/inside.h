@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef TR_ARM_INSIDE_H
+#define TR_ARM_INSIDE_H
+
+#include "deviceplugin/arm/arm.h"
+#include "deviceplugin/arm/record.h"
+
+/* What the sources of struct tr_arm share, and nobody else sees. */
+
+struct start;
+
+struct tr_arm {
+	struct event_base *base;
+	struct tr_pods *pods;
+	struct tr_arm_options options;
+	struct tr_cards cards;
+	struct tr_book book;
+	struct tr_records *records;
+	struct start *starts; /* under way */
+	struct tr_arm_counts counts;
+	char boot_id[TR_BOOT_ID];
+	char blocked[512]; /* why nothing new is given; "": it is */
+	bool is_closing;
+};
+
+int64_t tr_unix_us(void);
+void tr_arm_tell(struct tr_arm *arm, enum tr_arm_event event, const struct tr_alloc *alloc,
+		 const char *sentence);
+/* Slice and injection of an armed allocation, made or made again. */
+int tr_arm_ready(struct tr_arm *arm, const struct tr_alloc *alloc, struct tr_err *err);
+/* Injection, slice, record, book; in this order. False: some of the slice is left, for the next time. */
+bool tr_arm_drop(struct tr_arm *arm, struct tr_alloc *alloc);
+/* start.c */
+void tr_arm_starts_end(struct tr_arm *arm);
+/* recover.c */
+int tr_arm_recover(struct tr_arm *arm, struct tr_err *err);
+
+#endif /* TR_ARM_INSIDE_H */

@@ -1,0 +1,277 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/mem.h"
+#include "base/slurp.h"
+#include "deviceplugin/arm/record.h"
+#include "rt/cleanup.h"
+
+#define SUFFIX ".json"
+#define NEXT   ".json.new"
+
+/* What the loop tells the thread, through a pipe: a name whose file shall last (the thread frees it),
+ * or NULL: answer when all before has. */
+struct tr_records {
+	char *dir;
+	int dir_fd, tell_fd, hear_fd, settled[2];
+	pthread_t thread;
+	bool has_thread;
+};
+
+static void make_last(const struct tr_records *records, const char *name)
+{
+	char file[TR_ALLOC_NAME + 8];
+	int fd;
+
+	(void)snprintf(file, sizeof(file), "%s" SUFFIX, name);
+	fd = openat(records->dir_fd, file, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	if (fd < 0)
+		return; /* removed since */
+	(void)fsync(fd);
+	(void)close(fd);
+}
+
+static void *run(void *arg)
+{
+	const struct tr_records *records = arg;
+	char *names[256];
+	ssize_t n;
+
+	/* As many as there are; the directory, where their names are, once for all of them. */
+	while ((n = read(records->hear_fd, names, sizeof(names))) != 0) {
+		bool is_settled = false;
+
+		if (n < 0 && errno != EINTR)
+			break;
+		for (ssize_t i = 0; i < n / (ssize_t)sizeof(*names); i++) {
+			if (names[i])
+				make_last(records, names[i]);
+			is_settled = is_settled || !names[i];
+			free(names[i]);
+		}
+		(void)fsync(records->dir_fd);
+		if (is_settled && write(records->settled[1], "", 1) < 0)
+			break;
+	}
+	return NULL;
+}
+
+static void tell(struct tr_records *records, const char *name)
+{
+	char *copy = tr_xstrdup(name);
+
+	/* With thousands waiting the kernel's own pace has to do. */
+	if (write(records->tell_fd, &copy, sizeof(copy)) != sizeof(copy))
+		free(copy);
+}
+
+void tr_records_settle(struct tr_records *records)
+{
+	char *none = NULL, byte;
+
+	while (write(records->tell_fd, &none, sizeof(none)) < 0 &&
+	       (errno == EINTR || errno == EAGAIN))
+		(void)usleep(1000);
+	while (read(records->settled[0], &byte, 1) < 0 && errno == EINTR)
+		;
+}
+
+static int start_thread(struct tr_records *records, struct tr_err *err)
+{
+	sigset_t all, old;
+	int tells[2], r;
+
+	if (pipe2(records->settled, O_CLOEXEC) < 0)
+		return tr_fail_errno(err, "pipe");
+	if (pipe2(tells, O_CLOEXEC) < 0)
+		return tr_fail_errno(err, "pipe");
+	records->hear_fd = tells[0];
+	records->tell_fd = tells[1];
+	if (fcntl(records->tell_fd, F_SETFL, O_NONBLOCK) < 0)
+		return tr_fail_errno(err, "pipe");
+	/* Signals are the loop's. */
+	(void)sigfillset(&all);
+	(void)pthread_sigmask(SIG_SETMASK, &all, &old);
+	r = pthread_create(&records->thread, NULL, run, records);
+	(void)pthread_sigmask(SIG_SETMASK, &old, NULL);
+	records->has_thread = r == 0;
+	return r ? tr_fail(err, r, "start a thread: %s", strerror(r)) : 0;
+}
+
+static int make_dirs(const char *dir)
+{
+	char *path = tr_xstrdup(dir);
+	int r = 0;
+
+	for (char *slash = strchr(path + 1, '/'); r == 0 && slash;
+	     slash = strchr(slash + 1, '/')) {
+		*slash = '\0';
+		r = mkdir(path, 0755) < 0 && errno != EEXIST ? -errno : 0;
+		*slash = '/';
+	}
+	if (r == 0 && mkdir(path, 0700) < 0 && errno != EEXIST)
+		r = -errno;
+	free(path);
+	return r;
+}
+
+int tr_records_open(const char *dir, struct tr_records **out, struct tr_err *err)
+{
+	struct tr_records *records = tr_xcalloc(1, sizeof(*records));
+	int r = make_dirs(dir);
+
+	*records = (struct tr_records){ .dir = tr_xstrdup(dir),
+					.dir_fd = -1,
+					.tell_fd = -1,
+					.hear_fd = -1,
+					.settled = { -1, -1 } };
+	if (r < 0)
+		r = tr_fail(err, -r, "make %s: %s", dir, strerror(-r));
+	if (r == 0)
+		records->dir_fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (r == 0 && records->dir_fd < 0)
+		r = tr_fail_errno(err, "open %s", dir);
+	if (r == 0)
+		r = start_thread(records, err);
+	if (r < 0)
+		tr_records_close(records);
+	else
+		*out = records;
+	return r;
+}
+
+void tr_records_close(struct tr_records *records)
+{
+	if (!records)
+		return;
+	if (records->tell_fd >= 0)
+		(void)close(records->tell_fd); /* the thread ends when it has read all */
+	if (records->has_thread)
+		(void)pthread_join(records->thread, NULL);
+	for (size_t i = 0; i < 2; i++)
+		if (records->settled[i] >= 0)
+			(void)close(records->settled[i]);
+	if (records->hear_fd >= 0)
+		(void)close(records->hear_fd);
+	if (records->dir_fd >= 0)
+		(void)close(records->dir_fd);
+	free(records->dir);
+	free(records);
+}
+
+static int write_all(int fd, const char *bytes, size_t n)
+{
+	while (n) {
+		ssize_t w = write(fd, bytes, n);
+
+		if (w < 0 && errno == EINTR)
+			continue;
+		if (w <= 0)
+			return w < 0 ? -errno : -EIO;
+		bytes += w;
+		n -= (size_t)w;
+	}
+	return 0;
+}
+
+int tr_records_write(struct tr_records *records, const struct tr_alloc *alloc,
+		     const char *boot_id, struct tr_err *err)
+{
+	char file[TR_ALLOC_NAME + 8], next[TR_ALLOC_NAME + 12];
+	tr_auto_buf struct tr_buf text = { 0 };
+	int fd, r;
+
+	(void)snprintf(file, sizeof(file), "%s" SUFFIX, alloc->name);
+	(void)snprintf(next, sizeof(next), "%s" NEXT, alloc->name);
+	tr_record_print(alloc, boot_id, &text);
+	fd = openat(records->dir_fd, next,
+		    O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
+	r = fd < 0 ? -errno : write_all(fd, text.p, text.n);
+	if (fd >= 0 && close(fd) < 0 && r == 0)
+		r = -errno;
+	if (r == 0 && renameat(records->dir_fd, next, records->dir_fd, file) < 0)
+		r = -errno;
+	if (r < 0) {
+		(void)unlinkat(records->dir_fd, next, 0);
+		return tr_fail(err, -r, "write the record %s/%s: %s", records->dir, file,
+			       strerror(-r));
+	}
+	tell(records, alloc->name);
+	return 0;
+}
+
+void tr_records_remove(struct tr_records *records, const char *name)
+{
+	char file[TR_ALLOC_NAME + 8];
+
+	(void)snprintf(file, sizeof(file), "%s" SUFFIX, name);
+	(void)unlinkat(records->dir_fd, file, 0);
+}
+
+/* The name that FILE is the record of; "": it is none of ours. */
+static void name_of(const char *file, const char *suffix, char out[static TR_ALLOC_NAME])
+{
+	size_t n = strlen(file), s = strlen(suffix);
+	uint64_t serial;
+
+	out[0] = '\0';
+	if (n <= s || n - s >= TR_ALLOC_NAME || strcmp(file + n - s, suffix) != 0)
+		return;
+	memcpy(out, file, n - s);
+	out[n - s] = '\0';
+	if (tr_alloc_name_parse(out, &serial) < 0)
+		out[0] = '\0';
+}
+
+static void read_one(struct tr_records *records, const char *name,
+		     tr_records_each_one *each, void *arg)
+{
+	tr_autofree char *path = tr_xprintf("%s/%s" SUFFIX, records->dir, name);
+	tr_autofree char *text = NULL;
+	char boot_id[TR_BOOT_ID] = "";
+	struct tr_alloc *alloc = NULL;
+	struct tr_err err = { 0 };
+	size_t n;
+	int r = tr_slurp(path, TR_RECORD_MAX, &text, &n, &err);
+
+	if (r == 0)
+		r = tr_record_parse(text, n, &alloc, boot_id, &err);
+	if (r == 0 && strcmp(alloc->name, name) != 0) {
+		r = tr_fail(&err, EBADMSG, "a record of %s under another name",
+			    alloc->name);
+		tr_alloc_free(alloc);
+		alloc = NULL;
+	}
+	each(name, r, r < 0 ? NULL : alloc, boot_id, &err, arg);
+}
+
+int tr_records_each(struct tr_records *records, tr_records_each_one *each, void *arg,
+		    struct tr_err *err)
+{
+	DIR *dir = opendir(records->dir);
+	struct dirent *entry;
+
+	if (!dir)
+		return tr_fail_errno(err, "open %s", records->dir);
+	while ((entry = readdir(dir))) {
+		char name[TR_ALLOC_NAME];
+
+		name_of(entry->d_name, NEXT, name);
+		if (name[0])
+			(void)unlinkat(records->dir_fd, entry->d_name, 0);
+		name_of(entry->d_name, SUFFIX, name);
+		if (name[0])
+			read_one(records, name, each, arg);
+	}
+	(void)closedir(dir);
+	return 0;
+}

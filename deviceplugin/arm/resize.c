@@ -1,0 +1,131 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "deviceplugin/arm/inside.h"
+#include "kube/pod_devices.h"
+
+static int check_parts(const struct tr_alloc *alloc, const struct tr_alloc_part *parts,
+		       size_t count, struct tr_err *err)
+{
+	if (alloc->state != TR_ALLOC_ARMED)
+		return tr_fail(err, EINVAL, "slice %s is nobody's yet", alloc->name);
+	if (count != alloc->part_count)
+		return tr_fail(err, EINVAL,
+			       "container %s of pod %s/%s has %zu cards, not %zu: a "
+			       "running slice cannot change cards",
+			       alloc->container, alloc->space, alloc->pod,
+			       alloc->part_count, count);
+	for (size_t i = 0; i < count; i++) {
+		if (strcmp(parts[i].uuid, alloc->parts[i].uuid) != 0)
+			return tr_fail(err, EINVAL,
+				       "container %s of pod %s/%s is on card %s, not on %s",
+				       alloc->container, alloc->space, alloc->pod,
+				       alloc->parts[i].uuid, parts[i].uuid);
+		if (!parts[i].limit_bytes || parts[i].limit_bytes > INT64_MAX ||
+		    parts[i].cores > 100 || parts[i].cores_max > 100)
+			return tr_fail(err, EINVAL, "card %s: a limit out of range",
+				       parts[i].uuid);
+	}
+	return 0;
+}
+
+static bool is_same(const struct tr_alloc *alloc, const struct tr_alloc_part *parts)
+{
+	for (size_t i = 0; i < alloc->part_count; i++)
+		if (alloc->parts[i].limit_bytes != parts[i].limit_bytes ||
+		    alloc->parts[i].cores != parts[i].cores ||
+		    alloc->parts[i].cores_max != parts[i].cores_max)
+			return false;
+	return true;
+}
+
+int tr_arm_resize(struct tr_arm *arm, struct tr_alloc *alloc,
+		  const struct tr_alloc_part *parts, size_t count, uint64_t grant_serial,
+		  struct tr_err *err)
+{
+	struct tr_room_row row = { alloc->uid, alloc->kind, alloc->index,
+				   parts,      count,       alloc };
+	struct tr_alloc next = *alloc;
+	int r = check_parts(alloc, parts, count, err);
+
+	if (r == 0 && grant_serial && grant_serial <= alloc->grant_serial)
+		return tr_fail(err, ESTALE, "an older grant");
+	if (r == 0)
+		r = tr_room_check(&arm->book, &arm->cards, &row, 1, err);
+	if (r < 0)
+		return r;
+	/* The record first: a page that was not changed before we were killed is, at the next start. */
+	next.parts = (struct tr_alloc_part *)(uintptr_t)parts;
+	next.grant_serial = grant_serial ? grant_serial : alloc->grant_serial;
+	r = tr_records_write(arm->records, &next, arm->boot_id, err);
+	if (r < 0)
+		return r;
+	tr_alloc_set_parts(alloc, parts, count);
+	alloc->grant_serial = next.grant_serial;
+	r = tr_arm_ready(arm, alloc, err);
+	if (r == 0) {
+		arm->counts.resized++;
+		tr_arm_tell(arm, TR_ARM_CHANGED, alloc, "");
+	}
+	return r;
+}
+
+/* Of one container. 1: changed. */
+static int grant_one(struct tr_arm *arm, struct tr_alloc *alloc,
+		     const struct tr_share *share, uint64_t serial, struct tr_err *err)
+{
+	tr_autofree struct tr_alloc_part *parts = NULL;
+	int r;
+
+	if (serial <= alloc->grant_serial || !share->count)
+		return 0;
+	if (share->count == alloc->part_count && is_same(alloc, share->parts))
+		return 0;
+	parts = tr_xcalloc(share->count, sizeof(*parts));
+	memcpy(parts, share->parts, share->count * sizeof(*parts));
+	r = tr_arm_resize(arm, alloc, parts, share->count, serial, err);
+	return r < 0 ? r : 1;
+}
+
+/* -EBADMSG unless TEXT grants something to this very pod. */
+static int read_grant(const struct tr_arm *arm, const struct tr_pod *pod, const char *text,
+		      uint64_t *serial, struct tr_share *shares, struct tr_err *err)
+{
+	tr_auto_buf struct tr_buf decision = { 0 };
+	struct tr_grant grant = { 0 };
+	int r = tr_grant_parse(&grant, text, err);
+
+	if (r < 0)
+		return r;
+	*serial = grant.serial;
+	if (strcmp(grant.uid, pod->object.uid) != 0)
+		r = tr_fail(err, EBADMSG, "pod %s/%s carries a grant of another pod",
+			    pod->object.space, pod->object.name);
+	tr_pod_devices_print(&grant.devices, pod->container_count, &decision);
+	tr_grant_free(&grant);
+	return r < 0 ? r
+		     : tr_decision_parse(decision.p, pod, &arm->options.rules, &arm->cards,
+					 shares, err);
+}
+
+int tr_arm_grant(struct tr_arm *arm, const struct tr_pod *pod, const char *text,
+		 struct tr_err *err)
+{
+	tr_autofree struct tr_share *shares = tr_xcalloc(pod->container_count + 1,
+							 sizeof(*shares));
+	uint64_t serial = 0;
+	int r = read_grant(arm, pod, text, &serial, shares, err), changed = 0;
+
+	for (size_t i = 0; r >= 0 && i < pod->container_count; i++) {
+		struct tr_alloc *alloc = tr_book_of(&arm->book, pod->object.uid,
+						    pod->containers[i].name);
+
+		r = alloc ? grant_one(arm, alloc, &shares[i], serial, err) : 0;
+		changed = changed || r > 0;
+	}
+	tr_shares_free(shares, pod->container_count);
+	return r < 0 ? r : changed;
+}

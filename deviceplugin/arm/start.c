@@ -1,0 +1,442 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* PreStartContainer: from ids to an armed container. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "deviceplugin/arm/inside.h"
+#include "deviceplugin/arm/slices.h"
+
+#define ASK_MS 10000u
+
+/* One call under way. */
+struct start {
+	struct tr_arm *arm;
+	char **ids;
+	size_t id_count;
+	tr_armed *done;
+	void *done_arg;
+	struct tr_pods_waiter *waiter; /* for PodResources; NULL: not now */
+	/* Of its pod, copied: the pod itself may be told later. */
+	struct tr_pod_list rows;
+	bool is_fresh;
+	struct start *next, **link;
+};
+
+static struct tr_ids ids_of(const struct start *start)
+{
+	return (struct tr_ids){ (const char *const *)start->ids, start->id_count };
+}
+
+/* ---- rows of one pod, copied ---- */
+
+static char **copy_texts(const char *const *from, size_t count)
+{
+	char **to = tr_xcalloc(count + 1, sizeof(*to));
+
+	for (size_t i = 0; i < count; i++)
+		to[i] = tr_xstrdup(from[i]);
+	return to;
+}
+
+static void free_texts(const char *const *texts, size_t count)
+{
+	for (size_t i = 0; texts && i < count; i++)
+		free((void *)(uintptr_t)texts[i]);
+	free((void *)(uintptr_t)texts);
+}
+
+static void free_rows(struct tr_pod_list *rows)
+{
+	for (size_t i = 0; i < rows->count; i++) {
+		free((void *)(uintptr_t)rows->rows[i].namespace);
+		free((void *)(uintptr_t)rows->rows[i].pod);
+		free((void *)(uintptr_t)rows->rows[i].container);
+		free_texts(rows->rows[i].ids, rows->rows[i].count);
+	}
+	free(rows->rows);
+	*rows = (struct tr_pod_list){ 0 };
+}
+
+static void copy_rows(const struct tr_pod_list *from, const struct tr_pod_row *of,
+		      struct tr_pod_list *to)
+{
+	*to = (struct tr_pod_list){ .rows = tr_xcalloc(from->count + 1,
+						       sizeof(*to->rows)) };
+	for (size_t i = 0; i < from->count; i++) {
+		const struct tr_pod_row *row = &from->rows[i];
+
+		if (strcmp(row->namespace, of->namespace) != 0 ||
+		    strcmp(row->pod, of->pod) != 0)
+			continue;
+		to->rows[to->count++] = (struct tr_pod_row){
+			.namespace = tr_xstrdup(row->namespace),
+			.pod = tr_xstrdup(row->pod),
+			.container = tr_xstrdup(row->container),
+			.ids = (const char *const *)copy_texts(row->ids, row->count),
+			.count = row->count,
+		};
+	}
+}
+
+/* ---- ending a call ---- */
+
+static void end(struct start *start, int r, const struct tr_err *err)
+{
+	struct tr_arm *arm = start->arm;
+	tr_armed *done = start->done;
+	void *done_arg = start->done_arg;
+
+	*start->link = start->next;
+	if (start->next)
+		start->next->link = start->link;
+	if (start->waiter)
+		tr_pods_forget(start->waiter);
+	free_texts((const char *const *)start->ids, start->id_count);
+	free_rows(&start->rows);
+	free(start);
+	if (r < 0) {
+		arm->counts.refused_starts++;
+		if (!arm->is_closing)
+			tr_arm_tell(arm, TR_ARM_REFUSED, NULL, err->msg);
+	}
+	done(done_arg, r, err);
+}
+
+void tr_arm_starts_end(struct tr_arm *arm)
+{
+	struct tr_err err = { 0 };
+
+	while (arm->starts)
+		end(arm->starts, tr_fail(&err, ECANCELED, "the node agent is stopping"),
+		    &err);
+}
+
+int tr_arm_again(struct tr_arm *arm, const struct tr_ids *ids, struct tr_err *err)
+{
+	const struct tr_alloc *newest = tr_book_newest(&arm->book, ids);
+	int r = 0;
+
+	if (!newest)
+		return tr_fail(
+			err, ENOENT,
+			"the container's devices (%s, ...) were not allocated by this "
+			"agent, or its records are lost: delete the pod",
+			ids->count ? ids->ids[0] : "none");
+	if (newest->state == TR_ALLOC_WAITING)
+		return 0;
+	for (const struct tr_alloc *a = arm->book.first; r == 0 && a; a = a->next)
+		if (a->state == TR_ALLOC_ARMED && strcmp(a->uid, newest->uid) == 0 &&
+		    tr_alloc_has_ids(a, ids))
+			r = tr_arm_ready(arm, a, err);
+	return r < 0 ? r : 1;
+}
+
+/* ---- arming a pod ---- */
+
+/* One of the pod's allocations that is to be armed. */
+struct recruit {
+	struct tr_alloc *alloc;
+	struct tr_alloc next;         /* what it becomes; shares memory with the others */
+	const struct tr_alloc *prior; /* of the same container; its limits hold */
+};
+
+static void fill_next(struct recruit *recruit, const struct tr_pod *pod, size_t index,
+		      const struct tr_share *share)
+{
+	const struct tr_pod_container *container = &pod->containers[index];
+	struct tr_alloc *next = &recruit->next;
+
+	*next = *recruit->alloc;
+	next->state = TR_ALLOC_ARMED;
+	(void)snprintf(next->space, sizeof(next->space), "%s", pod->object.space);
+	(void)snprintf(next->pod, sizeof(next->pod), "%s", pod->object.name);
+	(void)snprintf(next->uid, sizeof(next->uid), "%s", pod->object.uid);
+	(void)snprintf(next->container, sizeof(next->container), "%s", container->name);
+	next->index = (unsigned)index;
+	next->kind = container->kind;
+	next->armed_unix_s = tr_unix_us() / 1000000;
+	if (recruit->prior) {
+		next->priority = recruit->prior->priority;
+		next->parts = recruit->prior->parts;
+		next->part_count = recruit->prior->part_count;
+		next->grant_serial = recruit->prior->grant_serial;
+	} else {
+		next->priority = share->priority;
+		next->parts = share->parts;
+		next->part_count = share->count;
+	}
+}
+
+/* Names that do not fit are no names of Kubernetes'. */
+static int check_names(const struct tr_pod *pod, struct tr_err *err)
+{
+	struct tr_alloc *layout = NULL;
+
+	if (!pod->object.uid[0] || strlen(pod->object.uid) >= sizeof(layout->uid) ||
+	    strlen(pod->object.space) >= sizeof(layout->space) ||
+	    strlen(pod->object.name) >= sizeof(layout->pod))
+		return tr_fail(err, EBADMSG, "a pod with a name that is none");
+	for (size_t i = 0; i < pod->container_count; i++)
+		if (!pod->containers[i].name[0] ||
+		    strlen(pod->containers[i].name) >= sizeof(layout->container))
+			return tr_fail(err, EBADMSG, "pod %s/%s: container %zu has no name",
+				       pod->object.space, pod->object.name, i);
+	return 0;
+}
+
+static int check_pod(const struct tr_arm *arm, const struct tr_pod *pod, struct tr_err *err)
+{
+	const char *node = arm->options.node_name;
+
+	if (pod->is_deleting || pod->phase == TR_POD_SUCCEEDED ||
+	    pod->phase == TR_POD_FAILED)
+		return tr_fail(err, EAGAIN, "pod %s/%s is ending", pod->object.space,
+			       pod->object.name);
+	if (node && strcmp(pod->node, node) != 0)
+		return tr_fail(err, EAGAIN, "pod %s/%s is not bound to this node",
+			       pod->object.space, pod->object.name);
+	return check_names(pod, err);
+}
+
+static int check_room(struct tr_arm *arm, const struct recruit *recruits, size_t count,
+		      struct tr_err *err)
+{
+	tr_autofree struct tr_room_row *rows = tr_xcalloc(count + 1, sizeof(*rows));
+	const struct tr_alloc *first = &recruits[0].next;
+	int r;
+
+	for (size_t i = 0; i < count; i++) {
+		const struct tr_alloc *next = &recruits[i].next;
+
+		rows[i] = (struct tr_room_row){ next->uid,        next->kind,
+						next->index,      next->parts,
+						next->part_count, recruits[i].prior };
+	}
+	r = tr_room_check(&arm->book, &arm->cards, rows, count, err);
+	return r < 0 ? tr_wrap(err, r, "pod %s/%s", first->space, first->pod) : 0;
+}
+
+/* From here on it is armed, whatever happens: the record says so. */
+static int enlist(struct tr_arm *arm, struct recruit *recruit, struct tr_err *err)
+{
+	struct tr_alloc *alloc = recruit->alloc, *next = &recruit->next;
+	int r = tr_records_write(arm->records, next, arm->boot_id, err);
+
+	if (r < 0)
+		return r;
+	tr_alloc_set_parts(alloc, next->parts, next->part_count);
+	next->parts = alloc->parts;
+	*alloc = *next;
+	arm->counts.armed++;
+	return 0;
+}
+
+static int arm_all(struct tr_arm *arm, struct recruit *recruits, size_t count,
+		   struct tr_err *err)
+{
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < count; i++)
+		r = enlist(arm, &recruits[i], err);
+	for (size_t i = 0; r == 0 && i < count; i++) {
+		r = tr_arm_ready(arm, recruits[i].alloc, err);
+		if (r == 0)
+			tr_arm_tell(arm, TR_ARM_ARMED, recruits[i].alloc, "");
+	}
+	/* The container that starts now cannot be in the slice it had before. */
+	for (size_t i = 0; r == 0 && i < count; i++)
+		if (recruits[i].prior)
+			(void)tr_arm_drop(arm,
+					  (struct tr_alloc *)(uintptr_t)recruits[i].prior);
+	return r;
+}
+
+/*
+ * RECRUITS gets what is to be armed of BY_INDEX. A container that was armed before keeps what it had, for it
+ * is armed once; but that may only be said of a pod that is known to be the one that starts now
+ * and not one of the same name that was there before. -ESTALE: look again.
+ */
+static int list_recruits(struct tr_arm *arm, const struct tr_pod *pod, bool is_fresh,
+			 struct tr_alloc *const *by_index, const struct tr_share *shares,
+			 struct recruit *recruits, size_t *count, struct tr_err *err)
+{
+	*count = 0;
+	for (size_t i = 0; i < pod->container_count; i++) {
+		struct recruit *recruit = &recruits[*count];
+		const char *container = pod->containers[i].name;
+
+		if (!by_index[i] || by_index[i]->state == TR_ALLOC_ARMED)
+			continue;
+		*recruit = (struct recruit){
+			.alloc = by_index[i],
+			.prior = tr_book_of(&arm->book, pod->object.uid, container),
+		};
+		if (recruit->prior && !is_fresh)
+			return tr_fail(err, ESTALE,
+				       "container %s of pod %s/%s is armed already",
+				       container, pod->object.space, pod->object.name);
+		if (recruit->prior && recruit->prior->id_count != by_index[i]->id_count)
+			return tr_fail(err, EBADMSG,
+				       "container %s of pod %s/%s had %zu devices and was "
+				       "given %zu now",
+				       container, pod->object.space, pod->object.name,
+				       recruit->prior->id_count, by_index[i]->id_count);
+		fill_next(recruit, pod, i, &shares[i]);
+		++*count;
+	}
+	return 0;
+}
+
+int tr_arm_pod(struct tr_arm *arm, const struct tr_pod_list *rows, const struct tr_pod *pod,
+	       const struct tr_ids *asked, bool is_fresh, struct tr_err *err)
+{
+	size_t room = pod->container_count + 1, count = 0;
+	tr_autofree struct tr_alloc **by_index = tr_xcalloc(room, sizeof(*by_index));
+	tr_autofree struct tr_share *shares = tr_xcalloc(room, sizeof(*shares));
+	tr_autofree struct recruit *recruits = tr_xcalloc(room, sizeof(*recruits));
+	int r = check_pod(arm, pod, err);
+
+	if (r == 0 && arm->blocked[0])
+		r = tr_fail(err, EPERM, "%s", arm->blocked);
+	if (r == 0)
+		r = tr_identify(&arm->book, rows, pod, arm->options.rules.resource, asked,
+				by_index, err);
+	if (r == 0)
+		r = tr_decision_read(pod, &arm->options.rules, &arm->cards, shares, err);
+	if (r == 0)
+		r = list_recruits(arm, pod, is_fresh, by_index, shares, recruits, &count,
+				  err);
+	if (r == 0 && count)
+		r = check_room(arm, recruits, count, err);
+	if (r == 0)
+		r = arm_all(arm, recruits, count, err);
+	tr_shares_free(shares, pod->container_count);
+	return r;
+}
+
+/* ---- the steps of a call ---- */
+
+static void ask_pod(struct start *start);
+
+static void on_pod(void *arg, int r, const struct tr_pod *pod, const struct tr_err *told)
+{
+	struct start *start = arg;
+	struct tr_ids ids = ids_of(start);
+	struct tr_err err = { 0 };
+
+	if (r < 0)
+		r = tr_fail(&err, -r, "pod %s/%s: %s", start->rows.rows[0].namespace,
+			    start->rows.rows[0].pod,
+			    told && told->msg[0] ? told->msg : strerror(-r));
+	else
+		r = tr_arm_pod(start->arm, &start->rows, pod, &ids, start->is_fresh, &err);
+	if (r == 0)
+		r = tr_arm_again(start->arm, &ids, &err);
+	if (r == 0)
+		r = tr_fail(&err, EAGAIN,
+			    "pod %s/%s has other devices than those that are "
+			    "asked for",
+			    start->rows.rows[0].namespace, start->rows.rows[0].pod);
+	if (r < 0 && !start->is_fresh) {
+		/* What we hold of the pod may lag behind the kubelet. */
+		start->is_fresh = true;
+		ask_pod(start);
+	} else {
+		end(start, r < 0 ? r : 0, &err);
+	}
+}
+
+static void ask_pod(struct start *start)
+{
+	const struct tr_arm_ports *ports = &start->arm->options.ports;
+	const struct tr_pod_row *row = &start->rows.rows[0];
+
+	ports->pod_of(row->namespace, row->pod, start->is_fresh, on_pod, start, ports->arg);
+}
+
+static void on_rows(int r, const struct tr_pod_list *list, const char *sentence, void *arg)
+{
+	struct start *start = arg;
+	struct tr_ids ids = ids_of(start);
+	const struct tr_pod_row *row;
+	struct tr_err err = { 0 };
+
+	start->waiter = NULL;
+	if (r < 0)
+		r = tr_fail(&err, -r, "%s", sentence);
+	else
+		r = tr_arm_again(start->arm, &ids,
+				 &err); /* another call may have armed it */
+	if (r == 0)
+		r = tr_owner_find(list, &ids, &row, &err);
+	else if (r > 0) {
+		end(start, 0, &err);
+		return;
+	}
+	if (r < 0) {
+		end(start, r, &err);
+		return;
+	}
+	copy_rows(list, row, &start->rows);
+	ask_pod(start);
+}
+
+static struct start *begin(struct tr_arm *arm, const struct tr_ids *ids, tr_armed *done,
+			   void *done_arg)
+{
+	struct start *start = tr_xcalloc(1, sizeof(*start));
+
+	*start = (struct start){
+		.arm = arm,
+		.ids = copy_texts(ids->ids, ids->count),
+		.id_count = ids->count,
+		.done = done,
+		.done_arg = done_arg,
+		.next = arm->starts,
+		.link = &arm->starts,
+	};
+	if (start->next)
+		start->next->link = &start->next;
+	arm->starts = start;
+	return start;
+}
+
+void tr_arm_start(struct tr_arm *arm, const struct tr_ids *ids, tr_armed *done,
+		  void *done_arg)
+{
+	struct start *start = begin(arm, ids, done, done_arg);
+	unsigned ms = arm->options.ask_ms ? arm->options.ask_ms : ASK_MS;
+	struct tr_err err = { 0 };
+	int r = tr_arm_again(arm, ids, &err);
+
+	if (r > 0)
+		arm->counts.rearmed++;
+	else if (r == 0 && !arm->pods)
+		r = tr_fail(&err, ENOTSUP, "the kubelet's PodResources is not there");
+	else if (r == 0)
+		r = tr_pods_ask(arm->pods, ms, on_rows, start, &start->waiter, &err);
+	if (r > 0 || r < 0)
+		end(start, r < 0 ? r : 0, &err);
+}
+
+static void on_armed(void *arg, int r, const struct tr_err *err)
+{
+	struct tr_rpc_call *call = arg;
+
+	if (r == 0)
+		(void)tr_plugin_prestarted(call);
+	else
+		tr_rpc_refuse(call,
+			      r == -EAGAIN || r == -ETIMEDOUT || r == -ECANCELED
+				      ? TR_RPC_UNAVAILABLE
+				      : TR_RPC_FAILED_PRECONDITION,
+			      err->msg);
+}
+
+void tr_arm_prestart(struct tr_rpc_call *call, const struct tr_ids *ids, void *arg)
+{
+	tr_arm_start(arg, ids, on_armed, call);
+}

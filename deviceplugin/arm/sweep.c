@@ -1,0 +1,143 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Taking away what belongs to containers that are gone. */
+#include <string.h>
+
+#include "deviceplugin/arm/inside.h"
+#include "deviceplugin/arm/slices.h"
+
+#define LOOKS    2
+#define APART_MS 5000
+/* One that nobody has claimed: its pod may be anywhere between admission and its first start. */
+#define ORPHAN_MS 60000
+
+struct view {
+	const struct tr_book *book;
+	const struct tr_pod_list *rows;
+	const struct tr_pod *const *pods;
+	size_t pod_count;
+	const char *resource;
+};
+
+static bool is_listed(const struct view *view, const struct tr_alloc *alloc)
+{
+	for (size_t i = 0; i < view->rows->count; i++) {
+		const struct tr_pod_row *row = &view->rows->rows[i];
+		struct tr_ids ids = { row->ids, row->count };
+
+		/* A pod of the same name may have come after it; then it has other ids, or a newer
+		 * allocation of these. */
+		if (alloc->state == TR_ALLOC_ARMED &&
+		    (strcmp(row->namespace, alloc->space) != 0 ||
+		     strcmp(row->pod, alloc->pod) != 0))
+			continue;
+		if (tr_alloc_shares_ids(alloc, &ids))
+			return true;
+	}
+	return false;
+}
+
+/* A newer one, of another pod, has some of its ids: the kubelet took them back. */
+static bool is_superseded(const struct tr_alloc *alloc)
+{
+	for (const struct tr_alloc *a = alloc->next; a; a = a->next) {
+		struct tr_ids ids = { (const char *const *)a->ids, a->id_count };
+
+		if (a->state == TR_ALLOC_ARMED && strcmp(a->uid, alloc->uid) != 0 &&
+		    tr_alloc_shares_ids(alloc, &ids))
+			return true;
+	}
+	return false;
+}
+
+static bool has_ended(const struct tr_pod *pod)
+{
+	return pod->phase == TR_POD_SUCCEEDED || pod->phase == TR_POD_FAILED;
+}
+
+static const struct tr_pod *find_pod(const struct view *view, const char *uid)
+{
+	for (size_t i = 0; i < view->pod_count; i++)
+		if (strcmp(view->pods[i]->object.uid, uid) == 0)
+			return view->pods[i];
+	return NULL;
+}
+
+/* A container of POD asks for as many devices as ALLOC has, and has none yet. */
+static bool may_own(const struct view *view, const struct tr_pod *pod,
+		    const struct tr_alloc *alloc)
+{
+	for (size_t i = 0; i < pod->container_count; i++) {
+		uint32_t wanted;
+
+		if (tr_wanted(pod, i, view->resource, &wanted, NULL) == 0 &&
+		    wanted == alloc->id_count &&
+		    !tr_book_of(view->book, pod->object.uid, pod->containers[i].name))
+			return true;
+	}
+	return false;
+}
+
+static bool has_claimant(const struct view *view, const struct tr_alloc *alloc)
+{
+	for (size_t i = 0; i < view->pod_count; i++)
+		if (!has_ended(view->pods[i]) && may_own(view, view->pods[i], alloc))
+			return true;
+	return false;
+}
+
+/* Do both the kubelet and the API server know of nobody who has it? */
+static bool is_unwanted(const struct view *view, const struct tr_alloc *alloc)
+{
+	const struct tr_pod *pod;
+
+	if (alloc->state == TR_ALLOC_WAITING)
+		return is_superseded(alloc) ||
+		       (!is_listed(view, alloc) && !has_claimant(view, alloc));
+	pod = find_pod(view, alloc->uid);
+	if (pod && !has_ended(pod))
+		return false;
+	return is_superseded(alloc) || !is_listed(view, alloc);
+}
+
+/* True when this look was the last one needed. */
+static bool look_at(const struct view *view, struct tr_alloc *alloc, int64_t now_ms)
+{
+	int64_t apart = alloc->state == TR_ALLOC_WAITING ? ORPHAN_MS : APART_MS;
+
+	if (!is_unwanted(view, alloc)) {
+		alloc->gone.looks = 0;
+		return false;
+	}
+	if (!alloc->gone.looks++)
+		alloc->gone.first_ms = now_ms;
+	return alloc->gone.looks >= LOOKS && now_ms - alloc->gone.first_ms >= apart;
+}
+
+/* Init containers are over when the pod's others run. */
+static void set_over(const struct view *view, struct tr_alloc *alloc)
+{
+	const struct tr_pod *pod;
+
+	if (alloc->state != TR_ALLOC_ARMED || alloc->kind != TR_CONTAINER_INIT)
+		return;
+	pod = find_pod(view, alloc->uid);
+	alloc->is_over = pod && pod->phase == TR_POD_RUNNING;
+}
+
+size_t tr_arm_sweep(struct tr_arm *arm, const struct tr_pod_list *rows,
+		    const struct tr_pod *const *pods, size_t pod_count, int64_t now_ms)
+{
+	struct view view = { &arm->book, rows, pods, pod_count,
+			     arm->options.rules.resource };
+	struct tr_alloc *next;
+	size_t dropped = 0;
+
+	for (struct tr_alloc *a = arm->book.first; a; a = next) {
+		next = a->next;
+		set_over(&view, a);
+		if (look_at(&view, a, now_ms) &&
+		    !tr_alloc_slice_is_held(arm->options.slices_dir, a->name))
+			dropped += tr_arm_drop(arm, a);
+	}
+	return dropped;
+}
