@@ -111,7 +111,7 @@ void tr_arm_start(struct tr_arm *arm, const struct tr_ids *ids, tr_armed *done,
 
 /* Its two steps. A container that starts again: 1 when what has IDS is armed, its slice and injection
  * made again where they are missing; 0 when it is nobody's yet; -ENOENT: never allocated here. */
-int tr_arm_again(struct tr_arm *arm, const struct tr_ids *ids, struct tr_err *err);
+int tr_arm_rearm(struct tr_arm *arm, const struct tr_ids *ids, struct tr_err *err);
 /*
  * Arms every container of POD that asks for devices and is not armed yet. ROWS has the kubelet's rows of the
  * pod; ASKED (or NULL) ids that one of its containers must have. IS_FRESH: POD is as the API server

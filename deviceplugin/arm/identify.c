@@ -136,15 +136,25 @@ static bool fits(const struct tr_alloc *alloc, const struct asks *asks,
 	return tr_alloc_has_ids(alloc, &ids);
 }
 
-/* An init container's ids are among those that the pod has, or were given back: what says nothing.
- * But some of the run must have what was asked about. */
+/* An init container's ids are listed nowhere; but the container after it is given of them first. */
+static bool is_followed(struct tr_alloc *const *run, const struct asks *asks, size_t count)
+{
+	struct tr_ids next;
+
+	if (asks[0].row || count == 1)
+		return true;
+	next = (struct tr_ids){ (const char *const *)run[1]->ids, run[1]->id_count };
+	return tr_alloc_shares_ids(run[0], &next);
+}
+
 static bool run_fits(struct tr_alloc *const *run, const struct asks *asks, size_t count,
 		     const struct tr_pod *pod, const struct tr_ids *asked)
 {
 	bool has_asked = !asked;
 
 	for (size_t i = 0; i < count; i++) {
-		if (!fits(run[i], &asks[i], pod))
+		if (!fits(run[i], &asks[i], pod) ||
+		    !is_followed(&run[i], &asks[i], count - i))
 			return false;
 		has_asked = has_asked || tr_alloc_has_ids(run[i], asked);
 	}

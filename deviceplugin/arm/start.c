@@ -114,7 +114,7 @@ void tr_arm_starts_end(struct tr_arm *arm)
 		    &err);
 }
 
-int tr_arm_again(struct tr_arm *arm, const struct tr_ids *ids, struct tr_err *err)
+int tr_arm_rearm(struct tr_arm *arm, const struct tr_ids *ids, struct tr_err *err)
 {
 	const struct tr_alloc *newest = tr_book_newest(&arm->book, ids);
 	int r = 0;
@@ -334,7 +334,7 @@ static void on_pod(void *arg, int r, const struct tr_pod *pod, const struct tr_e
 	else
 		r = tr_arm_pod(start->arm, &start->rows, pod, &ids, start->is_fresh, &err);
 	if (r == 0)
-		r = tr_arm_again(start->arm, &ids, &err);
+		r = tr_arm_rearm(start->arm, &ids, &err);
 	if (r == 0)
 		r = tr_fail(&err, EAGAIN,
 			    "pod %s/%s has other devices than those that are "
@@ -368,7 +368,7 @@ static void on_rows(int r, const struct tr_pod_list *list, const char *sentence,
 	if (r < 0)
 		r = tr_fail(&err, -r, "%s", sentence);
 	else
-		r = tr_arm_again(start->arm, &ids,
+		r = tr_arm_rearm(start->arm, &ids,
 				 &err); /* another call may have armed it */
 	if (r == 0)
 		r = tr_owner_find(list, &ids, &row, &err);
@@ -410,7 +410,7 @@ void tr_arm_start(struct tr_arm *arm, const struct tr_ids *ids, tr_armed *done,
 	struct start *start = begin(arm, ids, done, done_arg);
 	unsigned ms = arm->options.ask_ms ? arm->options.ask_ms : ASK_MS;
 	struct tr_err err = { 0 };
-	int r = tr_arm_again(arm, ids, &err);
+	int r = tr_arm_rearm(arm, ids, &err);
 
 	if (r > 0)
 		arm->counts.rearmed++;
