@@ -1,0 +1,402 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Allocate and PreStartContainer as the kubelet calls them, over gRPC. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "bed.h"
+#include "node.h"
+#include "rt/file.h"
+#include "tr_test.h"
+
+#define ALLOCATED (&v1beta1__allocate_response__descriptor)
+#define STARTED   (&v1beta1__pre_start_container_response__descriptor)
+
+static struct tr_pods *pods;
+static unsigned asked, asked_fresh, lists;
+static int pod_r; /* what pod_of tells instead of a pod */
+static struct {
+	tr_pod_told *told;
+	void *arg;
+} later; /* one that pod_of has not answered yet */
+static bool answers_later;
+
+static void pod_of(const char *space, const char *name, bool is_fresh, tr_pod_told *told,
+		   void *told_arg, void *arg)
+{
+	struct tr_err err = { 0 };
+
+	(void)arg;
+	assert_string_equal(space, "default");
+	asked++;
+	asked_fresh += is_fresh;
+	if (answers_later) {
+		later.told = told;
+		later.arg = told_arg;
+		return;
+	}
+	for (size_t i = 0; pod_r == 0 && i < scene.pod_count; i++)
+		if (strcmp(scene.pods[i].name, name) == 0) {
+			told(told_arg, 0, scene_object(&scene.pods[i]), NULL);
+			return;
+		}
+	told(told_arg, tr_fail(&err, pod_r ? -pod_r : ENOENT, "not there"), NULL, &err);
+}
+
+/* ---- PodResources of the scene ---- */
+
+static void on_list(struct tr_rpc_call *call, const ProtobufCMessage *request, void *arg)
+{
+	static char resource[] = "nvidia.com/gpu";
+	const struct tr_pod_list *rows = scene_rows();
+	V1__ContainerDevices *devices = calloc(rows->count + 1, sizeof(*devices));
+	V1__ContainerResources *containers = calloc(rows->count + 1, sizeof(*containers));
+	V1__PodResources *each = calloc(rows->count + 1, sizeof(*each));
+	void **lists_of = calloc(3 * rows->count + 3, sizeof(void *));
+	V1__ListPodResourcesResponse response;
+
+	(void)request;
+	(void)arg;
+	lists++;
+	v1__list_pod_resources_response__init(&response);
+	response.pod_resources = (V1__PodResources **)&lists_of[2 * rows->count];
+	for (size_t i = 0; i < rows->count; i++) {
+		const struct tr_pod_row *row = &rows->rows[i];
+
+		v1__container_devices__init(&devices[i]);
+		devices[i].resource_name = resource;
+		devices[i].device_ids = (char **)(uintptr_t)row->ids;
+		devices[i].n_device_ids = row->count;
+		lists_of[i] = &devices[i];
+		v1__container_resources__init(&containers[i]);
+		containers[i].name = (char *)(uintptr_t)row->container;
+		containers[i].devices = (V1__ContainerDevices **)&lists_of[i];
+		containers[i].n_devices = 1;
+		lists_of[rows->count + i] = &containers[i];
+		v1__pod_resources__init(&each[i]);
+		each[i].name = (char *)(uintptr_t)row->pod;
+		each[i].namespace_ = (char *)(uintptr_t)row->namespace;
+		each[i].containers = (V1__ContainerResources **)&lists_of[rows->count + i];
+		each[i].n_containers = 1;
+		response.pod_resources[response.n_pod_resources++] = &each[i];
+	}
+	(void)tr_rpc_reply(call, &response.base);
+	free(devices);
+	free(containers);
+	free(each);
+	free(lists_of);
+}
+
+static const struct tr_rpc_method methods[] = {
+	{ "/v1.PodResourcesLister/List", &v1__list_pod_resources_request__descriptor,
+	  on_list, false },
+};
+
+static void offer(void)
+{
+	struct tr_plugin_device *devices = calloc(scene.id_count, sizeof(*devices));
+
+	for (size_t i = 0; i < scene.id_count; i++) {
+		devices[i].is_healthy = true;
+		snprintf(devices[i].id, TR_DEVICE_ID, "%s", scene.ids[i]);
+		devices[i].numa_node = -1;
+	}
+	assert_int_equal(tr_plugin_offer(node.plugin, devices, scene.id_count, NULL), 0);
+	free(devices);
+}
+
+static int open_node(void **state)
+{
+	struct tr_plugin_actions actions = { .allocate = tr_arm_allocate,
+					     .prestart = tr_arm_prestart };
+	struct tr_rpc_service service = { .mode = 0600,
+					  .methods = methods,
+					  .count = 1,
+					  .limits = { 1u << 20, 16u << 20, 64u << 20 },
+					  .calls_max = 100 };
+
+	node_open(state);
+	assert_int_equal(bed_open(state), 0);
+	bed_stop();
+	service.path = node.pods_socket;
+	assert_int_equal(tr_rpc_server_open(node.rpc, &service, &node.pod_resources, NULL),
+			 0);
+	assert_int_equal(tr_pods_open(node.rpc, node.base, node.pods_socket,
+				      "nvidia.com/gpu", &pods, NULL),
+			 0);
+	bed.options.ports.pod_of = pod_of;
+	assert_int_equal(
+		tr_arm_open(node.base, pods, &bed.options, &scene.cards, &bed.arm, NULL),
+		0);
+	actions.arg = bed.arm;
+	assert_int_equal(
+		tr_plugin_open(node.rpc, node.plugin_socket, &actions, &node.plugin, NULL),
+		0);
+	offer();
+	node_dial();
+	assert_true(node_until(&node.lists, 1, 5000));
+	asked = asked_fresh = lists = 0;
+	pod_r = 0;
+	answers_later = false;
+	return 0;
+}
+
+static int close_node(void **state)
+{
+	bed_stop();
+	tr_pods_close(pods);
+	assert_int_equal(bed_close(state), 0);
+	return node_close(state);
+}
+
+/* ---- calls ---- */
+
+static struct scene_container *answered; /* whose Allocate it is */
+
+static void look_allocated(const ProtobufCMessage *reply)
+{
+	const V1beta1__AllocateResponse *all = (const void *)reply;
+	const V1beta1__ContainerAllocateResponse *one = all->container_responses[0];
+	const char *name = strchr(one->cdi_devices[1]->name, '=');
+	char path[256];
+
+	assert_int_equal(all->n_container_responses, 1);
+	/* What fails closed: no device, everything of ours, one name. */
+	assert_int_equal(one->n_devices, 0);
+	assert_int_equal(one->n_envs, 1);
+	assert_string_equal(one->envs[0]->key, "NVIDIA_VISIBLE_DEVICES");
+	assert_string_equal(one->envs[0]->value, "void");
+	assert_int_equal(one->n_cdi_devices, 2);
+	assert_string_equal(one->cdi_devices[0]->name, "tranche.io/driver=all");
+	snprintf(answered->alloc, TR_ALLOC_NAME, "%s", name + 1);
+	assert_int_equal(one->n_mounts, 4);
+	snprintf(path, sizeof(path), "%s/%s/ro", bed.slices, answered->alloc);
+	assert_string_equal(one->mounts[0]->host_path, path);
+	assert_string_equal(one->mounts[0]->container_path, "/run/tranche/slice/ro");
+	assert_true(one->mounts[0]->read_only);
+	snprintf(path, sizeof(path), "%s/%s/rw", bed.slices, answered->alloc);
+	assert_string_equal(one->mounts[1]->host_path, path);
+	assert_string_equal(one->mounts[1]->container_path, "/run/tranche/slice/rw");
+	assert_false(one->mounts[1]->read_only);
+	assert_string_equal(one->mounts[2]->host_path, "/lib/hook");
+	assert_string_equal(one->mounts[2]->container_path,
+			    "/run/tranche/slice/libvgpu.so");
+	assert_string_equal(one->mounts[3]->container_path, "/etc/ld.so.preload");
+	assert_true(one->mounts[2]->read_only && one->mounts[3]->read_only);
+	bed_assert_closed(answered->alloc);
+}
+
+static uint64_t longest_allocate_ns;
+
+static int allocate(const struct tr_ids *ids, char name[TR_ALLOC_NAME], void *arg)
+{
+	V1beta1__ContainerAllocateRequest one, *list[] = { &one };
+	V1beta1__AllocateRequest request;
+	struct outcome out = { .look = look_allocated };
+	uint64_t before;
+
+	(void)arg;
+	answered =
+		(struct scene_container *)(void *)(name -
+						   offsetof(struct scene_container, alloc));
+	v1beta1__container_allocate_request__init(&one);
+	one.devices_ids = (char **)(uintptr_t)ids->ids;
+	one.n_devices_ids = ids->count;
+	v1beta1__allocate_request__init(&request);
+	request.container_requests = list;
+	request.n_container_requests = 1;
+	before = tr_clock_ns();
+	node_call("Allocate", &request.base, ALLOCATED, &out);
+	while (!out.ends && tr_clock_ns() - before < UINT64_C(5000000000))
+		event_base_loop(node.base, EVLOOP_ONCE);
+	assert_int_equal(out.code, TR_RPC_OK);
+	if (tr_clock_ns() - before > longest_allocate_ns)
+		longest_allocate_ns = tr_clock_ns() - before;
+	return 0;
+}
+
+static void start(const struct scene_container *container, struct outcome *out)
+{
+	V1beta1__PreStartContainerRequest request;
+
+	v1beta1__pre_start_container_request__init(&request);
+	request.devices_ids = (char **)(uintptr_t)container->ids;
+	request.n_devices_ids = container->wanted;
+	node_call("PreStartContainer", &request.base, STARTED, out);
+}
+
+static void admit(struct scene_pod *pod)
+{
+	assert_int_equal(scene_admit(pod, allocate, NULL), 0);
+}
+
+static void one_pod(void **state)
+{
+	struct scene_pod *pod = scene_pod("p", (const unsigned[]){ 3000, 5000, 0 });
+	struct outcome out = { 0 };
+
+	(void)state;
+	admit(pod);
+	start(&pod->at[1], &out);
+	assert_true(node_until(&out.ends, 1, 5000));
+	assert_int_equal(out.code, TR_RPC_OK);
+	bed_assert_armed(pod, 0);
+	bed_assert_armed(pod, 1);
+	assert_int_equal(lists, 1);
+	start(&pod->at[0], &out);
+	assert_true(node_until(&out.ends, 1, 5000));
+	assert_int_equal(out.code, TR_RPC_OK);
+	assert_int_equal(lists, 1); /* known already */
+	assert_int_equal(asked, 1);
+	assert_int_equal(asked_fresh, 0);
+}
+
+/* The sentence is what `kubectl describe pod` shows. */
+static void refused(void **state)
+{
+	struct scene_pod *pod = scene_pod("p", (const unsigned[]){ 3000, 0 });
+	struct outcome out = { 0 };
+
+	(void)state;
+	admit(pod);
+	pod->decision = "";
+	start(&pod->at[0], &out);
+	assert_true(node_until(&out.ends, 1, 5000));
+	assert_int_equal(out.code, TR_RPC_FAILED_PRECONDITION);
+	assert_string_equal(out.sentence,
+			    "no GPU scheduler has decided on pod default/p: its annotation "
+			    "hami.io/vgpu-devices-allocated is missing");
+	assert_int_equal(asked_fresh, 1); /* what the store has may be old */
+	pod_r = -EIO;
+	start(&pod->at[0], &out);
+	assert_true(node_until(&out.ends, 1, 5000));
+	assert_string_equal(out.sentence, "pod default/p: not there");
+	bed_assert_closed(pod->at[0].alloc);
+	pod_r = 0;
+	pod->decision = NULL;
+	start(&pod->at[0], &out);
+	assert_true(node_until(&out.ends, 1, 5000));
+	assert_int_equal(out.code, TR_RPC_OK);
+}
+
+static void not_listed(void **state)
+{
+	struct scene_pod *pod = scene_pod("p", (const unsigned[]){ 3000, 0 });
+	struct outcome out = { 0 };
+
+	(void)state;
+	admit(pod);
+	pod->is_admitted = false;
+	start(&pod->at[0], &out);
+	assert_true(node_until(&out.ends, 1, 5000));
+	assert_int_equal(out.code, TR_RPC_UNAVAILABLE);
+	assert_non_null(strstr(out.sentence, "the kubelet does not say which pod"));
+	pod->is_admitted = true;
+	start(&pod->at[0], &out);
+	assert_true(node_until(&out.ends, 1, 5000));
+	assert_int_equal(out.code, TR_RPC_OK);
+}
+
+/* Calls under way when the agent stops are answered. */
+static void stops(void **state)
+{
+	struct scene_pod *pod = scene_pod("p", (const unsigned[]){ 3000, 0 });
+	struct outcome out = { 0 };
+
+	(void)state;
+	admit(pod);
+	answers_later = true;
+	start(&pod->at[0], &out);
+	assert_true(node_until(&asked, 1, 5000));
+	bed_stop();
+	assert_true(node_until(&out.ends, 1, 5000));
+	assert_int_equal(out.code, TR_RPC_UNAVAILABLE);
+	assert_string_equal(out.sentence, "the node agent is stopping");
+}
+
+/* ---- F33: 100 pods of 2 containers, all of other sizes, at once ---- */
+
+#define PODS 100
+
+static uint64_t begun_ns, took_ns[2 * PODS];
+static unsigned ended;
+
+static void on_started(const struct tr_rpc_end *end, void *arg)
+{
+	(void)arg;
+	assert_int_equal(end->code, TR_RPC_OK);
+	took_ns[ended++] = tr_clock_ns() - begun_ns;
+}
+
+static void start_at_once(const struct scene_container *container)
+{
+	V1beta1__PreStartContainerRequest request;
+	struct tr_rpc_question question = {
+		.method = "/v1beta1.DevicePlugin/PreStartContainer",
+		.request = &request.base,
+		.reply = STARTED,
+		.deadline_ms = 20000,
+		.on_end = on_started,
+	};
+
+	v1beta1__pre_start_container_request__init(&request);
+	request.devices_ids = (char **)(uintptr_t)container->ids;
+	request.n_devices_ids = container->wanted;
+	assert_int_equal(tr_rpc_ask(node.dialled, &question, NULL, NULL), 0);
+}
+
+static int by_time(const void *a, const void *b)
+{
+	const uint64_t *x = a, *y = b;
+
+	return (*x > *y) - (*x < *y);
+}
+
+static void at_once(void **state)
+{
+	(void)state;
+	scene_cards(8, UINT64_C(80) << 30);
+	tr_arm_set_cards(bed.arm, &scene.cards);
+	offer();
+	longest_allocate_ns = 0;
+	for (unsigned p = 0; p < PODS; p++) {
+		char name[16];
+		struct scene_pod *pod;
+
+		snprintf(name, sizeof(name), "pod-%u", p);
+		pod = scene_pod(name, (const unsigned[]){ 1 + 2 * p, 2 + 2 * p, 0 });
+		pod->at[0].card = p % 8;
+		pod->at[1].card = (p + 3) % 8;
+		admit(pod);
+	}
+	ended = 0;
+	begun_ns = tr_clock_ns();
+	for (unsigned p = PODS; p--;) {
+		start_at_once(&scene.pods[p].at[p & 1]);
+		start_at_once(&scene.pods[p].at[!(p & 1)]);
+	}
+	while (ended < 2 * PODS && tr_clock_ns() - begun_ns < UINT64_C(20000000000))
+		event_base_loop(node.base, EVLOOP_ONCE);
+	assert_int_equal(ended, 2 * PODS);
+	for (unsigned p = 0; p < PODS; p++)
+		for (size_t c = 0; c < 2; c++)
+			bed_assert_armed(&scene.pods[p], c);
+	qsort(took_ns, 2 * PODS, sizeof(*took_ns), by_time);
+	print_message(
+		"Allocate: at most %.1f ms. 200 at once: p50 %.1f ms, p99 %.1f ms; %u "
+		"lists of PodResources\n",
+		(double)longest_allocate_ns / 1e6, (double)took_ns[PODS] / 1e6,
+		(double)took_ns[2 * PODS - 3] / 1e6, lists);
+}
+
+#define TEST(f) cmocka_unit_test_setup_teardown(f, open_node, close_node)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		TEST(one_pod), TEST(refused), TEST(not_listed), TEST(stops), TEST(at_once),
+	};
+
+	return cmocka_run_group_tests_name("prestart", tests, NULL, NULL);
+}
