@@ -11,6 +11,7 @@
 #include "deviceplugin/arm/inside.h"
 #include "deviceplugin/arm/slices.h"
 #include "keeper/slices.h"
+#include "rt/file.h"
 #include "tranche/paths.h"
 
 int64_t tr_unix_us(void)
@@ -68,6 +69,11 @@ void tr_arm_close(struct tr_arm *arm)
 	free(arm);
 }
 
+void tr_arm_settle(struct tr_arm *arm)
+{
+	tr_records_settle(arm->records);
+}
+
 void tr_arm_set_cards(struct tr_arm *arm, const struct tr_cards *cards)
 {
 	arm->cards = *cards;
@@ -94,22 +100,51 @@ void tr_arm_slice_path(const struct tr_arm *arm, const struct tr_alloc *alloc, c
 	(void)snprintf(out, room, "%s/%s", arm->options.slices_dir, alloc->name);
 }
 
-int tr_arm_ready(struct tr_arm *arm, const struct tr_alloc *alloc, struct tr_err *err)
+static int inject(struct tr_arm *arm, const struct tr_alloc *alloc, bool is_new,
+		  struct tr_err *err)
 {
-	const struct tr_arm_options *o = &arm->options;
+	const struct tr_arm_ports *ports = &arm->options.ports;
 	char dir[256];
-	int r = tr_alloc_slice_make(o->slices_dir, alloc, &arm->cards, o->on_bypass, err);
+	int r;
 
-	if (r < 0)
-		return tr_wrap(err, r, "the slice of container %s of pod %s/%s",
-			       alloc->container, alloc->space, alloc->pod);
-	if (o->ports.is_injected && o->ports.is_injected(alloc->name, o->ports.arg))
+	if (!ports->inject ||
+	    (!is_new && ports->is_injected && ports->is_injected(alloc->name, ports->arg)))
 		return 0;
 	tr_arm_slice_path(arm, alloc, dir, sizeof(dir));
-	r = o->ports.inject ? o->ports.inject(alloc, dir, o->ports.arg, err) : 0;
+	r = ports->inject(alloc, dir, ports->arg, err);
 	return r < 0 ? tr_wrap(err, r, "the devices of container %s of pod %s/%s",
 			       alloc->container, alloc->space, alloc->pod)
 		     : 0;
+}
+
+int tr_arm_ready(struct tr_arm *arm, struct tr_alloc *alloc, bool is_new,
+		 struct tr_err *err)
+{
+	const struct tr_arm_options *o = &arm->options;
+	int r;
+
+	if (is_new)
+		r = tr_alloc_slice_fill(o->slices_dir, alloc, &arm->cards, o->on_bypass,
+					err);
+	else
+		r = tr_alloc_slice_make(o->slices_dir, alloc, &arm->cards, o->on_bypass,
+					err);
+	if (r < 0)
+		return tr_wrap(err, r, "the slice of container %s of pod %s/%s",
+			       alloc->container, alloc->space, alloc->pod);
+	r = inject(arm, alloc, is_new, err);
+	if (r == 0)
+		alloc->ready_ms = (int64_t)(tr_clock_ns() / 1000000);
+	return r;
+}
+
+int tr_arm_record(struct tr_arm *arm, const struct tr_alloc *alloc, struct tr_err *err)
+{
+	int r = tr_record_put(arm->options.slices_dir, alloc, arm->boot_id, err);
+
+	if (r == 0)
+		tr_records_write(arm->records, alloc, arm->boot_id);
+	return r;
 }
 
 void tr_arm_inject_all(struct tr_arm *arm)
@@ -133,9 +168,9 @@ bool tr_arm_drop(struct tr_arm *arm, struct tr_alloc *alloc)
 
 	if (o->ports.eject)
 		o->ports.eject(alloc->name, o->ports.arg);
-	/* The record last: what is left can be found again by it. */
 	if (tr_tree_remove(o->slices_dir, alloc->name) < 0)
 		return false;
+	/* Last: whatever is left until here can be found again by it. */
 	tr_records_remove(arm->records, alloc->name);
 	arm->counts.removed++;
 	tr_arm_tell(arm, TR_ARM_REMOVED, alloc, "");
@@ -170,7 +205,7 @@ int tr_arm_make(struct tr_arm *arm, const struct tr_ids *ids, struct tr_alloc **
 	alloc = tr_alloc_new(&arm->book, ids, tr_unix_us());
 	r = tr_alloc_slice_make(o->slices_dir, alloc, &arm->cards, o->on_bypass, err);
 	if (r == 0)
-		r = tr_records_write(arm->records, alloc, arm->boot_id, err);
+		r = tr_arm_record(arm, alloc, err);
 	if (r < 0) {
 		(void)tr_tree_remove(o->slices_dir, alloc->name);
 		tr_alloc_free(alloc);

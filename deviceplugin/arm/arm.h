@@ -81,6 +81,8 @@ struct tr_arm;
 int tr_arm_open(struct event_base *base, struct tr_pods *pods,
 		const struct tr_arm_options *options, const struct tr_cards *cards,
 		struct tr_arm **out, struct tr_err *err);
+/* Waits until all records have reached the disk: before an orderly end, which waits too, or to look. */
+void tr_arm_settle(struct tr_arm *arm);
 /* Calls that wait are refused. Slices and records stay. NULL is fine. */
 void tr_arm_close(struct tr_arm *arm);
 

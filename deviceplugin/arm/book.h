@@ -43,6 +43,9 @@ struct tr_alloc {
 	size_t part_count;
 	uint64_t grant_serial; /* of the last grant obeyed; 0: none */
 	int64_t made_unix_s, armed_unix_s;
+	/* When slice and injection were last seen to be there, in ms of a clock that is not set; 0: not
+	 * since the start. Not recorded. */
+	int64_t ready_ms;
 	/* Of a container that runs before the others, when it is over: takes no room. Not recorded. */
 	bool is_over;
 	struct {

@@ -26,8 +26,11 @@ struct tr_arm {
 int64_t tr_unix_us(void);
 void tr_arm_tell(struct tr_arm *arm, enum tr_arm_event event, const struct tr_alloc *alloc,
 		 const char *sentence);
-/* Slice and injection of an armed allocation, made or made again. */
-int tr_arm_ready(struct tr_arm *arm, const struct tr_alloc *alloc, struct tr_err *err);
+/* Beside the slice now, on the disk soon. */
+int tr_arm_record(struct tr_arm *arm, const struct tr_alloc *alloc, struct tr_err *err);
+/* Slice and injection of an armed allocation, made or made again. IS_NEW: it was waiting until now. */
+int tr_arm_ready(struct tr_arm *arm, struct tr_alloc *alloc, bool is_new,
+		 struct tr_err *err);
 /* Injection, slice, record, book; in this order. False: some of the slice is left, for the next time. */
 bool tr_arm_drop(struct tr_arm *arm, struct tr_alloc *alloc);
 /* start.c */

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,68 +18,142 @@
 
 #define SUFFIX ".json"
 #define NEXT   ".json.new"
+#define RECORD "record.json"
 
-/* What the loop tells the thread, through a pipe: a name whose file shall last (the thread frees it),
- * or NULL: answer when all before has. */
+/* What the loop tells the thread, through a pipe that carries pointers; the thread frees it. */
+struct job {
+	char name[TR_ALLOC_NAME];
+	bool is_settling;   /* answer when all before it is on the disk */
+	struct tr_buf text; /* of the record; none: remove it */
+};
+
 struct tr_records {
 	char *dir;
 	int dir_fd, tell_fd, hear_fd, settled[2];
+	_Atomic int problem;
 	pthread_t thread;
 	bool has_thread;
 };
 
-static void make_last(const struct tr_records *records, const char *name)
+static int write_all(int fd, const char *bytes, size_t n)
+{
+	while (n) {
+		ssize_t w = write(fd, bytes, n);
+
+		if (w < 0 && errno == EINTR)
+			continue;
+		if (w <= 0)
+			return w < 0 ? -errno : -EIO;
+		bytes += w;
+		n -= (size_t)w;
+	}
+	return 0;
+}
+
+/* FILE in the directory DIR, in place of one that is there. */
+static int put_file(int dir, const char *file, const struct tr_buf *text, bool lasts)
+{
+	char next[TR_ALLOC_NAME + 12];
+	int fd, r;
+
+	(void)snprintf(next, sizeof(next), "%s.new", file);
+	fd = openat(dir, next, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
+	r = fd < 0 ? -errno : write_all(fd, text->p, text->n);
+	if (r == 0 && lasts && fsync(fd) < 0)
+		r = -errno;
+	if (fd >= 0 && close(fd) < 0 && r == 0)
+		r = -errno;
+	if (r == 0 && renameat(dir, next, dir, file) < 0)
+		r = -errno;
+	if (r < 0)
+		(void)unlinkat(dir, next, 0);
+	return r;
+}
+
+static void work(struct tr_records *records, struct job *job)
 {
 	char file[TR_ALLOC_NAME + 8];
-	int fd;
+	int r;
 
-	(void)snprintf(file, sizeof(file), "%s" SUFFIX, name);
-	fd = openat(records->dir_fd, file, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-	if (fd < 0)
-		return; /* removed since */
-	(void)fsync(fd);
-	(void)close(fd);
+	(void)snprintf(file, sizeof(file), "%s" SUFFIX, job->name);
+	if (job->text.n)
+		r = put_file(records->dir_fd, file, &job->text, true);
+	else
+		r = unlinkat(records->dir_fd, file, 0) < 0 && errno != ENOENT ? -errno : 0;
+	if (r < 0)
+		atomic_store(&records->problem, r);
 }
 
 static void *run(void *arg)
 {
-	const struct tr_records *records = arg;
-	char *names[256];
+	struct tr_records *records = arg;
+	struct job *jobs[256];
 	ssize_t n;
 
 	/* As many as there are; the directory, where their names are, once for all of them. */
-	while ((n = read(records->hear_fd, names, sizeof(names))) != 0) {
-		bool is_settled = false;
+	while ((n = read(records->hear_fd, jobs, sizeof(jobs))) != 0) {
+		bool is_settling = false;
 
 		if (n < 0 && errno != EINTR)
 			break;
-		for (ssize_t i = 0; i < n / (ssize_t)sizeof(*names); i++) {
-			if (names[i])
-				make_last(records, names[i]);
-			is_settled = is_settled || !names[i];
-			free(names[i]);
+		for (ssize_t i = 0; i < n / (ssize_t)sizeof(*jobs); i++) {
+			if (!jobs[i]->is_settling)
+				work(records, jobs[i]);
+			is_settling = is_settling || jobs[i]->is_settling;
+			tr_buf_free(&jobs[i]->text);
+			free(jobs[i]);
 		}
 		(void)fsync(records->dir_fd);
-		if (is_settled && write(records->settled[1], "", 1) < 0)
+		if (is_settling && write(records->settled[1], "", 1) < 0)
 			break;
 	}
 	return NULL;
 }
 
-static void tell(struct tr_records *records, const char *name)
+/* Takes JOB over. With thousands before it (a disk that hangs) it is dropped, and told as a problem. */
+static void tell(struct tr_records *records, struct job *job)
 {
-	char *copy = tr_xstrdup(name);
+	if (write(records->tell_fd, &job, sizeof(job)) == sizeof(job))
+		return;
+	tr_buf_free(&job->text);
+	free(job);
+	atomic_store(&records->problem, -EAGAIN);
+}
 
-	/* With thousands waiting the kernel's own pace has to do. */
-	if (write(records->tell_fd, &copy, sizeof(copy)) != sizeof(copy))
-		free(copy);
+static struct job *new_job(const char *name)
+{
+	struct job *job = tr_xcalloc(1, sizeof(*job));
+
+	(void)snprintf(job->name, sizeof(job->name), "%s", name);
+	return job;
+}
+
+void tr_records_write(struct tr_records *records, const struct tr_alloc *alloc,
+		      const char *boot_id)
+{
+	struct job *job = new_job(alloc->name);
+
+	tr_record_print(alloc, boot_id, &job->text);
+	tell(records, job);
+}
+
+void tr_records_remove(struct tr_records *records, const char *name)
+{
+	tell(records, new_job(name));
+}
+
+int tr_records_problem(struct tr_records *records)
+{
+	return atomic_exchange(&records->problem, 0);
 }
 
 void tr_records_settle(struct tr_records *records)
 {
-	char *none = NULL, byte;
+	struct job *job = new_job("");
+	char byte;
 
-	while (write(records->tell_fd, &none, sizeof(none)) < 0 &&
+	job->is_settling = true;
+	while (write(records->tell_fd, &job, sizeof(job)) < 0 &&
 	       (errno == EINTR || errno == EAGAIN))
 		(void)usleep(1000);
 	while (read(records->settled[0], &byte, 1) < 0 && errno == EINTR)
@@ -168,55 +243,6 @@ void tr_records_close(struct tr_records *records)
 	free(records);
 }
 
-static int write_all(int fd, const char *bytes, size_t n)
-{
-	while (n) {
-		ssize_t w = write(fd, bytes, n);
-
-		if (w < 0 && errno == EINTR)
-			continue;
-		if (w <= 0)
-			return w < 0 ? -errno : -EIO;
-		bytes += w;
-		n -= (size_t)w;
-	}
-	return 0;
-}
-
-int tr_records_write(struct tr_records *records, const struct tr_alloc *alloc,
-		     const char *boot_id, struct tr_err *err)
-{
-	char file[TR_ALLOC_NAME + 8], next[TR_ALLOC_NAME + 12];
-	tr_auto_buf struct tr_buf text = { 0 };
-	int fd, r;
-
-	(void)snprintf(file, sizeof(file), "%s" SUFFIX, alloc->name);
-	(void)snprintf(next, sizeof(next), "%s" NEXT, alloc->name);
-	tr_record_print(alloc, boot_id, &text);
-	fd = openat(records->dir_fd, next,
-		    O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
-	r = fd < 0 ? -errno : write_all(fd, text.p, text.n);
-	if (fd >= 0 && close(fd) < 0 && r == 0)
-		r = -errno;
-	if (r == 0 && renameat(records->dir_fd, next, records->dir_fd, file) < 0)
-		r = -errno;
-	if (r < 0) {
-		(void)unlinkat(records->dir_fd, next, 0);
-		return tr_fail(err, -r, "write the record %s/%s: %s", records->dir, file,
-			       strerror(-r));
-	}
-	tell(records, alloc->name);
-	return 0;
-}
-
-void tr_records_remove(struct tr_records *records, const char *name)
-{
-	char file[TR_ALLOC_NAME + 8];
-
-	(void)snprintf(file, sizeof(file), "%s" SUFFIX, name);
-	(void)unlinkat(records->dir_fd, file, 0);
-}
-
 /* The name that FILE is the record of; "": it is none of ours. */
 static void name_of(const char *file, const char *suffix, char out[static TR_ALLOC_NAME])
 {
@@ -232,25 +258,32 @@ static void name_of(const char *file, const char *suffix, char out[static TR_ALL
 		out[0] = '\0';
 }
 
+static int read_file(const char *path, const char *name, struct tr_alloc **out,
+		     char boot_id[static TR_BOOT_ID], struct tr_err *err)
+{
+	tr_autofree char *text = NULL;
+	size_t n;
+	int r = tr_slurp(path, TR_RECORD_MAX, &text, &n, err);
+
+	if (r == 0)
+		r = tr_record_parse(text, n, out, boot_id, err);
+	if (r == 0 && strcmp((*out)->name, name) != 0) {
+		r = tr_fail(err, EBADMSG, "a record of %s under another name",
+			    (*out)->name);
+		tr_alloc_free(*out);
+	}
+	return r;
+}
+
 static void read_one(struct tr_records *records, const char *name,
 		     tr_records_each_one *each, void *arg)
 {
 	tr_autofree char *path = tr_xprintf("%s/%s" SUFFIX, records->dir, name);
-	tr_autofree char *text = NULL;
 	char boot_id[TR_BOOT_ID] = "";
 	struct tr_alloc *alloc = NULL;
 	struct tr_err err = { 0 };
-	size_t n;
-	int r = tr_slurp(path, TR_RECORD_MAX, &text, &n, &err);
+	int r = read_file(path, name, &alloc, boot_id, &err);
 
-	if (r == 0)
-		r = tr_record_parse(text, n, &alloc, boot_id, &err);
-	if (r == 0 && strcmp(alloc->name, name) != 0) {
-		r = tr_fail(&err, EBADMSG, "a record of %s under another name",
-			    alloc->name);
-		tr_alloc_free(alloc);
-		alloc = NULL;
-	}
 	each(name, r, r < 0 ? NULL : alloc, boot_id, &err, arg);
 }
 
@@ -274,4 +307,29 @@ int tr_records_each(struct tr_records *records, tr_records_each_one *each, void 
 	}
 	(void)closedir(dir);
 	return 0;
+}
+
+/* ---- beside the slice ---- */
+
+int tr_record_put(const char *slices_dir, const struct tr_alloc *alloc, const char *boot_id,
+		  struct tr_err *err)
+{
+	tr_autofree char *dir = tr_xprintf("%s/%s", slices_dir, alloc->name);
+	tr_autoclose int fd = open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+	tr_auto_buf struct tr_buf text = { 0 };
+	int r;
+
+	if (fd < 0)
+		return tr_fail_errno(err, "open %s", dir);
+	tr_record_print(alloc, boot_id, &text);
+	r = put_file(fd, RECORD, &text, false);
+	return r < 0 ? tr_fail(err, -r, "write %s/" RECORD ": %s", dir, strerror(-r)) : 0;
+}
+
+int tr_record_get(const char *slices_dir, const char *name, struct tr_alloc **out,
+		  char boot_id[static TR_BOOT_ID], struct tr_err *err)
+{
+	tr_autofree char *path = tr_xprintf("%s/%s/" RECORD, slices_dir, name);
+
+	return read_file(path, name, out, boot_id, err);
 }

@@ -18,23 +18,55 @@ struct recovery {
 
 static char foreign_names[FOREIGN_MAX][TR_ALLOC_NAME];
 
+static void tell_odd(struct tr_arm *arm, const char *name, const struct tr_err *err)
+{
+	char sentence[640];
+
+	(void)snprintf(sentence, sizeof(sentence), "record %s: %s", name, err->msg);
+	tr_arm_tell(arm, TR_ARM_ODD, NULL, sentence);
+}
+
+static void add_foreign(struct recovery *recovery, const char *name)
+{
+	if (recovery->foreign_count < FOREIGN_MAX)
+		(void)snprintf(recovery->foreign[recovery->foreign_count++], TR_ALLOC_NAME,
+			       "%s", name);
+}
+
+/* Beside a slice. */
+static void take_slice(const char *name, void *arg)
+{
+	struct recovery *recovery = arg;
+	struct tr_arm *arm = recovery->arm;
+	char boot_id[TR_BOOT_ID];
+	struct tr_err err = { 0 };
+	struct tr_alloc *alloc;
+	int r = tr_record_get(arm->options.slices_dir, name, &alloc, boot_id, &err);
+
+	if (r == 0 && tr_book_add(&arm->book, alloc) < 0)
+		tr_alloc_free(alloc);
+	if (r == -EPROTONOSUPPORT)
+		add_foreign(recovery, name);
+	if (r < 0 && r != -ENOENT)
+		tell_odd(arm, name, &err);
+}
+
+/* On the disk: what a reboot left. */
 static void take_record(const char *name, int r, struct tr_alloc *alloc,
 			const char *boot_id, const struct tr_err *err, void *arg)
 {
 	struct recovery *recovery = arg;
-	char sentence[640];
 
 	(void)boot_id;
-	if (r == 0 && tr_book_add(&recovery->arm->book, alloc) == 0)
+	if (r == 0 && tr_book_add(&recovery->arm->book, alloc) < 0)
+		tr_alloc_free(alloc); /* known already, and better */
+	if (r >= 0)
 		return;
-	tr_alloc_free(alloc);
-	if (r == -EPROTONOSUPPORT && recovery->foreign_count < FOREIGN_MAX)
-		(void)snprintf(recovery->foreign[recovery->foreign_count++], TR_ALLOC_NAME,
-			       "%s", name);
+	if (r == -EPROTONOSUPPORT)
+		add_foreign(recovery, name);
 	else
 		tr_records_remove(recovery->arm->records, name);
-	(void)snprintf(sentence, sizeof(sentence), "record %s: %s", name, err->msg);
-	tr_arm_tell(recovery->arm, TR_ARM_ODD, NULL, sentence);
+	tell_odd(recovery->arm, name, err);
 }
 
 static bool is_known(const struct recovery *recovery, const char *name)
@@ -72,6 +104,8 @@ static void complete(struct tr_arm *arm, struct tr_alloc *alloc)
 	char dir[256];
 	int r = tr_alloc_slice_make(o->slices_dir, alloc, &arm->cards, o->on_bypass, &err);
 
+	if (r == 0)
+		r = tr_arm_record(arm, alloc, &err);
 	if (r == 0 && alloc->state == TR_ALLOC_ARMED) {
 		tr_arm_slice_path(arm, alloc, dir, sizeof(dir));
 		/* Always: the driver's files may be others than when it was written. */
@@ -88,8 +122,10 @@ int tr_arm_recover(struct tr_arm *arm, struct tr_err *err)
 {
 	const struct tr_arm_ports *ports = &arm->options.ports;
 	struct recovery recovery = { .arm = arm, .foreign = foreign_names };
-	int r = tr_records_each(arm->records, take_record, &recovery, err);
+	int r;
 
+	tr_alloc_slices_each(arm->options.slices_dir, take_slice, &recovery);
+	r = tr_records_each(arm->records, take_record, &recovery, err);
 	if (r < 0)
 		return r;
 	tr_alloc_slices_each(arm->options.slices_dir, drop_slice, &recovery);

@@ -60,12 +60,12 @@ int tr_arm_resize(struct tr_arm *arm, struct tr_alloc *alloc,
 	/* The record first: a page that was not changed before we were killed is, at the next start. */
 	next.parts = (struct tr_alloc_part *)(uintptr_t)parts;
 	next.grant_serial = grant_serial ? grant_serial : alloc->grant_serial;
-	r = tr_records_write(arm->records, &next, arm->boot_id, err);
+	r = tr_arm_record(arm, &next, err);
 	if (r < 0)
 		return r;
 	tr_alloc_set_parts(alloc, parts, count);
 	alloc->grant_serial = next.grant_serial;
-	r = tr_arm_ready(arm, alloc, err);
+	r = tr_arm_ready(arm, alloc, false, err);
 	if (r == 0) {
 		arm->counts.resized++;
 		tr_arm_tell(arm, TR_ARM_CHANGED, alloc, "");

@@ -22,6 +22,12 @@ int tr_alloc_slice_make(const char *root, const struct tr_alloc *alloc,
 			const struct tr_cards *cards, enum tr_bypass on_bypass,
 			struct tr_err *err);
 
+/* The same for one that tr_alloc_slice_make() made waiting and that no container has had yet, quicker:
+ * only its page is looked at and filled, in place. */
+int tr_alloc_slice_fill(const char *root, const struct tr_alloc *alloc,
+			const struct tr_cards *cards, enum tr_bypass on_bypass,
+			struct tr_err *err);
+
 /* A process sits in it. */
 bool tr_alloc_slice_is_held(const char *root, const char *name);
 

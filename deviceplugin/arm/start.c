@@ -7,9 +7,11 @@
 
 #include "base/mem.h"
 #include "deviceplugin/arm/inside.h"
-#include "deviceplugin/arm/slices.h"
+#include "rt/file.h"
 
 #define ASK_MS 10000u
+/* Armed with a container of its pod that started just now: not looked at again. */
+#define READY_MS 2000
 
 /* One call under way. */
 struct start {
@@ -117,6 +119,7 @@ void tr_arm_starts_end(struct tr_arm *arm)
 int tr_arm_rearm(struct tr_arm *arm, const struct tr_ids *ids, struct tr_err *err)
 {
 	const struct tr_alloc *newest = tr_book_newest(&arm->book, ids);
+	int64_t now_ms = (int64_t)(tr_clock_ns() / 1000000);
 	int r = 0;
 
 	if (!newest)
@@ -127,10 +130,13 @@ int tr_arm_rearm(struct tr_arm *arm, const struct tr_ids *ids, struct tr_err *er
 			ids->count ? ids->ids[0] : "none");
 	if (newest->state == TR_ALLOC_WAITING)
 		return 0;
-	for (const struct tr_alloc *a = arm->book.first; r == 0 && a; a = a->next)
-		if (a->state == TR_ALLOC_ARMED && strcmp(a->uid, newest->uid) == 0 &&
-		    tr_alloc_has_ids(a, ids))
-			r = tr_arm_ready(arm, a, err);
+	for (struct tr_alloc *a = arm->book.first; r == 0 && a; a = a->next) {
+		bool is_known = a->ready_ms && now_ms - a->ready_ms < READY_MS;
+
+		if (a->state == TR_ALLOC_ARMED && !is_known &&
+		    strcmp(a->uid, newest->uid) == 0 && tr_alloc_has_ids(a, ids))
+			r = tr_arm_ready(arm, a, false, err);
+	}
 	return r < 0 ? r : 1;
 }
 
@@ -223,7 +229,7 @@ static int check_room(struct tr_arm *arm, const struct recruit *recruits, size_t
 static int enlist(struct tr_arm *arm, struct recruit *recruit, struct tr_err *err)
 {
 	struct tr_alloc *alloc = recruit->alloc, *next = &recruit->next;
-	int r = tr_records_write(arm->records, next, arm->boot_id, err);
+	int r = tr_arm_record(arm, next, err);
 
 	if (r < 0)
 		return r;
@@ -242,7 +248,7 @@ static int arm_all(struct tr_arm *arm, struct recruit *recruits, size_t count,
 	for (size_t i = 0; r == 0 && i < count; i++)
 		r = enlist(arm, &recruits[i], err);
 	for (size_t i = 0; r == 0 && i < count; i++) {
-		r = tr_arm_ready(arm, recruits[i].alloc, err);
+		r = tr_arm_ready(arm, recruits[i].alloc, true, err);
 		if (r == 0)
 			tr_arm_tell(arm, TR_ARM_ARMED, recruits[i].alloc, "");
 	}

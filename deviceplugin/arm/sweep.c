@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Taking away what belongs to containers that are gone. */
+#include <stdio.h>
 #include <string.h>
 
 #include "deviceplugin/arm/inside.h"
@@ -124,6 +125,24 @@ static void set_over(const struct view *view, struct tr_alloc *alloc)
 	alloc->is_over = pod && pod->phase == TR_POD_RUNNING;
 }
 
+/* A disk that was full or slow is not now, perhaps. */
+static void write_again(struct tr_arm *arm)
+{
+	int r = tr_records_problem(arm->records);
+	char sentence[200];
+
+	if (r == 0)
+		return;
+	(void)snprintf(
+		sentence, sizeof(sentence),
+		"records cannot be written to %s: %s; containers would not start again "
+		"after a reboot",
+		arm->options.records_dir, strerror(-r));
+	tr_arm_tell(arm, TR_ARM_ODD, NULL, sentence);
+	for (const struct tr_alloc *a = arm->book.first; a; a = a->next)
+		tr_records_write(arm->records, a, arm->boot_id);
+}
+
 size_t tr_arm_sweep(struct tr_arm *arm, const struct tr_pod_list *rows,
 		    const struct tr_pod *const *pods, size_t pod_count, int64_t now_ms)
 {
@@ -132,6 +151,7 @@ size_t tr_arm_sweep(struct tr_arm *arm, const struct tr_pod_list *rows,
 	struct tr_alloc *next;
 	size_t dropped = 0;
 
+	write_again(arm);
 	for (struct tr_alloc *a = arm->book.first; a; a = next) {
 		next = a->next;
 		set_over(&view, a);

@@ -82,6 +82,27 @@ int tr_page_create(const char *path, const struct tr_page_spec *spec, struct tr_
 	return tr_file_create(path, sizeof(struct tr_policy), 0644, fill_page, &copy, err);
 }
 
+int tr_page_refill(struct tr_page *page, const struct tr_page_spec *spec,
+		   struct tr_err *err)
+{
+	struct tr_page_spec copy = *spec;
+	int r;
+
+	copy.name = page->name;
+	copy.state_path = page->state_path;
+	r = check_spec(&copy, err);
+	if (r == 0 && (copy.serial != page->serial ||
+		       copy.armed != !!(page->flags & TR_POLICY_ARMED)))
+		r = tr_fail(err, EINVAL, "policy page %s: another slice's", page->name);
+	if (r < 0)
+		return r;
+	tr_page_begin(page);
+	memset(page->writable->devices, 0, sizeof(page->writable->devices));
+	fill_page(page->writable, &copy);
+	tr_page_end(page);
+	return 0;
+}
+
 /* Reads each fixed field once into OUT: in cooperative use the file is the user's own. */
 static int check_page(struct tr_page *out, const struct tr_policy *map, const char *path,
 		      struct tr_err *err)

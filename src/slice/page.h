@@ -55,6 +55,12 @@ int tr_page_open_writer(struct tr_page *out, const char *path, struct tr_err *er
 int tr_page_open_shared(struct tr_page *out, const char *path, struct tr_err *err);
 void tr_page_close(struct tr_page *page);
 
+/* Other rows, in place, for a page of the same name, paths and serial that no process has looked at yet: what
+ * a reader took once for good (device_count, UUIDs) changes. Errors as tr_page_create(); PAGE is a
+ * writer's and is to be closed after it. Not atomic: whoever is killed in it writes the page anew. */
+int tr_page_refill(struct tr_page *page, const struct tr_page_spec *spec,
+		   struct tr_err *err);
+
 /* The row whose UUID is UUID, or -ENOENT. */
 int tr_page_find(const struct tr_page *page, const char *uuid, tr_dev *out);
 

@@ -28,9 +28,11 @@ bool bed_exists(const char *format, ...)
 
 unsigned bed_count(const char *dir)
 {
-	DIR *entries = opendir(dir);
+	DIR *entries;
 	unsigned n = 0;
 
+	tr_arm_settle(bed.arm);
+	entries = opendir(dir);
 	while (entries && readdir(entries))
 		n++;
 	if (entries)
