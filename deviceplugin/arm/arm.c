@@ -140,10 +140,13 @@ int tr_arm_ready(struct tr_arm *arm, struct tr_alloc *alloc, bool is_new,
 
 int tr_arm_record(struct tr_arm *arm, const struct tr_alloc *alloc, struct tr_err *err)
 {
-	int r = tr_record_put(arm->options.slices_dir, alloc, arm->boot_id, err);
+	tr_auto_buf struct tr_buf text = { 0 };
+	int r;
 
+	tr_record_print(alloc, arm->boot_id, &text);
+	r = tr_record_put(arm->options.slices_dir, alloc->name, &text, err);
 	if (r == 0)
-		tr_records_write(arm->records, alloc, arm->boot_id);
+		tr_records_write(arm->records, alloc->name, &text);
 	return r;
 }
 

@@ -32,7 +32,8 @@ int tr_record_parse(const char *text, size_t n, struct tr_alloc **out,
 
 /* ---- beside the slice ---- */
 
-int tr_record_put(const char *slices_dir, const struct tr_alloc *alloc, const char *boot_id,
+/* TEXT: tr_record_print()'s. */
+int tr_record_put(const char *slices_dir, const char *name, const struct tr_buf *text,
 		  struct tr_err *err);
 /* -ENOENT: none; else as tr_record_parse(), also when it is another's. */
 int tr_record_get(const char *slices_dir, const char *name, struct tr_alloc **out,
@@ -46,8 +47,8 @@ struct tr_records;
 int tr_records_open(const char *dir, struct tr_records **out, struct tr_err *err);
 void tr_records_close(struct tr_records *records); /* after all has reached the disk */
 /* In the order of the calls, later. Not told of its end: see below. */
-void tr_records_write(struct tr_records *records, const struct tr_alloc *alloc,
-		      const char *boot_id);
+void tr_records_write(struct tr_records *records, const char *name,
+		      const struct tr_buf *text);
 void tr_records_remove(struct tr_records *records, const char *name);
 /* Every record: ALLOC is EACH's to keep; R < 0: it could not be read (ALLOC NULL). Removes what an
  * interrupted write left. */

@@ -128,12 +128,12 @@ static struct job *new_job(const char *name)
 	return job;
 }
 
-void tr_records_write(struct tr_records *records, const struct tr_alloc *alloc,
-		      const char *boot_id)
+void tr_records_write(struct tr_records *records, const char *name,
+		      const struct tr_buf *text)
 {
-	struct job *job = new_job(alloc->name);
+	struct job *job = new_job(name);
 
-	tr_record_print(alloc, boot_id, &job->text);
+	tr_buf_add(&job->text, text->p, text->n);
 	tell(records, job);
 }
 
@@ -311,18 +311,16 @@ int tr_records_each(struct tr_records *records, tr_records_each_one *each, void 
 
 /* ---- beside the slice ---- */
 
-int tr_record_put(const char *slices_dir, const struct tr_alloc *alloc, const char *boot_id,
+int tr_record_put(const char *slices_dir, const char *name, const struct tr_buf *text,
 		  struct tr_err *err)
 {
-	tr_autofree char *dir = tr_xprintf("%s/%s", slices_dir, alloc->name);
+	tr_autofree char *dir = tr_xprintf("%s/%s", slices_dir, name);
 	tr_autoclose int fd = open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
-	tr_auto_buf struct tr_buf text = { 0 };
 	int r;
 
 	if (fd < 0)
 		return tr_fail_errno(err, "open %s", dir);
-	tr_record_print(alloc, boot_id, &text);
-	r = put_file(fd, RECORD, &text, false);
+	r = put_file(fd, RECORD, text, false);
 	return r < 0 ? tr_fail(err, -r, "write %s/" RECORD ": %s", dir, strerror(-r)) : 0;
 }
 

@@ -139,8 +139,12 @@ static void write_again(struct tr_arm *arm)
 		"after a reboot",
 		arm->options.records_dir, strerror(-r));
 	tr_arm_tell(arm, TR_ARM_ODD, NULL, sentence);
-	for (const struct tr_alloc *a = arm->book.first; a; a = a->next)
-		tr_records_write(arm->records, a, arm->boot_id);
+	for (const struct tr_alloc *a = arm->book.first; a; a = a->next) {
+		tr_auto_buf struct tr_buf text = { 0 };
+
+		tr_record_print(a, arm->boot_id, &text);
+		tr_records_write(arm->records, a->name, &text);
+	}
 }
 
 size_t tr_arm_sweep(struct tr_arm *arm, const struct tr_pod_list *rows,

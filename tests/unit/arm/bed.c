@@ -216,6 +216,17 @@ struct tr_alloc *bed_alloc(const struct scene_container *container)
 	return tr_book_find(tr_arm_book(bed.arm), container->alloc);
 }
 
+size_t bed_sweep(int64_t now_ms)
+{
+	const struct tr_pod *pods[SCENE_PODS];
+	size_t n = 0;
+
+	for (size_t i = 0; i < scene.pod_count; i++)
+		if (scene.pods[i].name[0])
+			pods[n++] = scene_object(&scene.pods[i]);
+	return tr_arm_sweep(bed.arm, scene_rows(), pods, n, now_ms);
+}
+
 /* ---- what is on disk ---- */
 
 static void open_page(struct tr_page *page, const char *name)

@@ -28,6 +28,8 @@ int bed_allocate(const struct tr_ids *ids, char name[TR_ALLOC_NAME], void *arg);
 void bed_admit(struct scene_pod *pod);
 /* Arms POD as PreStartContainer of its container AT does. */
 int bed_arm(struct scene_pod *pod, size_t at);
+/* With all pods of the scene as the API server's. */
+size_t bed_sweep(int64_t now_ms);
 struct tr_alloc *bed_alloc(const struct scene_container *container);
 /* Its page and injection allow just what the container was to get, or nothing. */
 void bed_assert_armed(struct scene_pod *pod, size_t at);

@@ -212,6 +212,22 @@ static void put(const char *name, const char *text)
 	fclose(file);
 }
 
+static void write_later(const struct tr_alloc *alloc)
+{
+	tr_auto_buf struct tr_buf text = { 0 };
+
+	tr_record_print(alloc, BOOT, &text);
+	tr_records_write(records, alloc->name, &text);
+}
+
+static int put_beside(const struct tr_alloc *alloc, struct tr_err *err)
+{
+	tr_auto_buf struct tr_buf text = { 0 };
+
+	tr_record_print(alloc, BOOT, &text);
+	return tr_record_put(dir, alloc->name, &text, err);
+}
+
 static void files(void **state)
 {
 	struct tr_alloc *alloc = make(TR_ALLOC_WAITING);
@@ -219,7 +235,7 @@ static void files(void **state)
 	struct stat st;
 
 	(void)state;
-	tr_records_write(records, alloc, BOOT);
+	write_later(alloc);
 	tr_records_settle(records);
 	snprintf(path, sizeof(path), "%s/a/b/%s.json", dir, alloc->name);
 	assert_int_equal(stat(path, &st), 0);
@@ -259,7 +275,7 @@ static void many_writes(void **state)
 	(void)state;
 	for (unsigned i = 0; i < 3000; i++) {
 		alloc->grant_serial = i;
-		tr_records_write(records, alloc, BOOT);
+		write_later(alloc);
 		if (i % 7 == 0)
 			tr_records_remove(records, alloc->name);
 	}
@@ -286,7 +302,7 @@ static void no_room(void **state)
 	/* The name of the next write is taken by a directory: as good as no room. */
 	snprintf(path, sizeof(path), "%s/a/b/%s.json.new", dir, alloc->name);
 	assert_int_equal(mkdir(path, 0700), 0);
-	tr_records_write(records, alloc, BOOT);
+	write_later(alloc);
 	tr_records_settle(records);
 	assert_int_equal(tr_records_problem(records), -EISDIR);
 	assert_int_equal(tr_records_problem(records), 0);
@@ -303,13 +319,13 @@ static void beside_slice(void **state)
 	char path[160], boot[TR_BOOT_ID];
 
 	(void)state;
-	assert_int_equal(tr_record_put(dir, alloc, BOOT, &err), -ENOENT);
+	assert_int_equal(put_beside(alloc, &err), -ENOENT);
 	snprintf(path, sizeof(path), "%s/%s", dir, alloc->name);
 	assert_int_equal(mkdir(path, 0755), 0);
 	assert_int_equal(tr_record_get(dir, alloc->name, &back, boot, &err), -ENOENT);
-	assert_int_equal(tr_record_put(dir, alloc, BOOT, &err), 0);
+	assert_int_equal(put_beside(alloc, &err), 0);
 	alloc->grant_serial = 77;
-	assert_int_equal(tr_record_put(dir, alloc, BOOT, &err), 0);
+	assert_int_equal(put_beside(alloc, &err), 0);
 	assert_int_equal(tr_record_get(dir, alloc->name, &back, boot, &err), 0);
 	assert_same(alloc, back);
 	tr_alloc_free(back);

@@ -1,0 +1,289 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Slices that are taken away, and those that get other limits. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "bed.h"
+#include "slice/page.h"
+#include "slice/seat.h"
+#include "tr_test.h"
+
+static const unsigned one[] = { 3000, 0 }, two[] = { 3000, 5000, 0 };
+
+static struct scene_pod *three_kinds(const char *name)
+{
+	struct scene_pod *pod = scene_pod_new(name);
+
+	scene_add(pod, "init", TR_CONTAINER_INIT, 2, 100);
+	scene_add(pod, "side", TR_CONTAINER_SIDECAR, 1, 200);
+	scene_add(pod, "none", TR_CONTAINER_APP, 0, 0);
+	scene_add(pod, "a", TR_CONTAINER_APP, 1, 300);
+	scene_add(pod, "b", TR_CONTAINER_APP, 1, 400)->cores = 20;
+	return pod;
+}
+
+static void assert_all_armed(struct scene_pod *pod)
+{
+	for (size_t i = 0; i < pod->count; i++)
+		if (pod->at[i].wanted)
+			bed_assert_armed(pod, i);
+}
+
+/* ---- taking away ---- */
+
+static void two_looks(void **state)
+{
+	struct scene_pod *pod = three_kinds("p"), *stays = scene_pod("q", two);
+	struct tr_pod_list empty = { 0 };
+	const struct tr_pod *pods[2];
+
+	(void)state;
+	bed_admit(pod);
+	bed_admit(stays);
+	assert_int_equal(bed_arm(pod, 0), 0);
+	assert_int_equal(bed_arm(stays, 0), 0);
+	pods[0] = scene_object(pod);
+	pods[1] = scene_object(stays);
+	/* A kubelet that has just started lists nothing. */
+	for (int64_t now = 0; now < 100000; now += 3000)
+		assert_int_equal(tr_arm_sweep(bed.arm, &empty, pods, 2, now), 0);
+	/* An API server that has lost it does not suffice either. */
+	for (int64_t now = 0; now < 100000; now += 3000)
+		assert_int_equal(tr_arm_sweep(bed.arm, scene_rows(), NULL, 0, now), 0);
+	scene_forget(pod);
+	assert_int_equal(bed_sweep(200000), 0);
+	assert_int_equal(bed_sweep(201000), 0);
+	stays->phase = "Running";
+	assert_int_equal(bed_sweep(206000), 4);
+	assert_int_equal(tr_arm_book(bed.arm)->count, 2);
+	assert_int_equal(bed_count(bed.slices), 2);
+	assert_int_equal(bed_count(bed.records), 2);
+	assert_int_equal(bed_count(bed.injected), 2);
+	stays->phase = "Succeeded";
+	stays->is_admitted = false;
+	bed_sweep(300000);
+	assert_int_equal(bed_sweep(306000), 2);
+	assert_int_equal(bed.events[TR_ARM_REMOVED], 6);
+	assert_int_equal(bed_count(bed.records), 0);
+}
+
+/* A look that disagrees begins anew. */
+static void looks_agree(void **state)
+{
+	struct scene_pod *pod = scene_pod("p", one);
+
+	(void)state;
+	bed_admit(pod);
+	assert_int_equal(bed_arm(pod, 0), 0);
+	pod->is_admitted = false;
+	pod->phase = "Failed";
+	assert_int_equal(bed_sweep(0), 0);
+	pod->phase = "Running";
+	assert_int_equal(bed_sweep(6000), 0);
+	pod->phase = "Failed";
+	assert_int_equal(bed_sweep(12000), 0);
+	assert_int_equal(bed_sweep(16000), 0);
+	assert_int_equal(bed_sweep(18000), 1);
+}
+
+static void held(void **state)
+{
+	struct scene_pod *pod = scene_pod("p", one);
+	struct tr_seat seat = { 0 };
+	char path[200];
+
+	(void)state;
+	bed_admit(pod);
+	assert_int_equal(bed_arm(pod, 0), 0);
+	snprintf(path, sizeof(path), "%s/%s/rw/state", bed.slices, pod->at[0].alloc);
+	assert_int_equal(tr_seat_take(&seat, path, 0, NULL), 0);
+	scene_forget(pod);
+	for (int64_t now = 0; now < 60000; now += 6000)
+		assert_int_equal(bed_sweep(now), 0);
+	bed_stop();
+	bed_start();
+	tr_seat_leave(&seat);
+	bed_sweep(70000);
+	assert_int_equal(bed_sweep(76000), 1);
+}
+
+/* Its pod has not started yet, or never will. */
+static void waiting_ones(void **state)
+{
+	struct scene_pod *pulls = scene_pod_new("pulls"),
+			 *failed = scene_pod("failed", one);
+	int64_t now;
+
+	(void)state;
+	scene_add(pulls, "init", TR_CONTAINER_INIT, 1, 100); /* listed nowhere */
+	bed_admit(pulls);
+	bed_admit(failed);
+	scene_forget(failed);
+	for (now = 0; now < 59000; now += 5000)
+		assert_int_equal(bed_sweep(now), 0);
+	scene_pod("later", (const unsigned[]){ 1, 2, 3, 0 })->at[0].wanted = 2;
+	/* A pod that may own it is there. */
+	for (; now < 200000; now += 5000)
+		assert_int_equal(bed_sweep(now), 0);
+	bed_stop();
+	bed_start();
+	assert_int_equal(tr_arm_book(bed.arm)->count, 2);
+	for (size_t i = 0; i < scene.pod_count; i++)
+		scene_forget(&scene.pods[i]);
+	bed_sweep(now);
+	assert_int_equal(bed_sweep(now + 59000), 0);
+	assert_int_equal(bed_sweep(now + 60000), 2);
+}
+
+/* The kubelet gave its ids to another pod. */
+static void superseded(void **state)
+{
+	struct scene_pod *old = scene_pod("web-0", one), *pod;
+	char before[TR_ALLOC_NAME];
+
+	(void)state;
+	scene.id_count = 1;
+	bed_admit(old);
+	assert_int_equal(bed_arm(old, 0), 0);
+	memcpy(before, old->at[0].alloc, TR_ALLOC_NAME);
+	scene_forget(old);
+	pod = scene_pod("web-0", (const unsigned[]){ 2000, 0 });
+	bed_admit(pod);
+	assert_int_equal(bed_arm(pod, 0), 0);
+	bed_assert_armed(pod, 0);
+	bed_sweep(0);
+	assert_int_equal(bed_sweep(5000), 1);
+	assert_null(tr_book_find(tr_arm_book(bed.arm), before));
+	bed_assert_armed(pod, 0);
+}
+
+static void init_is_over(void **state)
+{
+	struct scene_pod *pod = scene_pod_new("p"),
+			 *next = scene_pod("q", (const unsigned[]){ 9000, 0 });
+
+	(void)state;
+	scene_add(pod, "init", TR_CONTAINER_INIT, 1, 16000);
+	scene_add(pod, "app", TR_CONTAINER_APP, 1, 4000);
+	bed_admit(pod);
+	bed_admit(next);
+	assert_int_equal(bed_arm(pod, 0), 0);
+	bed_sweep(0);
+	assert_int_equal(bed_arm(next, 0), -ENOSPC);
+	pod->phase = "Running";
+	bed_sweep(1000);
+	assert_int_equal(bed_arm(next, 0), 0);
+}
+
+/* ---- other limits ---- */
+
+static void resize(void **state)
+{
+	struct scene_pod *pod = scene_pod("p", two);
+	struct tr_alloc_part part;
+	struct tr_alloc *alloc;
+
+	(void)state;
+	bed_admit(pod);
+	alloc = bed_alloc(&pod->at[0]);
+	assert_int_equal(tr_arm_resize(bed.arm, alloc, &part, 1, 0, &bed.err), -EINVAL);
+	assert_int_equal(bed_arm(pod, 0), 0);
+	part = alloc->parts[0];
+	part.limit_bytes = UINT64_C(1000) << 20;
+	part.cores = 20;
+	assert_int_equal(tr_arm_resize(bed.arm, alloc, &part, 1, 7, &bed.err), 0);
+	assert_int_equal(bed.events[TR_ARM_CHANGED], 1);
+	pod->at[0].mib = 1000;
+	pod->at[0].cores = 20;
+	assert_all_armed(pod);
+	bed_stop();
+	bed_start();
+	assert_all_armed(pod);
+	alloc = bed_alloc(&pod->at[0]);
+	assert_int_equal(alloc->grant_serial, 7);
+	part.limit_bytes = UINT64_C(12000) << 20;
+	assert_int_equal(tr_arm_resize(bed.arm, alloc, &part, 1, 8, &bed.err), -ENOSPC);
+	part.limit_bytes = UINT64_C(11000) << 20;
+	assert_int_equal(tr_arm_resize(bed.arm, alloc, &part, 1, 7, &bed.err), -ESTALE);
+	assert_int_equal(tr_arm_resize(bed.arm, alloc, &part, 1, 0, &bed.err), 0);
+	strcpy(part.uuid, scene_uuid(1));
+	assert_int_equal(tr_arm_resize(bed.arm, alloc, &part, 1, 0, &bed.err), -EINVAL);
+	assert_int_equal(tr_arm_resize(bed.arm, alloc, &part, 0, 0, &bed.err), -EINVAL);
+	pod->at[0].mib = 11000;
+	assert_all_armed(pod);
+}
+
+/* A running program sees it in the page that it has mapped. */
+static void resize_is_seen(void **state)
+{
+	struct scene_pod *pod = scene_pod("p", one);
+	struct tr_alloc_part part;
+	struct tr_page page;
+	char path[200];
+
+	(void)state;
+	bed_admit(pod);
+	assert_int_equal(bed_arm(pod, 0), 0);
+	snprintf(path, sizeof(path), "%s/%s/ro/policy", bed.slices, pod->at[0].alloc);
+	assert_int_equal(tr_page_open(&page, path, NULL), 0);
+	part = bed_alloc(&pod->at[0])->parts[0];
+	part.limit_bytes = 5 << 20;
+	assert_int_equal(
+		tr_arm_resize(bed.arm, bed_alloc(&pod->at[0]), &part, 1, 0, &bed.err), 0);
+	assert_int_equal(page.map->devices[0].limit_bytes, 5 << 20);
+	bed_stop();
+	bed_start(); /* the page is the same one */
+	part.limit_bytes = 6 << 20;
+	assert_int_equal(
+		tr_arm_resize(bed.arm, bed_alloc(&pod->at[0]), &part, 1, 0, &bed.err), 0);
+	assert_int_equal(page.map->devices[0].limit_bytes, 6 << 20);
+	tr_page_close(&page);
+}
+
+#define G0 "GPU-00000001-0000-0000-0000-000000000000"
+
+static int grant(struct scene_pod *pod, const char *uid, unsigned serial, unsigned a,
+		 unsigned b)
+{
+	char text[300];
+
+	snprintf(text, sizeof(text), "v1 %s %u " G0 ",NVIDIA,%u,0:;" G0 ",NVIDIA,%u,10:;",
+		 uid, serial, a, b);
+	return tr_arm_grant(bed.arm, scene_object(pod), text, &bed.err);
+}
+
+static void grants(void **state)
+{
+	struct scene_pod *pod = scene_pod("p", two);
+
+	(void)state;
+	bed_admit(pod);
+	assert_int_equal(grant(pod, pod->uid, 1, 4000, 4000), 0); /* of nobody yet */
+	assert_int_equal(bed_arm(pod, 0), 0);
+	assert_int_equal(grant(pod, pod->uid, 5, 4000, 4000), 1);
+	pod->at[0].mib = pod->at[1].mib = 4000;
+	pod->at[1].cores = 10;
+	assert_all_armed(pod);
+	assert_int_equal(grant(pod, pod->uid, 5, 1, 1), 0); /* the same one */
+	assert_int_equal(grant(pod, pod->uid, 4, 1, 1), 0); /* an old one */
+	assert_int_equal(grant(pod, "another", 6, 1, 1), -EBADMSG);
+	assert_int_equal(grant(pod, pod->uid, 6, 16000, 16000), -ENOSPC);
+	assert_all_armed(pod);
+	assert_int_equal(tr_arm_grant(bed.arm, scene_object(pod), "v2 x", &bed.err),
+			 -EPROTONOSUPPORT);
+}
+
+#define TEST(f) cmocka_unit_test_setup_teardown(f, bed_open, bed_close)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		TEST(two_looks),    TEST(looks_agree),    TEST(held),
+		TEST(waiting_ones), TEST(superseded),     TEST(init_is_over),
+		TEST(resize),       TEST(resize_is_seen), TEST(grants),
+	};
+
+	return cmocka_run_group_tests_name("sweep", tests, NULL, NULL);
+}
