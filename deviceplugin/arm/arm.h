@@ -33,6 +33,9 @@ enum tr_arm_event {
 	TR_ARM_ODD,     /* something that a person should know: SENTENCE */
 };
 
+/* R: 0 or -errno, as tr_kube_annotate() says. */
+typedef void tr_pod_written(void *written_arg, int r, const struct tr_err *err);
+
 /* What others do for it. Each gets ARG. */
 struct tr_arm_ports {
 	/*
@@ -42,6 +45,13 @@ struct tr_arm_ports {
 	 */
 	void (*pod_of)(const char *space, const char *name, bool is_fresh,
 		       tr_pod_told *told, void *told_arg, void *arg);
+	/* Sets annotations of a pod (NULL: removes one), if it is still what was read as VERSION
+	 * (NULL: however it is). WRITTEN once, as TOLD above. NULL: nothing is ever written. */
+	void (*annotate)(const char *space, const char *name, const char *version,
+			 const struct tr_named_list *annotations, tr_pod_written *written,
+			 void *written_arg, void *arg);
+	/* A pod that may run, other than POD, was decided to have the card (tr_pod_is_on()). NULL: none. */
+	bool (*is_promised)(const struct tr_pod *pod, const char *uuid, void *arg);
 	/* What the runtime is to give to the container (the CDI file), written or taken away. -errno:
 	 * the container is refused with the sentence. Called again for what is there already. */
 	int (*inject)(const struct tr_alloc *alloc, const char *slice_dir, void *arg,

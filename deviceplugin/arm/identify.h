@@ -2,6 +2,7 @@
 #ifndef TR_ARM_IDENTIFY_H
 #define TR_ARM_IDENTIFY_H
 
+#include "base/buf.h"
 #include "deviceplugin/arm/book.h"
 #include "deviceplugin/cards/card.h"
 #include "deviceplugin/pods.h"
@@ -64,6 +65,19 @@ int tr_decision_parse(const char *text, const struct tr_pod *pod,
 		      const struct tr_arm_rules *rules, const struct tr_cards *cards,
 		      struct tr_share *shares, struct tr_err *err);
 void tr_shares_free(struct tr_share *shares, size_t count);
+
+/*
+ * A decision for a pod that came past every GPU scheduler: whole cards that nobody has, in the form of
+ * TR_POD_ALLOCATED, added to DECISION. IS_PROMISED (or NULL): a card that some pod was decided to have and is not
+ * armed on yet. -ENOSPC: too few are free.
+ */
+typedef bool tr_card_is_promised(const char *uuid, void *arg);
+int tr_whole_cards(const struct tr_book *book, const struct tr_cards *cards,
+		   const struct tr_pod *pod, const char *resource,
+		   tr_card_is_promised *is_promised, void *arg, struct tr_buf *decision,
+		   struct tr_err *err);
+/* The decision on POD, which may run, has that card: for IS_PROMISED. */
+bool tr_pod_is_on(const struct tr_pod *pod, const char *uuid);
 
 /* ---- room ---- */
 

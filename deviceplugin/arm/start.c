@@ -8,6 +8,7 @@
 #include "base/mem.h"
 #include "deviceplugin/arm/inside.h"
 #include "rt/file.h"
+#include "tranche/names.h"
 
 #define ASK_MS 10000u
 /* Armed with a container of its pod that started just now: not looked at again. */
@@ -24,6 +25,7 @@ struct start {
 	/* Of its pod, copied: the pod itself may be told later. */
 	struct tr_pod_list rows;
 	bool is_fresh;
+	char *claim; /* a decision of our own that is being written; NULL: none */
 	struct start *next, **link;
 };
 
@@ -98,6 +100,7 @@ static void end(struct start *start, int r, const struct tr_err *err)
 		tr_pods_forget(start->waiter);
 	free_texts((const char *const *)start->ids, start->id_count);
 	free_rows(&start->rows);
+	free(start->claim);
 	free(start);
 	if (r < 0) {
 		arm->counts.refused_starts++;
@@ -327,24 +330,97 @@ int tr_arm_pod(struct tr_arm *arm, const struct tr_pod_list *rows, const struct 
 
 static void ask_pod(struct start *start);
 
+/* ---- a pod that came past every scheduler ---- */
+
+struct claims {
+	const struct start *start;
+	const struct tr_pod *pod;
+};
+
+/* Of a pod that starts beside this one, or that a scheduler decided on. */
+static bool is_promised(const char *uuid, void *arg)
+{
+	const struct claims *claims = arg;
+	const struct tr_arm_ports *ports = &claims->start->arm->options.ports;
+
+	for (const struct start *s = claims->start->arm->starts; s; s = s->next)
+		if (s != claims->start && s->claim && strstr(s->claim, uuid))
+			return true;
+	return ports->is_promised && ports->is_promised(claims->pod, uuid, ports->arg);
+}
+
+static void on_claimed(void *arg, int r, const struct tr_err *told)
+{
+	struct start *start = arg;
+	struct tr_err err = { 0 };
+
+	if (r < 0)
+		end(start,
+		    tr_fail(&err, -r, "write to pod %s/%s which GPUs it gets: %s",
+			    start->rows.rows[0].namespace, start->rows.rows[0].pod,
+			    told ? told->msg : strerror(-r)),
+		    &err);
+	else
+		ask_pod(start); /* from here on it is a decision like any other */
+}
+
+/* Whole cards, written to the pod, so that a scheduler counts them, before they are given. 1: under way. */
+static int claim(struct start *start, const struct tr_pod *pod, struct tr_err *err)
+{
+	struct tr_arm *arm = start->arm;
+	const struct tr_arm_ports *ports = &arm->options.ports;
+	struct claims claims = { start, pod };
+	tr_auto_buf struct tr_buf decision = { 0 };
+	char now[24];
+	int r = tr_whole_cards(&arm->book, &arm->cards, pod, arm->options.rules.resource,
+			       is_promised, &claims, &decision, err);
+
+	if (r < 0)
+		return r;
+	start->claim = tr_buf_take(&decision);
+	(void)snprintf(now, sizeof(now), "%lld", (long long)(tr_unix_us() / 1000000));
+	ports->annotate(pod->object.space, pod->object.name, pod->object.version,
+			&(struct tr_named_list){ (const struct tr_named[]){
+							 { TR_POD_ALLOCATED, start->claim },
+							 { TR_POD_TIME, now },
+							 { TR_POD_NODE, pod->node },
+						 },
+						 3 },
+			on_claimed, start, ports->arg);
+	return 1;
+}
+
+static bool is_claimable(const struct start *start, int r)
+{
+	const struct tr_arm_options *o = &start->arm->options;
+
+	/* Fresh: a decision that was made a moment ago counts. */
+	return r == -ENOENT && start->is_fresh && !start->claim && o->takes_whole_cards &&
+	       o->ports.annotate;
+}
+
 static void on_pod(void *arg, int r, const struct tr_pod *pod, const struct tr_err *told)
 {
 	struct start *start = arg;
 	struct tr_ids ids = ids_of(start);
 	struct tr_err err = { 0 };
 
-	if (r < 0)
+	if (r < 0) {
 		r = tr_fail(&err, -r, "pod %s/%s: %s", start->rows.rows[0].namespace,
 			    start->rows.rows[0].pod,
 			    told && told->msg[0] ? told->msg : strerror(-r));
-	else
+	} else {
 		r = tr_arm_pod(start->arm, &start->rows, pod, &ids, start->is_fresh, &err);
+		if (is_claimable(start, r))
+			r = claim(start, pod, &err);
+		if (r > 0)
+			return;
+	}
 	if (r == 0)
 		r = tr_arm_rearm(start->arm, &ids, &err);
 	if (r == 0)
 		r = tr_fail(&err, EAGAIN,
-			    "pod %s/%s has other devices than those that are "
-			    "asked for",
+			    "pod %s/%s has other devices than those that are asked for",
 			    start->rows.rows[0].namespace, start->rows.rows[0].pod);
 	if (r < 0 && !start->is_fresh) {
 		/* What we hold of the pod may lag behind the kubelet. */

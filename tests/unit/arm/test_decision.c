@@ -308,6 +308,84 @@ static void room_as_brute_force(void **state)
 	}
 }
 
+/* ---- pods that came past every scheduler ---- */
+
+static bool is_first(const char *uuid, void *arg)
+{
+	(void)arg;
+	return strcmp(uuid, G0) == 0;
+}
+
+static int whole(struct scene_pod *pod, tr_card_is_promised *is_promised,
+		 struct tr_buf *out)
+{
+	tr_buf_clear(out);
+	tr_buf_text(out, "");
+	memset(&room_err, 0, sizeof(room_err));
+	return tr_whole_cards(&book, &scene.cards, scene_object(pod), "nvidia.com/gpu",
+			      is_promised, NULL, out, &room_err);
+}
+
+static void whole_cards(void **state)
+{
+	tr_auto_buf struct tr_buf out = { 0 };
+	struct scene_pod *pod = pod_of("", 1);
+
+	(void)state;
+	assert_int_equal(whole(pod, NULL, &out), 0);
+	assert_string_equal(out.p, ";" G0 ",NVIDIA,16384,100:;");
+	assert_int_equal(whole(pod, is_first, &out), 0);
+	assert_string_equal(out.p, ";" G1 ",NVIDIA,16384,100:;");
+	armed("a", 0, APP, 1, 0);
+	assert_int_equal(whole(pod, NULL, &out), 0);
+	assert_string_equal(out.p, ";" G1 ",NVIDIA,16384,100:;");
+	scene.cards.at[1].is_healthy = false;
+	assert_int_equal(whole(pod, NULL, &out), -ENOSPC);
+	assert_string_equal(
+		room_err.msg,
+		"no GPU scheduler has decided on pod default/p, and of the 1 whole "
+		"GPUs that it would get 0 are free");
+}
+
+/* Whatever the kinds, what comes out can be armed. */
+static void whole_kinds(void **state)
+{
+	(void)state;
+	scene_cards(10, UINT64_C(16) << 30);
+	for (unsigned round = 0; round < 300; round++) {
+		struct tr_room_row rows[SCENE_CONTAINERS];
+		tr_auto_buf struct tr_buf out = { 0 };
+		struct scene_pod *pod = scene_pod_new("p");
+		size_t n = 0;
+
+		for (unsigned i = scene_random(4); i--;)
+			scene_add(pod, "i", scene_random(2) ? INIT : SIDE, scene_random(3),
+				  1);
+		scene_add(pod, "a", APP, 1 + scene_random(2), 1);
+		scene_add(pod, "b", APP, scene_random(3), 1);
+		assert_int_equal(whole(pod, NULL, &out), 0);
+		pod->decision = out.p;
+		assert_int_equal(tr_decision_read(scene_object(pod), &rules, &scene.cards,
+						  shares, &room_err),
+				 0);
+		for (unsigned i = 0; i < pod->count; i++)
+			rows[n++] = (struct tr_room_row){
+				"u", pod->at[i].kind, i, shares[i].parts, shares[i].count,
+				NULL
+			};
+		assert_int_equal(tr_room_check(&book, &scene.cards, rows, n, &room_err), 0);
+		tr_shares_free(shares, pod->count);
+		assert_true(tr_pod_is_on(
+			scene_object(pod),
+			scene.cards.at[0].uuid)); /* the first is taken first */
+		assert_false(tr_pod_is_on(scene_object(pod), "GPU-other"));
+		pod->phase = "Succeeded";
+		assert_false(tr_pod_is_on(scene_object(pod), scene.cards.at[0].uuid));
+		pod->decision = NULL;
+		scene_forget(pod);
+	}
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, scene_open, close_book)
 
 int main(void)
@@ -318,9 +396,10 @@ int main(void)
 		TEST(refuse_unhealthy),    TEST(room_bytes),
 		TEST(room_time_and_count), TEST(room_init),
 		TEST(room_sidecar_first),  TEST(room_replaced),
-		TEST(room_as_brute_force),
+		TEST(room_as_brute_force), TEST(whole_cards),
+		TEST(whole_kinds),
 	};
-	size_t n = 11;
+	size_t n = 13;
 
 	for (size_t i = 0; i < TR_COUNT(bad_cases); i++)
 		tests[n++] = (struct CMUnitTest){

@@ -45,6 +45,33 @@ static void pod_of(const char *space, const char *name, bool is_fresh, tr_pod_to
 	told(told_arg, tr_fail(&err, pod_r ? -pod_r : ENOENT, "not there"), NULL, &err);
 }
 
+static unsigned written;
+static int write_r;
+static char decisions[4][400];
+
+static void annotate(const char *space, const char *name, const char *version,
+		     const struct tr_named_list *annotations, tr_pod_written *done,
+		     void *done_arg, void *arg)
+{
+	struct tr_err err = { 0 };
+
+	(void)arg;
+	assert_string_equal(space, "default");
+	assert_string_equal(version, "1");
+	assert_string_equal(tr_named_find(annotations, "hami.io/vgpu-node"), "node-1");
+	for (size_t i = 0; write_r == 0 && i < scene.pod_count; i++)
+		if (strcmp(scene.pods[i].name, name) == 0) {
+			snprintf(decisions[written % 4], sizeof(decisions[0]), "%s",
+				 tr_named_find(annotations,
+					       "hami.io/vgpu-devices-allocated"));
+			scene.pods[i].decision = decisions[written % 4];
+			written++;
+		}
+	if (write_r < 0)
+		(void)tr_fail(&err, -write_r, "it was changed");
+	done(done_arg, write_r, &err);
+}
+
 /* ---- PodResources of the scene ---- */
 
 static void on_list(struct tr_rpc_call *call, const ProtobufCMessage *request, void *arg)
@@ -107,6 +134,8 @@ static void offer(void)
 	free(devices);
 }
 
+static bool takes_whole_cards = true;
+
 static int open_node(void **state)
 {
 	struct tr_plugin_actions actions = { .allocate = tr_arm_allocate,
@@ -127,6 +156,8 @@ static int open_node(void **state)
 				      "nvidia.com/gpu", &pods, NULL),
 			 0);
 	bed.options.ports.pod_of = pod_of;
+	bed.options.ports.annotate = annotate;
+	bed.options.takes_whole_cards = takes_whole_cards;
 	assert_int_equal(
 		tr_arm_open(node.base, pods, &bed.options, &scene.cards, &bed.arm, NULL),
 		0);
@@ -137,10 +168,20 @@ static int open_node(void **state)
 	offer();
 	node_dial();
 	assert_true(node_until(&node.lists, 1, 5000));
-	asked = asked_fresh = lists = 0;
-	pod_r = 0;
+	asked = asked_fresh = lists = written = 0;
+	pod_r = write_r = 0;
 	answers_later = false;
 	return 0;
+}
+
+static int open_strict(void **state)
+{
+	int r;
+
+	takes_whole_cards = false;
+	r = open_node(state);
+	takes_whole_cards = true;
+	return r;
 }
 
 static int close_node(void **state)
@@ -316,6 +357,44 @@ static void stops(void **state)
 	assert_string_equal(out.sentence, "the node agent is stopping");
 }
 
+/* Written to the pod first, so that a scheduler counts it. */
+static void whole_cards(void **state)
+{
+	struct scene_pod *a = scene_pod("a", (const unsigned[]){ 16384, 0 }),
+			 *b = scene_pod("b", (const unsigned[]){ 16384, 0 }),
+			 *c = scene_pod("c", (const unsigned[]){ 16384, 0 });
+	struct outcome out = { 0 }, other = { 0 };
+
+	(void)state;
+	a->decision = b->decision = c->decision = "";
+	admit(a);
+	admit(b);
+	admit(c);
+	write_r = -ESTALE;
+	start(&a->at[0], &out);
+	assert_true(node_until(&out.ends, 1, 5000));
+	assert_int_equal(out.code, TR_RPC_FAILED_PRECONDITION);
+	assert_string_equal(out.sentence,
+			    "write to pod default/a which GPUs it gets: it was changed");
+	write_r = 0;
+	start(&a->at[0], &out);
+	start(&b->at[0], &other);
+	assert_true(node_until(&out.ends, 1, 5000) && node_until(&other.ends, 1, 5000));
+	assert_int_equal(out.code, TR_RPC_OK);
+	assert_int_equal(other.code, TR_RPC_OK);
+	assert_int_equal(written, 2);
+	assert_string_not_equal(a->decision, b->decision);
+	a->at[0].cores = b->at[0].cores = 100;
+	a->at[0].card = strncmp(a->decision, scene_uuid(0), 40) != 0;
+	b->at[0].card = !a->at[0].card;
+	bed_assert_armed(a, 0);
+	bed_assert_armed(b, 0);
+	start(&c->at[0], &out);
+	assert_true(node_until(&out.ends, 1, 5000));
+	assert_int_equal(out.code, TR_RPC_FAILED_PRECONDITION);
+	assert_non_null(strstr(out.sentence, "of the 1 whole GPUs that it would get 0"));
+}
+
 /* ---- F33: 100 pods of 2 containers, all of other sizes, at once ---- */
 
 #define PODS 100
@@ -411,7 +490,12 @@ static void at_once(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(one_pod), TEST(refused), TEST(not_listed), TEST(stops), TEST(at_once),
+		TEST(one_pod),
+		cmocka_unit_test_setup_teardown(refused, open_strict, close_node),
+		TEST(not_listed),
+		TEST(stops),
+		TEST(whole_cards),
+		TEST(at_once),
 	};
 
 	return cmocka_run_group_tests_name("prestart", tests, NULL, NULL);
