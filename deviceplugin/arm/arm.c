@@ -64,6 +64,7 @@ void tr_arm_close(struct tr_arm *arm)
 		return;
 	arm->is_closing = true;
 	tr_arm_starts_end(arm);
+	tr_hami_close(arm);
 	tr_records_close(arm->records);
 	tr_book_free(&arm->book);
 	free(arm);
@@ -217,6 +218,7 @@ int tr_arm_make(struct tr_arm *arm, const struct tr_ids *ids, struct tr_alloc **
 	(void)tr_book_add(&arm->book, alloc); /* its serial is above all others */
 	arm->counts.made++;
 	tr_arm_tell(arm, TR_ARM_MADE, alloc, "");
+	tr_hami_poke(arm);
 	*out = alloc;
 	return 0;
 }

@@ -33,6 +33,9 @@ enum tr_arm_event {
 	TR_ARM_ODD,     /* something that a person should know: SENTENCE */
 };
 
+/* The same for the node. */
+typedef void tr_node_told(void *told_arg, int r, const struct tr_node *node,
+			  const struct tr_err *err);
 /* R: 0 or -errno, as tr_kube_annotate() says. */
 typedef void tr_pod_written(void *written_arg, int r, const struct tr_err *err);
 
@@ -50,6 +53,11 @@ struct tr_arm_ports {
 	void (*annotate)(const char *space, const char *name, const char *version,
 			 const struct tr_named_list *annotations, tr_pod_written *written,
 			 void *written_arg, void *arg);
+	/* For HAMi's scheduler; NULL: it is not spoken with. This node's object, as it is now, and its
+	 * annotations. */
+	void (*node_of)(tr_node_told *told, void *told_arg, void *arg);
+	void (*annotate_node)(const char *version, const struct tr_named_list *annotations,
+			      tr_pod_written *written, void *written_arg, void *arg);
 	/* A pod that may run, other than POD, was decided to have the card (tr_pod_is_on()). NULL: none. */
 	bool (*is_promised)(const struct tr_pod *pod, const char *uuid, void *arg);
 	/* What the runtime is to give to the container (the CDI file), written or taken away. -errno:
@@ -145,6 +153,10 @@ int tr_arm_resize(struct tr_arm *arm, struct tr_alloc *alloc,
  * when it is this pod's and newer. 1: something changed; 0; -errno. */
 int tr_arm_grant(struct tr_arm *arm, const struct tr_pod *pod, const char *text,
 		 struct tr_err *err);
+
+/* Toward HAMi's scheduler: when the pod that its lock on this node names has all its allocations, says so on
+ * the pod and takes the lock away. Done by itself after Allocates and armings. */
+void tr_arm_handover(struct tr_arm *arm);
 
 /* ---- taking away ---- */
 

@@ -8,6 +8,7 @@
 /* What the sources of struct tr_arm share, and nobody else sees. */
 
 struct start;
+struct handover;
 
 struct tr_arm {
 	struct event_base *base;
@@ -16,7 +17,10 @@ struct tr_arm {
 	struct tr_cards cards;
 	struct tr_book book;
 	struct tr_records *records;
-	struct start *starts; /* under way */
+	struct start *starts;      /* under way */
+	struct handover *handover; /* the same, toward HAMi's scheduler; NULL: none */
+	struct event *on_hami;
+	bool is_due; /* another turn of it, after this one */
 	struct tr_arm_counts counts;
 	char boot_id[TR_BOOT_ID];
 	char blocked[512]; /* why nothing new is given; "": it is */
@@ -35,6 +39,12 @@ int tr_arm_ready(struct tr_arm *arm, struct tr_alloc *alloc, bool is_new,
 bool tr_arm_drop(struct tr_arm *arm, struct tr_alloc *alloc);
 /* start.c */
 void tr_arm_starts_end(struct tr_arm *arm);
+/* hami.c: something was allocated or armed. */
+void tr_hami_poke(struct tr_arm *arm);
+void tr_hami_close(struct tr_arm *arm);
+/* The newest allocations, none made before SINCE_UNIX_S, are as all of POD's containers ask for. */
+bool tr_hami_is_allocated(const struct tr_book *book, const struct tr_pod *pod,
+			  const char *resource, int64_t since_unix_s);
 /* recover.c */
 int tr_arm_recover(struct tr_arm *arm, struct tr_err *err);
 

@@ -255,6 +255,7 @@ static int arm_all(struct tr_arm *arm, struct recruit *recruits, size_t count,
 		if (r == 0)
 			tr_arm_tell(arm, TR_ARM_ARMED, recruits[i].alloc, "");
 	}
+	tr_hami_poke(arm);
 	/* The container that starts now cannot be in the slice it had before. */
 	for (size_t i = 0; r == 0 && i < count; i++)
 		if (recruits[i].prior)

@@ -1,0 +1,210 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Toward HAMi's scheduler, which locks a node from a pod's binding to its last Allocate, and waits for a word on
+ * the pod. Who an Allocate is for is not known by then; but the lock names the pod, and when the newest
+ * allocations are as many and as large as that pod asks for, they are taken for its. If that is wrong, the lock
+ * goes a moment early, and nothing else: what a container gets is decided in PreStartContainer.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "deviceplugin/arm/inside.h"
+#include "kube/marks.h"
+#include "kube/pod_devices.h"
+#include "tranche/names.h"
+
+#define WAIT_MS 50 /* after an Allocate: the pod's next one is some ms away */
+
+/* One turn: the node, its pod, the pod written, the lock written. */
+struct handover {
+	struct tr_arm *arm;
+	char version[64]; /* of the node when the lock was read */
+	char space[64], pod[254];
+};
+
+static bool is_pods(const struct tr_alloc *alloc, const struct tr_pod *pod, size_t index,
+		    uint32_t wanted)
+{
+	if (alloc->id_count != wanted)
+		return false;
+	return alloc->state == TR_ALLOC_WAITING ||
+	       (strcmp(alloc->uid, pod->object.uid) == 0 && alloc->index == index);
+}
+
+bool tr_hami_is_allocated(const struct tr_book *book, const struct tr_pod *pod,
+			  const char *resource, int64_t since_unix_s)
+{
+	tr_autofree struct tr_alloc **all = tr_xcalloc(book->count + 1, sizeof(*all));
+	size_t n = 0;
+
+	for (struct tr_alloc *a = book->first; a; a = a->next)
+		if (a->made_unix_s >= since_unix_s)
+			all[n++] = a;
+	for (size_t i = pod->container_count; i--;) {
+		uint32_t wanted;
+
+		if (tr_wanted(pod, i, resource, &wanted, NULL) < 0)
+			return false;
+		if (wanted && (n == 0 || !is_pods(all[--n], pod, i, wanted)))
+			return false;
+	}
+	return true;
+}
+
+static void end(struct handover *handover)
+{
+	struct tr_arm *arm = handover->arm;
+
+	free(handover);
+	arm->handover = NULL;
+	if (arm->is_due)
+		tr_hami_poke(arm);
+	arm->is_due = false;
+}
+
+static void fail(struct handover *handover, const char *what, int r,
+		 const struct tr_err *told)
+{
+	struct tr_err err = { 0 };
+
+	(void)tr_fail(&err, -r, "%s for pod %s/%s: %s", what, handover->space,
+		      handover->pod, told && told->msg[0] ? told->msg : strerror(-r));
+	tr_arm_tell(handover->arm, TR_ARM_ODD, NULL, err.msg);
+	end(handover);
+}
+
+static void on_unlocked(void *arg, int r, const struct tr_err *told)
+{
+	struct handover *handover = arg;
+
+	/* The node changed meanwhile: looked at again. */
+	if (r == -ESTALE)
+		handover->arm->is_due = true;
+	if (r < 0 && r != -ESTALE)
+		fail(handover, "HAMi's lock on the node", r, told);
+	else
+		end(handover);
+}
+
+static void on_written(void *arg, int r, const struct tr_err *told)
+{
+	static const struct tr_named unlocked[] = { { TR_NODE_LOCK, NULL } };
+	struct handover *handover = arg;
+	const struct tr_arm_ports *ports = &handover->arm->options.ports;
+
+	if (r < 0)
+		fail(handover, "HAMi's marks", r, told);
+	else
+		ports->annotate_node(handover->version,
+				     &(struct tr_named_list){ unlocked, 1 }, on_unlocked,
+				     handover, ports->arg);
+}
+
+/* The scheduler waits for a word on this pod. */
+static bool is_waited_for(const struct tr_arm *arm, const struct tr_pod *pod,
+			  int64_t *since_unix_s)
+{
+	const struct tr_named_list *notes = &pod->object.annotations;
+	const char *phase = tr_named_find(notes, TR_POD_BIND_PHASE),
+		   *time = tr_named_find(notes, TR_POD_BIND_TIME);
+	enum tr_bind_phase bind;
+
+	*since_unix_s = 0;
+	if (arm->options.node_name && strcmp(pod->node, arm->options.node_name) != 0)
+		return false;
+	if (time && tr_unix_time_parse(time, since_unix_s) == 0)
+		*since_unix_s -= 60; /* by its clock */
+	/* Said already: then the lock was not to be had a moment ago. */
+	return phase && tr_bind_phase_parse(phase, &bind) == 0 && bind != TR_BIND_FAILED;
+}
+
+static void on_pod(void *arg, int r, const struct tr_pod *pod, const struct tr_err *told)
+{
+	struct handover *handover = arg;
+	struct tr_arm *arm = handover->arm;
+	const struct tr_arm_ports *ports = &arm->options.ports;
+	const struct tr_pod_devices none = { 0 };
+	tr_auto_buf struct tr_buf left = { 0 };
+	int64_t since;
+
+	(void)told;
+	if (r < 0 || !is_waited_for(arm, pod, &since) ||
+	    !tr_hami_is_allocated(&arm->book, pod, arm->options.rules.resource, since)) {
+		end(handover);
+		return;
+	}
+	tr_pod_devices_print(&none, pod->container_count, &left);
+	ports->annotate(
+		pod->object.space, pod->object.name, NULL,
+		&(struct tr_named_list){
+			(const struct tr_named[]){
+				{ TR_POD_TO_ALLOCATE, left.p },
+				{ TR_POD_BIND_PHASE, tr_bind_phase_name(TR_BIND_SUCCESS) },
+			},
+			2 },
+		on_written, handover, ports->arg);
+}
+
+static void on_node(void *arg, int r, const struct tr_node *node, const struct tr_err *told)
+{
+	struct handover *handover = arg;
+	const struct tr_arm_ports *ports = &handover->arm->options.ports;
+	const char *text = r < 0 ? NULL
+				 : tr_named_find(&node->object.annotations, TR_NODE_LOCK);
+	struct tr_node_lock lock;
+
+	(void)told;
+	if (!text || tr_node_lock_parse(&lock, text, NULL) < 0 || !lock.pod[0]) {
+		end(handover);
+		return;
+	}
+	(void)snprintf(handover->version, sizeof(handover->version), "%s",
+		       node->object.version);
+	memcpy(handover->space, lock.space, sizeof(lock.space));
+	memcpy(handover->pod, lock.pod, sizeof(lock.pod));
+	ports->pod_of(lock.space, lock.pod, true, on_pod, handover, ports->arg);
+}
+
+void tr_arm_handover(struct tr_arm *arm)
+{
+	const struct tr_arm_ports *ports = &arm->options.ports;
+
+	if (arm->is_closing || !ports->node_of || !ports->annotate || !ports->annotate_node)
+		return;
+	if (arm->handover) {
+		arm->is_due = true;
+		return;
+	}
+	arm->handover = tr_xcalloc(1, sizeof(*arm->handover));
+	arm->handover->arm = arm;
+	ports->node_of(on_node, arm->handover, ports->arg);
+}
+
+static void on_time(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd;
+	(void)what;
+	tr_arm_handover(arg);
+}
+
+void tr_hami_poke(struct tr_arm *arm)
+{
+	struct timeval wait = { .tv_usec = WAIT_MS * 1000 };
+
+	if (!arm->base || !arm->options.ports.node_of)
+		return;
+	if (!arm->on_hami)
+		arm->on_hami = event_new(arm->base, -1, 0, on_time, arm);
+	if (arm->on_hami)
+		(void)event_add(arm->on_hami, &wait);
+}
+
+void tr_hami_close(struct tr_arm *arm)
+{
+	if (arm->on_hami)
+		event_free(arm->on_hami);
+	free(arm->handover);
+}
