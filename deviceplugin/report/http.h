@@ -14,15 +14,17 @@
  * A small HTTP/1.1 server for pages that are made on demand: GET and HEAD, exact paths, no request
  * bodies. All in the loop's thread.
  *
- * What a client can take is bounded, whatever it sends or does not read: 32 connections (a new one
- * puts out the one whose time would be up first); 8 KiB of request, which has 5 s to arrive whole; an
- * answer has 15 s to be taken whole; 75 s between two requests; four answers beyond what sockets hold
- * (a fifth client is told to come again); pages are shared between connections, not copied.
+ * What a client can take is bounded, whatever it sends or does not read: 32 connections; 8 KiB of
+ * request, which has 5 s to arrive whole; an answer has 15 s to be taken whole; 75 s between two
+ * requests; four answers at a time that are larger than what a socket holds. Where there is no room a
+ * newcomer puts out a connection of the address that has most of them, the one whose time would be up
+ * first. Bodies are shared between connections, not copied.
  * (evhttp of libevent 2.1 can bound neither connections nor the time of a whole request: each byte
  * gives the client its time anew.)
  */
 #define TR_HTTP_CONNECTIONS 32u
-#define TR_HTTP_WRITERS     4u
+#define TR_HTTP_LARGE       4u
+#define TR_HTTP_LARGE_BYTES ((size_t)64 << 10)
 #define TR_HTTP_REQUEST     8192u
 #define TR_HTTP_READ_MS     5000
 #define TR_HTTP_WRITE_MS    15000
@@ -39,8 +41,7 @@ struct tr_http_request {
 };
 
 /* Reads a request at the start of BYTES. Its length when it is complete, 0 when more bytes are needed,
- * else minus the status to answer with before the connection is closed: 400, 405, 413, 414, 431, 501,
- * 505. */
+ * else minus the status to answer with before the connection is closed: 400, 405, 413, 414, 431, 505. */
 int tr_http_parse(const char *bytes, size_t n, struct tr_http_request *out);
 
 /* ---- answers ---------------------------------------------------------------------------- */
@@ -79,7 +80,7 @@ struct tr_http_counts {
 
 /* Listens at ADDRESS: "127.0.0.1:9394", "[::1]:9394", ":9394" (every address of the machine, of both
  * families where it has both); port 0: any. Numbers only, no names. ROUTES (no more than 16) must
- * live as long as the server. 0, -EINVAL (not such an address), -EADDRINUSE and what bind() says. */
+ * live as long as the server. The process must ignore SIGPIPE. 0, -EINVAL (not such an address), -EADDRINUSE and what bind() says. */
 int tr_http_open(struct event_base *base, const char *address,
 		 const struct tr_http_route *routes, size_t count, struct tr_http **out,
 		 struct tr_err *err);

@@ -1,0 +1,565 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "deviceplugin/report/metrics.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "deviceplugin/report/families.h"
+#include "deviceplugin/report/text.h"
+#include "rt/sat.h"
+
+#if defined(__clang__)
+#define COMPILER "clang " __clang_version__
+#else
+#define COMPILER "gcc " __VERSION__
+#endif
+#if defined(__x86_64__)
+#define PLATFORM "linux/amd64"
+#elif defined(__aarch64__)
+#define PLATFORM "linux/arm64"
+#else
+#define PLATFORM "linux"
+#endif
+
+#define LABELS_MAX 12
+
+/* ---- numbers ---------------------------------------------------------------------------- */
+
+/* A value as it is known, so that bytes and nanoseconds stay exact. */
+struct number {
+	enum { NONE, WHOLE, SECONDS, THOUSANDTHS, HUNDREDTHS, SHARE, WITHOUT_END } kind;
+	uint64_t n;
+};
+
+#define COUNT(x)        ((struct number){ WHOLE, (x) })
+#define NANO(x)         ((struct number){ SECONDS, (x) })
+#define MILLI(x)        ((struct number){ THOUSANDTHS, (x) })
+#define PERCENT(x)      ((struct number){ HUNDREDTHS, (x) })
+#define Q32(x)          ((struct number){ SHARE, (x) })
+#define LIMIT(x)        ((struct number){ (x) == TR_UNLIMITED ? WITHOUT_END : WHOLE, (x) })
+#define MAYBE(is, what) ((is) ? (what) : (struct number){ NONE, 0 })
+#define HAS(c, what)    ((c)->use && ((c)->use->has & TR_CARD_HAS_##what))
+
+#define NUMBER_TEXT 40
+
+static void print_parts(char out[static NUMBER_TEXT], uint64_t n, uint64_t of, int digits)
+{
+	(void)snprintf(out, NUMBER_TEXT, "%llu.%0*llu", (unsigned long long)(n / of),
+		       digits, (unsigned long long)(n % of));
+}
+
+static void print_number(char out[static NUMBER_TEXT], struct number number)
+{
+	switch (number.kind) {
+	case NONE:
+	case WITHOUT_END:
+		(void)snprintf(out, NUMBER_TEXT, "+Inf");
+		return;
+	case WHOLE:
+		(void)snprintf(out, NUMBER_TEXT, "%llu", (unsigned long long)number.n);
+		return;
+	case SECONDS:
+		print_parts(out, number.n, 1000000000, 9);
+		return;
+	case THOUSANDTHS:
+		print_parts(out, number.n, 1000, 3);
+		return;
+	case HUNDREDTHS:
+		print_parts(out, number.n, 100, 2);
+		return;
+	case SHARE:
+		(void)snprintf(out, NUMBER_TEXT, "%.6g", (double)number.n / 4294967296.0);
+		return;
+	}
+}
+
+static uint64_t used_bytes(const struct tr_report_device *d)
+{
+	return tr_sat_add(d->used_bytes, d->overhead_bytes);
+}
+
+static uint64_t limit_or_total(const struct tr_report_device *d)
+{
+	return d->limit_bytes == TR_UNLIMITED && d->total_bytes ? d->total_bytes
+								: d->limit_bytes;
+}
+
+/* HAMi's order, in which less goes first. */
+static uint64_t priority_of(const struct tr_report_device *d)
+{
+	return d->priority == TR_PRIORITY_HIGH ? 0 : d->priority == TR_PRIORITY_LOW ? 2 : 1;
+}
+
+/* ---- text ------------------------------------------------------------------------------- */
+
+struct printer {
+	const struct tr_report_view *view;
+	struct tr_buf *out;
+	enum tr_metrics_format format;
+	bool is_begun; /* the family has its head */
+};
+
+static const char *const type_names[] = { "gauge", "counter", "info", "histogram" };
+
+/* Escaped as both formats want it in labels, and OpenMetrics in help. */
+static void add_escaped(struct tr_buf *out, const char *text, bool with_quotes)
+{
+	size_t n = strlen(text), from = 0, at = 0;
+
+	while (at < n) {
+		uint32_t code = 0;
+		unsigned bytes = tr_utf8_step(text + at, n - at, &code);
+		const char *as = bytes == 0                   ? TR_UTF8_MEND
+				 : code == '\\'               ? "\\\\"
+				 : code == '\n'               ? "\\n"
+				 : code == '"' && with_quotes ? "\\\""
+							      : NULL;
+
+		if (as) {
+			tr_buf_add(out, text + from, at - from);
+			tr_buf_text(out, as);
+			from = at + (bytes ? bytes : 1);
+		}
+		at += bytes ? bytes : 1;
+	}
+	tr_buf_add(out, text + from, n - from);
+}
+
+/* OpenMetrics names the family without what its samples end with. */
+static size_t family_length(const struct printer *p, const struct tr_family *f)
+{
+	static const char *const ends[] = { [TR_FAMILY_COUNTER] = "_total",
+					    [TR_FAMILY_INFO] = "_info",
+					    [TR_FAMILY_HISTOGRAM] = NULL };
+	const char *end = ends[f->type];
+
+	return strlen(f->name) -
+	       (p->format == TR_METRICS_OPENMETRICS && end ? strlen(end) : 0);
+}
+
+static void add_meta(struct printer *p, const struct tr_family *f, const char *what)
+{
+	tr_buf_text(p->out, what);
+	tr_buf_add(p->out, f->name, family_length(p, f));
+	tr_buf_text(p->out, " ");
+}
+
+static void begin_family(struct printer *p, const struct tr_family *f)
+{
+	bool is_open = p->format == TR_METRICS_OPENMETRICS;
+
+	p->is_begun = true;
+	add_meta(p, f, "# HELP ");
+	add_escaped(p->out, f->help, is_open);
+	add_meta(p, f, "\n# TYPE ");
+	/* The older format has no info. */
+	tr_buf_text(p->out,
+		    f->type == TR_FAMILY_INFO && !is_open ? "gauge" : type_names[f->type]);
+	if (is_open && f->unit[0]) {
+		add_meta(p, f, "\n# UNIT ");
+		tr_buf_text(p->out, f->unit);
+	}
+	tr_buf_text(p->out, "\n");
+}
+
+/* The family's labels with VALUES in their order, but the zone, which has one value only; then EXTRA, a
+ * label as it is to be written. */
+static void add_labels(struct printer *p, const struct tr_family *f,
+		       const char *const *values, const char *extra)
+{
+	const char *name = f->labels;
+	char between = '{';
+
+	while (*name) {
+		size_t n = strcspn(name, ",");
+		bool is_zone = n == 4 && memcmp(name, "zone", 4) == 0;
+
+		tr_buf_add(p->out, &between, 1);
+		tr_buf_add(p->out, name, n);
+		tr_buf_text(p->out, "=\"");
+		add_escaped(p->out, is_zone ? "vGPU" : *values++, true);
+		tr_buf_text(p->out, "\"");
+		between = ',';
+		name += n + (name[n] == ',');
+	}
+	if (extra) {
+		tr_buf_add(p->out, &between, 1);
+		tr_buf_text(p->out, extra);
+		between = ',';
+	}
+	if (between == ',')
+		tr_buf_text(p->out, "}");
+}
+
+static void add_sample(struct printer *p, const struct tr_family *f, const char *suffix,
+		       const char *const *values, const char *extra, struct number number)
+{
+	char text[NUMBER_TEXT];
+
+	if (number.kind == NONE)
+		return;
+	if (!p->is_begun)
+		begin_family(p, f);
+	tr_buf_text(p->out, f->name);
+	tr_buf_text(p->out, suffix);
+	add_labels(p, f, values, extra);
+	print_number(text, number);
+	tr_buf_text(p->out, " ");
+	tr_buf_text(p->out, text);
+	tr_buf_text(p->out, "\n");
+}
+
+static void add(struct printer *p, const struct tr_family *f, const char *const *values,
+		struct number number)
+{
+	add_sample(p, f, "", values, NULL, number);
+}
+
+/* ---- what has samples ------------------------------------------------------------------- */
+
+#define VALUES(...) ((const char *const[LABELS_MAX]){ __VA_ARGS__ })
+#define DIGITS      24
+
+static const char *digits(char out[static DIGITS], uint64_t n)
+{
+	(void)snprintf(out, DIGITS, "%llu", (unsigned long long)n);
+	return out;
+}
+
+typedef struct number device_value(const struct tr_report_alloc *a,
+				   const struct tr_report_device *d);
+typedef struct number card_value(const struct tr_report_card *c);
+typedef struct number agent_value(const struct tr_report_view *v);
+
+static void print_devices(struct printer *p, const struct tr_family *f, device_value *value)
+{
+	for (size_t i = 0; i < p->view->alloc_count; i++) {
+		const struct tr_report_alloc *a = p->view->allocs[i];
+
+		for (unsigned k = 0; a->is_shown && k < a->device_count; k++) {
+			char at[DIGITS];
+
+			add(p, f,
+			    VALUES(a->space, a->pod, a->container, digits(at, k),
+				   a->devices[k].uuid),
+			    value(a, &a->devices[k]));
+		}
+	}
+}
+
+static void print_cards(struct printer *p, const struct tr_family *f, card_value *value)
+{
+	for (size_t i = 0; i < p->view->card_count; i++) {
+		const struct tr_report_card *c = &p->view->cards[i];
+		char at[DIGITS];
+
+		add(p, f,
+		    VALUES(p->view->node, digits(at, c->card->index), c->card->uuid,
+			   c->card->type),
+		    value(c));
+	}
+}
+
+/* One sample for each container. */
+static void print_containers(struct printer *p, const struct tr_family *f,
+			     uint64_t (*value)(const struct tr_report_alloc *a))
+{
+	for (size_t i = 0; i < p->view->alloc_count; i++) {
+		const struct tr_report_alloc *a = p->view->allocs[i];
+
+		if (a->is_shown)
+			add(p, f, VALUES(a->space, a->pod, a->container), COUNT(value(a)));
+	}
+}
+
+static uint64_t armed_of(const struct tr_report_alloc *a)
+{
+	return a->is_armed;
+}
+
+static uint64_t readable_of(const struct tr_report_alloc *a)
+{
+	return a->is_readable;
+}
+
+static uint64_t pinned_of(const struct tr_report_alloc *a)
+{
+	return a->pinned_bytes;
+}
+
+static void print_tranche_container_armed(struct printer *p, const struct tr_family *f)
+{
+	print_containers(p, f, armed_of);
+}
+
+static void print_tranche_container_readable(struct printer *p, const struct tr_family *f)
+{
+	print_containers(p, f, readable_of);
+}
+
+static void print_tranche_container_pinned_bytes(struct printer *p,
+						 const struct tr_family *f)
+{
+	print_containers(p, f, pinned_of);
+}
+
+static void print_tranche_device_xids_total(struct printer *p, const struct tr_family *f)
+{
+	for (size_t i = 0; i < p->view->card_count; i++) {
+		const struct tr_report_card *c = &p->view->cards[i];
+		char at[DIGITS], xid[DIGITS];
+
+		for (size_t k = 0; k < c->xid_count; k++)
+			add(p, f,
+			    VALUES(p->view->node, digits(at, c->card->index), c->card->uuid,
+				   c->card->type, digits(xid, c->xids[k].xid)),
+			    COUNT(c->xids[k].count));
+	}
+}
+
+static void print_tranche_device_ecc_errors_total(struct printer *p,
+						  const struct tr_family *f)
+{
+	for (size_t i = 0; i < p->view->card_count; i++) {
+		const struct tr_report_card *c = &p->view->cards[i];
+		char at[DIGITS];
+
+		if (!HAS(c, ECC))
+			continue;
+		(void)digits(at, c->card->index);
+		add(p, f,
+		    VALUES(p->view->node, at, c->card->uuid, c->card->type, "corrected"),
+		    COUNT(c->use->ecc_corrected));
+		add(p, f,
+		    VALUES(p->view->node, at, c->card->uuid, c->card->type, "uncorrected"),
+		    COUNT(c->use->ecc_uncorrected));
+	}
+}
+
+static void print_tranche_build_info(struct printer *p, const struct tr_family *f)
+{
+	const struct tr_report_view *v = p->view;
+
+	add(p, f, VALUES(v->version, v->revision, v->build_date, COMPILER, PLATFORM),
+	    COUNT(1));
+}
+
+static void print_hami_build_info(struct printer *p, const struct tr_family *f)
+{
+	const struct tr_report_view *v = p->view;
+
+	add(p, f, VALUES(v->version, v->revision, v->build_date, "", COMPILER, PLATFORM),
+	    COUNT(1));
+}
+
+static void print_tranche_node_info(struct printer *p, const struct tr_family *f)
+{
+	add(p, f, VALUES(p->view->node, p->view->driver ? p->view->driver : ""), COUNT(1));
+}
+
+static void print_tranche_allocations(struct printer *p, const struct tr_family *f)
+{
+	uint64_t armed = 0;
+
+	for (size_t i = 0; i < p->view->alloc_count; i++)
+		armed += p->view->allocs[i]->is_armed;
+	add(p, f, VALUES("armed"), COUNT(armed));
+	add(p, f, VALUES("waiting"), COUNT(p->view->alloc_count - armed));
+}
+
+static void print_histogram(struct printer *p, const struct tr_family *f,
+			    const char *const *values, const struct tr_histogram *h)
+{
+	uint64_t sum = 0;
+
+	for (unsigned i = 0; i <= TR_HISTOGRAM_BOUNDS; i++) {
+		char extra[40], le[32] = "+Inf";
+
+		sum += h->counts[i];
+		if (i < TR_HISTOGRAM_BOUNDS)
+			(void)snprintf(le, sizeof(le), "%g",
+				       (double)tr_histogram_bounds_ns[i] / 1e9);
+		(void)snprintf(extra, sizeof(extra), "le=\"%s%s\"", le,
+			       p->format == TR_METRICS_OPENMETRICS && !strpbrk(le, ".I")
+				       ? ".0"
+				       : "");
+		add_sample(p, f, "_bucket", values, extra, COUNT(sum));
+	}
+	add_sample(p, f, "_sum", values, NULL, NANO(h->sum_ns));
+	add_sample(p, f, "_count", values, NULL, COUNT(sum));
+}
+
+static void print_tranche_rpc_duration_seconds(struct printer *p, const struct tr_family *f)
+{
+	for (size_t i = 0; i < p->view->rpc_count; i++)
+		print_histogram(p, f, VALUES(p->view->rpcs[i].method),
+				&p->view->rpcs[i].duration);
+}
+
+static void print_tranche_rpc_errors_total(struct printer *p, const struct tr_family *f)
+{
+	for (size_t i = 0; i < p->view->rpc_count; i++)
+		add(p, f, VALUES(p->view->rpcs[i].method), COUNT(p->view->rpcs[i].errors));
+}
+
+static void print_tranche_log_lines_total(struct printer *p, const struct tr_family *f)
+{
+	const uint64_t *lines = p->view->log.lines;
+
+	add(p, f, VALUES("error"), COUNT(lines[TR_LOG_ERROR]));
+	add(p, f, VALUES("warn"), COUNT(lines[TR_LOG_WARN]));
+	add(p, f, VALUES("info"), COUNT(lines[TR_LOG_INFO]));
+	add(p, f, VALUES("debug"), COUNT(lines[TR_LOG_DEBUG]));
+}
+
+static void print_tranche_log_left_out_total(struct printer *p, const struct tr_family *f)
+{
+	add(p, f, VALUES("repeated"), COUNT(p->view->log.repeats));
+	add(p, f, VALUES("dropped"), COUNT(p->view->log.dropped));
+	add(p, f, VALUES("lost"), COUNT(p->view->log.lost));
+}
+
+static void print_tranche_http_answers_total(struct printer *p, const struct tr_family *f)
+{
+	add(p, f, VALUES("2xx"), COUNT(p->view->http.answers[2]));
+	add(p, f, VALUES("4xx"), COUNT(p->view->http.answers[4]));
+	add(p, f, VALUES("5xx"), COUNT(p->view->http.answers[5]));
+}
+
+static void print_tranche_http_cut_total(struct printer *p, const struct tr_family *f)
+{
+	add(p, f, VALUES("slow"), COUNT(p->view->http.timed_out));
+	add(p, f, VALUES("too_many"), COUNT(p->view->http.put_out));
+}
+
+static void print_Device_memory_desc_of_container(struct printer *p,
+						  const struct tr_family *f)
+{
+	for (size_t i = 0; i < p->view->alloc_count; i++) {
+		const struct tr_report_alloc *a = p->view->allocs[i];
+
+		for (unsigned k = 0; a->is_shown && k < a->device_count; k++) {
+			const struct tr_report_device *d = &a->devices[k];
+			char at[DIGITS], context[DIGITS], data[DIGITS];
+
+			add(p, f,
+			    VALUES(a->space, a->pod, a->container, digits(at, k), d->uuid,
+				   digits(context, d->overhead_bytes), "0",
+				   digits(data, d->used_bytes), "0"),
+			    COUNT(used_bytes(d)));
+		}
+	}
+}
+
+/* The MIG instance with UUID, if it is one. */
+static const struct tr_card *find_mig(const struct tr_report_view *view, const char *uuid)
+{
+	for (size_t i = 0; i < view->card_count; i++)
+		if (view->cards[i].card->parent[0] &&
+		    strcmp(view->cards[i].card->uuid, uuid) == 0)
+			return view->cards[i].card;
+	return NULL;
+}
+
+static void print_migs(struct printer *p, const struct tr_family *f)
+{
+	for (size_t i = 0; i < p->view->alloc_count; i++) {
+		const struct tr_report_alloc *a = p->view->allocs[i];
+
+		for (unsigned k = 0; a->is_shown && k < a->device_count; k++) {
+			const struct tr_card *mig = find_mig(p->view, a->devices[k].uuid);
+			char at[DIGITS], gi[DIGITS], ci[DIGITS];
+
+			if (!mig)
+				continue;
+			(void)digits(gi, mig->gpu_instance);
+			add(p, f,
+			    f->set == TR_FAMILY_OLD
+				    ? VALUES(a->space, a->pod, a->container, digits(at, k),
+					     mig->parent, gi)
+				    : VALUES(a->space, a->pod, a->container, digits(at, k),
+					     mig->parent, mig->uuid, mig->type, gi,
+					     digits(ci, mig->compute_instance)),
+			    COUNT(1));
+		}
+	}
+}
+
+static void print_hami_mig_device_info(struct printer *p, const struct tr_family *f)
+{
+	print_migs(p, f);
+}
+
+static void print_MigInfo(struct printer *p, const struct tr_family *f)
+{
+	print_migs(p, f);
+}
+
+/* ---- all of it -------------------------------------------------------------------------- */
+
+/* The values that the table writes down. */
+#define TR_DEVICE(name, type, unit, set, value, help)                       \
+	static struct number value_##name(const struct tr_report_alloc *a,  \
+					  const struct tr_report_device *d) \
+	{                                                                   \
+		(void)a;                                                    \
+		(void)d;                                                    \
+		return value;                                               \
+	}
+#define TR_CARD(name, type, unit, set, value, help)                       \
+	static struct number value_##name(const struct tr_report_card *c) \
+	{                                                                 \
+		return value;                                             \
+	}
+#define TR_AGENT(name, type, unit, set, value, help)                      \
+	static struct number value_##name(const struct tr_report_view *v) \
+	{                                                                 \
+		return value;                                             \
+	}
+#define TR_MORE(name, ...)
+#include "deviceplugin/report/families.def"
+#undef TR_DEVICE
+#undef TR_CARD
+#undef TR_AGENT
+#undef TR_MORE
+
+static const struct {
+	device_value *device;
+	card_value *card;
+	agent_value *agent;
+	void (*more)(struct printer *p, const struct tr_family *f);
+} rows[TR_FAMILIES] = {
+#define TR_DEVICE(name, ...) [TR_FAMILY_##name] = { .device = value_##name },
+#define TR_CARD(name, ...)   [TR_FAMILY_##name] = { .card = value_##name },
+#define TR_AGENT(name, ...)  [TR_FAMILY_##name] = { .agent = value_##name },
+#define TR_MORE(name, ...)   [TR_FAMILY_##name] = { .more = print_##name },
+#include "deviceplugin/report/families.def"
+#undef TR_DEVICE
+#undef TR_CARD
+#undef TR_AGENT
+#undef TR_MORE
+};
+
+void tr_metrics_print(const struct tr_report_view *view, struct tr_buf *out,
+		      enum tr_metrics_format format)
+{
+	struct printer p = { .view = view, .out = out, .format = format };
+
+	for (unsigned i = 0; i < TR_FAMILIES; i++) {
+		const struct tr_family *f = &tr_families[i];
+
+		p.is_begun = false;
+		if (f->set == TR_FAMILY_OLD && !view->with_legacy)
+			continue;
+		if (rows[i].device)
+			print_devices(&p, f, rows[i].device);
+		else if (rows[i].card)
+			print_cards(&p, f, rows[i].card);
+		else if (rows[i].agent)
+			add(&p, f, NULL, rows[i].agent(view));
+		else
+			rows[i].more(&p, f);
+	}
+	if (format == TR_METRICS_OPENMETRICS)
+		tr_buf_text(out, "# EOF\n");
+}
