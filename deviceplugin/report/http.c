@@ -48,6 +48,7 @@ struct tr_http {
 	const struct tr_http_route *routes;
 	size_t route_count;
 	uint16_t port;
+	struct tr_http_times times;
 	struct conn conns[TR_HTTP_CONNECTIONS];
 	struct tr_http_counts counts;
 };
@@ -105,14 +106,15 @@ static void close_conn(struct conn *conn)
 
 static void enter(struct conn *conn, enum state state)
 {
-	static const unsigned ms[] = { [READING] = TR_HTTP_READ_MS,
-				       [IDLE] = TR_HTTP_IDLE_MS,
-				       [WRITING] = TR_HTTP_WRITE_MS,
-				       [LINGERING] = LINGER_MS };
-	struct timeval wait = { ms[state] / 1000, (suseconds_t)(ms[state] % 1000) * 1000 };
+	const struct tr_http_times *times = &conn->http->times;
+	unsigned ms = state == READING   ? times->read_ms
+		      : state == IDLE    ? times->idle_ms
+		      : state == WRITING ? times->write_ms
+					 : LINGER_MS;
+	struct timeval wait = { ms / 1000, (suseconds_t)(ms % 1000) * 1000 };
 
 	conn->state = state;
-	conn->until_ns = tr_clock_ns() + ms[state] * UINT64_C(1000000);
+	conn->until_ns = tr_clock_ns() + ms * UINT64_C(1000000);
 	(void)evtimer_add(conn->timer, &wait);
 }
 
@@ -455,6 +457,8 @@ int tr_http_open(struct event_base *base, const char *address,
 		return fd;
 	http = tr_xcalloc(1, sizeof(*http));
 	*http = (struct tr_http){ .base = base, .routes = routes, .route_count = count };
+	http->times = (struct tr_http_times){ TR_HTTP_READ_MS, TR_HTTP_WRITE_MS,
+					      TR_HTTP_IDLE_MS };
 	if (getsockname(fd, (struct sockaddr *)&bound, &n) == 0)
 		http->port = ntohs(bound.sin6_port); /* v4 has it at the same place */
 	http->again = evtimer_new(base, on_again, http);
@@ -478,6 +482,11 @@ void tr_http_close(struct tr_http *http)
 	evconnlistener_free(http->listener);
 	event_free(http->again);
 	free(http);
+}
+
+void tr_http_set_times(struct tr_http *http, const struct tr_http_times *times)
+{
+	http->times = *times;
 }
 
 uint16_t tr_http_port(const struct tr_http *http)

@@ -88,6 +88,12 @@ void tr_http_close(struct tr_http *http); /* NULL is fine; not from a handler */
 uint16_t tr_http_port(const struct tr_http *http);
 const struct tr_http_counts *tr_http_counts(const struct tr_http *http);
 
+/* Other times than those above, from the next time on; for who has not got so long. */
+struct tr_http_times {
+	unsigned read_ms, write_ms, idle_ms;
+};
+void tr_http_set_times(struct tr_http *http, const struct tr_http_times *times);
+
 /* 0 or -EINVAL: what tr_http_open() takes for an address; for who checks a configuration. */
 int tr_http_address_check(const char *address, struct tr_err *err);
 
