@@ -22,7 +22,7 @@
 #define BACKLOG       64
 #define SEND_BYTES    (64 << 10) /* of a socket's own; the kernel doubles it */
 #define LINGER_MS     1000       /* for what a refused client still sends */
-#define NO_SOCKETS_MS 200
+#define NO_SOCKETS_US 200000
 
 enum state {
 	READING,   /* the first request, or one that has begun */
@@ -145,7 +145,7 @@ static void put_one_out(struct tr_http *http, bool large_only)
 		if (!conn->bev || (large_only && !conn->is_large))
 			continue;
 		n = count_of(http, &conn->peer, large_only);
-		if (n > most || (n == most && conn->until_ns < worst->until_ns)) {
+		if (!worst || n > most || (n == most && conn->until_ns < worst->until_ns)) {
 			worst = conn;
 			most = n;
 		}
@@ -387,7 +387,7 @@ static void on_accept(struct evconnlistener *listener, evutil_socket_t fd,
 static void on_trouble(struct evconnlistener *listener, void *arg)
 {
 	struct tr_http *http = arg;
-	struct timeval wait = { 0, NO_SOCKETS_MS * 1000 };
+	struct timeval wait = { .tv_usec = NO_SOCKETS_US };
 
 	(void)evconnlistener_disable(listener);
 	(void)evtimer_add(http->again, &wait);
