@@ -2,10 +2,12 @@
 #include "deviceplugin/report/metrics.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
+#include "base/mem.h"
 #include "deviceplugin/report/families.h"
-#include "deviceplugin/report/text.h"
+#include "deviceplugin/report/printer.h"
 #include "rt/sat.h"
 
 #if defined(__clang__)
@@ -23,55 +25,7 @@
 
 #define LABELS_MAX 12
 
-/* ---- numbers ---------------------------------------------------------------------------- */
-
-/* A value as it is known, so that bytes and nanoseconds stay exact. */
-struct number {
-	enum { NONE, WHOLE, SECONDS, THOUSANDTHS, HUNDREDTHS, SHARE, WITHOUT_END } kind;
-	uint64_t n;
-};
-
-#define COUNT(x)        ((struct number){ WHOLE, (x) })
-#define NANO(x)         ((struct number){ SECONDS, (x) })
-#define MILLI(x)        ((struct number){ THOUSANDTHS, (x) })
-#define PERCENT(x)      ((struct number){ HUNDREDTHS, (x) })
-#define Q32(x)          ((struct number){ SHARE, (x) })
-#define LIMIT(x)        ((struct number){ (x) == TR_UNLIMITED ? WITHOUT_END : WHOLE, (x) })
-#define MAYBE(is, what) ((is) ? (what) : (struct number){ NONE, 0 })
-#define HAS(c, what)    ((c)->use && ((c)->use->has & TR_CARD_HAS_##what))
-
-#define NUMBER_TEXT 40
-
-static void print_parts(char out[static NUMBER_TEXT], uint64_t n, uint64_t of, int digits)
-{
-	(void)snprintf(out, NUMBER_TEXT, "%llu.%0*llu", (unsigned long long)(n / of),
-		       digits, (unsigned long long)(n % of));
-}
-
-static void print_number(char out[static NUMBER_TEXT], struct number number)
-{
-	switch (number.kind) {
-	case NONE:
-	case WITHOUT_END:
-		(void)snprintf(out, NUMBER_TEXT, "+Inf");
-		return;
-	case WHOLE:
-		(void)snprintf(out, NUMBER_TEXT, "%llu", (unsigned long long)number.n);
-		return;
-	case SECONDS:
-		print_parts(out, number.n, 1000000000, 9);
-		return;
-	case THOUSANDTHS:
-		print_parts(out, number.n, 1000, 3);
-		return;
-	case HUNDREDTHS:
-		print_parts(out, number.n, 100, 2);
-		return;
-	case SHARE:
-		(void)snprintf(out, NUMBER_TEXT, "%.6g", (double)number.n / 4294967296.0);
-		return;
-	}
-}
+#define HAS(c, what) ((c)->use && ((c)->use->has & TR_CARD_HAS_##what))
 
 static uint64_t used_bytes(const struct tr_report_device *d)
 {
@@ -90,132 +44,25 @@ static uint64_t priority_of(const struct tr_report_device *d)
 	return d->priority == TR_PRIORITY_HIGH ? 0 : d->priority == TR_PRIORITY_LOW ? 2 : 1;
 }
 
-/* ---- text ------------------------------------------------------------------------------- */
+/* ---- what has samples ------------------------------------------------------------------- */
 
-struct printer {
-	const struct tr_report_view *view;
-	struct tr_buf *out;
-	enum tr_metrics_format format;
-	bool is_begun; /* the family has its head */
-};
-
-static const char *const type_names[] = { "gauge", "counter", "info", "histogram" };
-
-/* Escaped as both formats want it in labels, and OpenMetrics in help. */
-static void add_escaped(struct tr_buf *out, const char *text, bool with_quotes)
+static void add_sample(struct tr_printer *p, const struct tr_family *f, const char *suffix,
+		       const char *const *values, const char *extra,
+		       struct tr_number number)
 {
-	size_t n = strlen(text), from = 0, at = 0;
-
-	while (at < n) {
-		uint32_t code = 0;
-		unsigned bytes = tr_utf8_step(text + at, n - at, &code);
-		const char *as = bytes == 0                   ? TR_UTF8_MEND
-				 : code == '\\'               ? "\\\\"
-				 : code == '\n'               ? "\\n"
-				 : code == '"' && with_quotes ? "\\\""
-							      : NULL;
-
-		if (as) {
-			tr_buf_add(out, text + from, at - from);
-			tr_buf_text(out, as);
-			from = at + (bytes ? bytes : 1);
-		}
-		at += bytes ? bytes : 1;
-	}
-	tr_buf_add(out, text + from, n - from);
-}
-
-/* OpenMetrics names the family without what its samples end with. */
-static size_t family_length(const struct printer *p, const struct tr_family *f)
-{
-	static const char *const ends[] = { [TR_FAMILY_COUNTER] = "_total",
-					    [TR_FAMILY_INFO] = "_info",
-					    [TR_FAMILY_HISTOGRAM] = NULL };
-	const char *end = ends[f->type];
-
-	return strlen(f->name) -
-	       (p->format == TR_METRICS_OPENMETRICS && end ? strlen(end) : 0);
-}
-
-static void add_meta(struct printer *p, const struct tr_family *f, const char *what)
-{
-	tr_buf_text(p->out, what);
-	tr_buf_add(p->out, f->name, family_length(p, f));
-	tr_buf_text(p->out, " ");
-}
-
-static void begin_family(struct printer *p, const struct tr_family *f)
-{
-	bool is_open = p->format == TR_METRICS_OPENMETRICS;
-
-	p->is_begun = true;
-	add_meta(p, f, "# HELP ");
-	add_escaped(p->out, f->help, is_open);
-	add_meta(p, f, "\n# TYPE ");
-	/* The older format has no info. */
-	tr_buf_text(p->out,
-		    f->type == TR_FAMILY_INFO && !is_open ? "gauge" : type_names[f->type]);
-	if (is_open && f->unit[0]) {
-		add_meta(p, f, "\n# UNIT ");
-		tr_buf_text(p->out, f->unit);
-	}
-	tr_buf_text(p->out, "\n");
-}
-
-/* The family's labels with VALUES in their order, but the zone, which has one value only; then EXTRA, a
- * label as it is to be written. */
-static void add_labels(struct printer *p, const struct tr_family *f,
-		       const char *const *values, const char *extra)
-{
-	const char *name = f->labels;
-	char between = '{';
-
-	while (*name) {
-		size_t n = strcspn(name, ",");
-		bool is_zone = n == 4 && memcmp(name, "zone", 4) == 0;
-
-		tr_buf_add(p->out, &between, 1);
-		tr_buf_add(p->out, name, n);
-		tr_buf_text(p->out, "=\"");
-		add_escaped(p->out, is_zone ? "vGPU" : *values++, true);
-		tr_buf_text(p->out, "\"");
-		between = ',';
-		name += n + (name[n] == ',');
-	}
-	if (extra) {
-		tr_buf_add(p->out, &between, 1);
-		tr_buf_text(p->out, extra);
-		between = ',';
-	}
-	if (between == ',')
-		tr_buf_text(p->out, "}");
-}
-
-static void add_sample(struct printer *p, const struct tr_family *f, const char *suffix,
-		       const char *const *values, const char *extra, struct number number)
-{
-	char text[NUMBER_TEXT];
+	tr_auto_buf struct tr_buf labels = { 0 };
 
 	if (number.kind == NONE)
 		return;
-	if (!p->is_begun)
-		begin_family(p, f);
-	tr_buf_text(p->out, f->name);
-	tr_buf_text(p->out, suffix);
-	add_labels(p, f, values, extra);
-	print_number(text, number);
-	tr_buf_text(p->out, " ");
-	tr_buf_text(p->out, text);
-	tr_buf_text(p->out, "\n");
+	tr_print_labels(&labels, f, values, extra);
+	tr_print_sample(p, f, suffix, labels.n ? labels.p : "", labels.n, number);
 }
 
-static void add(struct printer *p, const struct tr_family *f, const char *const *values,
-		struct number number)
+static void add(struct tr_printer *p, const struct tr_family *f, const char *const *values,
+		struct tr_number number)
 {
 	add_sample(p, f, "", values, NULL, number);
 }
-
-/* ---- what has samples ------------------------------------------------------------------- */
 
 #define VALUES(...) ((const char *const[LABELS_MAX]){ __VA_ARGS__ })
 #define DIGITS      24
@@ -226,28 +73,60 @@ static const char *digits(char out[static DIGITS], uint64_t n)
 	return out;
 }
 
-typedef struct number device_value(const struct tr_report_alloc *a,
-				   const struct tr_report_device *d);
-typedef struct number card_value(const struct tr_report_card *c);
-typedef struct number agent_value(const struct tr_report_view *v);
+typedef struct tr_number device_value(const struct tr_report_alloc *a,
+				      const struct tr_report_device *d);
+typedef struct tr_number card_value(const struct tr_report_card *c);
+typedef struct tr_number agent_value(const struct tr_report_view *v);
 
-static void print_devices(struct printer *p, const struct tr_family *f, device_value *value)
+/* The labels of all devices of containers, which every family of a set repeats. */
+struct ready {
+	struct tr_buf text;
+	size_t *ends;
+};
+
+static void make_ready(struct ready *ready, const struct tr_report_view *view,
+		       const struct tr_family *f)
 {
-	for (size_t i = 0; i < p->view->alloc_count; i++) {
-		const struct tr_report_alloc *a = p->view->allocs[i];
+	size_t n = 0;
+
+	for (size_t i = 0; i < view->alloc_count; i++)
+		n += view->allocs[i]->device_count;
+	ready->ends = tr_xcalloc(n, sizeof(*ready->ends));
+	n = 0;
+	for (size_t i = 0; i < view->alloc_count; i++) {
+		const struct tr_report_alloc *a = view->allocs[i];
 
 		for (unsigned k = 0; a->is_shown && k < a->device_count; k++) {
 			char at[DIGITS];
 
-			add(p, f,
-			    VALUES(a->space, a->pod, a->container, digits(at, k),
-				   a->devices[k].uuid),
-			    value(a, &a->devices[k]));
+			tr_print_labels(&ready->text, f,
+					VALUES(a->space, a->pod, a->container,
+					       digits(at, k), a->devices[k].uuid),
+					NULL);
+			ready->ends[n++] = ready->text.n;
 		}
 	}
 }
 
-static void print_cards(struct printer *p, const struct tr_family *f, card_value *value)
+static void print_devices(struct tr_printer *p, const struct tr_family *f,
+			  struct ready *ready, device_value *value)
+{
+	size_t n = 0, from = 0;
+
+	if (!ready->ends)
+		make_ready(ready, p->view, f);
+	for (size_t i = 0; i < p->view->alloc_count; i++) {
+		const struct tr_report_alloc *a = p->view->allocs[i];
+
+		for (unsigned k = 0; a->is_shown && k < a->device_count; k++) {
+			tr_print_sample(p, f, "", ready->text.p + from,
+					ready->ends[n] - from, value(a, &a->devices[k]));
+			from = ready->ends[n++];
+		}
+	}
+}
+
+static void print_cards(struct tr_printer *p, const struct tr_family *f, card_value *value)
 {
 	for (size_t i = 0; i < p->view->card_count; i++) {
 		const struct tr_report_card *c = &p->view->cards[i];
@@ -261,7 +140,7 @@ static void print_cards(struct printer *p, const struct tr_family *f, card_value
 }
 
 /* One sample for each container. */
-static void print_containers(struct printer *p, const struct tr_family *f,
+static void print_containers(struct tr_printer *p, const struct tr_family *f,
 			     uint64_t (*value)(const struct tr_report_alloc *a))
 {
 	for (size_t i = 0; i < p->view->alloc_count; i++) {
@@ -287,23 +166,24 @@ static uint64_t pinned_of(const struct tr_report_alloc *a)
 	return a->pinned_bytes;
 }
 
-static void print_tranche_container_armed(struct printer *p, const struct tr_family *f)
+static void print_tranche_container_armed(struct tr_printer *p, const struct tr_family *f)
 {
 	print_containers(p, f, armed_of);
 }
 
-static void print_tranche_container_readable(struct printer *p, const struct tr_family *f)
+static void print_tranche_container_readable(struct tr_printer *p,
+					     const struct tr_family *f)
 {
 	print_containers(p, f, readable_of);
 }
 
-static void print_tranche_container_pinned_bytes(struct printer *p,
+static void print_tranche_container_pinned_bytes(struct tr_printer *p,
 						 const struct tr_family *f)
 {
 	print_containers(p, f, pinned_of);
 }
 
-static void print_tranche_device_xids_total(struct printer *p, const struct tr_family *f)
+static void print_tranche_device_xids_total(struct tr_printer *p, const struct tr_family *f)
 {
 	for (size_t i = 0; i < p->view->card_count; i++) {
 		const struct tr_report_card *c = &p->view->cards[i];
@@ -317,7 +197,7 @@ static void print_tranche_device_xids_total(struct printer *p, const struct tr_f
 	}
 }
 
-static void print_tranche_device_ecc_errors_total(struct printer *p,
+static void print_tranche_device_ecc_errors_total(struct tr_printer *p,
 						  const struct tr_family *f)
 {
 	for (size_t i = 0; i < p->view->card_count; i++) {
@@ -336,7 +216,7 @@ static void print_tranche_device_ecc_errors_total(struct printer *p,
 	}
 }
 
-static void print_tranche_build_info(struct printer *p, const struct tr_family *f)
+static void print_tranche_build_info(struct tr_printer *p, const struct tr_family *f)
 {
 	const struct tr_report_view *v = p->view;
 
@@ -344,7 +224,7 @@ static void print_tranche_build_info(struct printer *p, const struct tr_family *
 	    COUNT(1));
 }
 
-static void print_hami_build_info(struct printer *p, const struct tr_family *f)
+static void print_hami_build_info(struct tr_printer *p, const struct tr_family *f)
 {
 	const struct tr_report_view *v = p->view;
 
@@ -352,12 +232,12 @@ static void print_hami_build_info(struct printer *p, const struct tr_family *f)
 	    COUNT(1));
 }
 
-static void print_tranche_node_info(struct printer *p, const struct tr_family *f)
+static void print_tranche_node_info(struct tr_printer *p, const struct tr_family *f)
 {
 	add(p, f, VALUES(p->view->node, p->view->driver ? p->view->driver : ""), COUNT(1));
 }
 
-static void print_tranche_allocations(struct printer *p, const struct tr_family *f)
+static void print_tranche_allocations(struct tr_printer *p, const struct tr_family *f)
 {
 	uint64_t armed = 0;
 
@@ -367,7 +247,7 @@ static void print_tranche_allocations(struct printer *p, const struct tr_family 
 	add(p, f, VALUES("waiting"), COUNT(p->view->alloc_count - armed));
 }
 
-static void print_histogram(struct printer *p, const struct tr_family *f,
+static void print_histogram(struct tr_printer *p, const struct tr_family *f,
 			    const char *const *values, const struct tr_histogram *h)
 {
 	uint64_t sum = 0;
@@ -389,20 +269,21 @@ static void print_histogram(struct printer *p, const struct tr_family *f,
 	add_sample(p, f, "_count", values, NULL, COUNT(sum));
 }
 
-static void print_tranche_rpc_duration_seconds(struct printer *p, const struct tr_family *f)
+static void print_tranche_rpc_duration_seconds(struct tr_printer *p,
+					       const struct tr_family *f)
 {
 	for (size_t i = 0; i < p->view->rpc_count; i++)
 		print_histogram(p, f, VALUES(p->view->rpcs[i].method),
 				&p->view->rpcs[i].duration);
 }
 
-static void print_tranche_rpc_errors_total(struct printer *p, const struct tr_family *f)
+static void print_tranche_rpc_errors_total(struct tr_printer *p, const struct tr_family *f)
 {
 	for (size_t i = 0; i < p->view->rpc_count; i++)
 		add(p, f, VALUES(p->view->rpcs[i].method), COUNT(p->view->rpcs[i].errors));
 }
 
-static void print_tranche_log_lines_total(struct printer *p, const struct tr_family *f)
+static void print_tranche_log_lines_total(struct tr_printer *p, const struct tr_family *f)
 {
 	const uint64_t *lines = p->view->log.lines;
 
@@ -412,27 +293,29 @@ static void print_tranche_log_lines_total(struct printer *p, const struct tr_fam
 	add(p, f, VALUES("debug"), COUNT(lines[TR_LOG_DEBUG]));
 }
 
-static void print_tranche_log_left_out_total(struct printer *p, const struct tr_family *f)
+static void print_tranche_log_left_out_total(struct tr_printer *p,
+					     const struct tr_family *f)
 {
 	add(p, f, VALUES("repeated"), COUNT(p->view->log.repeats));
 	add(p, f, VALUES("dropped"), COUNT(p->view->log.dropped));
 	add(p, f, VALUES("lost"), COUNT(p->view->log.lost));
 }
 
-static void print_tranche_http_answers_total(struct printer *p, const struct tr_family *f)
+static void print_tranche_http_answers_total(struct tr_printer *p,
+					     const struct tr_family *f)
 {
 	add(p, f, VALUES("2xx"), COUNT(p->view->http.answers[2]));
 	add(p, f, VALUES("4xx"), COUNT(p->view->http.answers[4]));
 	add(p, f, VALUES("5xx"), COUNT(p->view->http.answers[5]));
 }
 
-static void print_tranche_http_cut_total(struct printer *p, const struct tr_family *f)
+static void print_tranche_http_cut_total(struct tr_printer *p, const struct tr_family *f)
 {
 	add(p, f, VALUES("slow"), COUNT(p->view->http.timed_out));
 	add(p, f, VALUES("too_many"), COUNT(p->view->http.put_out));
 }
 
-static void print_Device_memory_desc_of_container(struct printer *p,
+static void print_Device_memory_desc_of_container(struct tr_printer *p,
 						  const struct tr_family *f)
 {
 	for (size_t i = 0; i < p->view->alloc_count; i++) {
@@ -461,7 +344,7 @@ static const struct tr_card *find_mig(const struct tr_report_view *view, const c
 	return NULL;
 }
 
-static void print_migs(struct printer *p, const struct tr_family *f)
+static void print_migs(struct tr_printer *p, const struct tr_family *f)
 {
 	for (size_t i = 0; i < p->view->alloc_count; i++) {
 		const struct tr_report_alloc *a = p->view->allocs[i];
@@ -485,12 +368,12 @@ static void print_migs(struct printer *p, const struct tr_family *f)
 	}
 }
 
-static void print_hami_mig_device_info(struct printer *p, const struct tr_family *f)
+static void print_hami_mig_device_info(struct tr_printer *p, const struct tr_family *f)
 {
 	print_migs(p, f);
 }
 
-static void print_MigInfo(struct printer *p, const struct tr_family *f)
+static void print_MigInfo(struct tr_printer *p, const struct tr_family *f)
 {
 	print_migs(p, f);
 }
@@ -498,23 +381,23 @@ static void print_MigInfo(struct printer *p, const struct tr_family *f)
 /* ---- all of it -------------------------------------------------------------------------- */
 
 /* The values that the table writes down. */
-#define TR_DEVICE(name, type, unit, set, value, help)                       \
-	static struct number value_##name(const struct tr_report_alloc *a,  \
-					  const struct tr_report_device *d) \
-	{                                                                   \
-		(void)a;                                                    \
-		(void)d;                                                    \
-		return value;                                               \
+#define TR_DEVICE(name, type, unit, set, value, help)                          \
+	static struct tr_number value_##name(const struct tr_report_alloc *a,  \
+					     const struct tr_report_device *d) \
+	{                                                                      \
+		(void)a;                                                       \
+		(void)d;                                                       \
+		return value;                                                  \
 	}
-#define TR_CARD(name, type, unit, set, value, help)                       \
-	static struct number value_##name(const struct tr_report_card *c) \
-	{                                                                 \
-		return value;                                             \
+#define TR_CARD(name, type, unit, set, value, help)                          \
+	static struct tr_number value_##name(const struct tr_report_card *c) \
+	{                                                                    \
+		return value;                                                \
 	}
-#define TR_AGENT(name, type, unit, set, value, help)                      \
-	static struct number value_##name(const struct tr_report_view *v) \
-	{                                                                 \
-		return value;                                             \
+#define TR_AGENT(name, type, unit, set, value, help)                         \
+	static struct tr_number value_##name(const struct tr_report_view *v) \
+	{                                                                    \
+		return value;                                                \
 	}
 #define TR_MORE(name, ...)
 #include "deviceplugin/report/families.def"
@@ -527,7 +410,7 @@ static const struct {
 	device_value *device;
 	card_value *card;
 	agent_value *agent;
-	void (*more)(struct printer *p, const struct tr_family *f);
+	void (*more)(struct tr_printer *p, const struct tr_family *f);
 } rows[TR_FAMILIES] = {
 #define TR_DEVICE(name, ...) [TR_FAMILY_##name] = { .device = value_##name },
 #define TR_CARD(name, ...)   [TR_FAMILY_##name] = { .card = value_##name },
@@ -543,7 +426,8 @@ static const struct {
 void tr_metrics_print(const struct tr_report_view *view, struct tr_buf *out,
 		      enum tr_metrics_format format)
 {
-	struct printer p = { .view = view, .out = out, .format = format };
+	struct tr_printer p = { .view = view, .out = out, .format = format };
+	struct ready ready[TR_FAMILY_OLD + 1] = { 0 };
 
 	for (unsigned i = 0; i < TR_FAMILIES; i++) {
 		const struct tr_family *f = &tr_families[i];
@@ -552,13 +436,17 @@ void tr_metrics_print(const struct tr_report_view *view, struct tr_buf *out,
 		if (f->set == TR_FAMILY_OLD && !view->with_legacy)
 			continue;
 		if (rows[i].device)
-			print_devices(&p, f, rows[i].device);
+			print_devices(&p, f, &ready[f->set], rows[i].device);
 		else if (rows[i].card)
 			print_cards(&p, f, rows[i].card);
 		else if (rows[i].agent)
 			add(&p, f, NULL, rows[i].agent(view));
 		else
 			rows[i].more(&p, f);
+	}
+	for (unsigned i = 0; i <= TR_FAMILY_OLD; i++) {
+		tr_buf_free(&ready[i].text);
+		free(ready[i].ends);
 	}
 	if (format == TR_METRICS_OPENMETRICS)
 		tr_buf_text(out, "# EOF\n");

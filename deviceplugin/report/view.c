@@ -40,11 +40,11 @@ static struct tr_report_alloc *row_of(struct tr_report_view *view,
 		return view->allocs[at];
 	if (view->alloc_count == view->alloc_room) {
 		view->alloc_room = view->alloc_room ? 2 * view->alloc_room : 32;
-		view->allocs = tr_xrealloc(view->allocs,
-					   view->alloc_room * sizeof(*view->allocs));
+		view->allocs = tr_xrealloc(
+			view->allocs, view->alloc_room * sizeof(struct tr_report_alloc *));
 	}
 	memmove(&view->allocs[at + 1], &view->allocs[at],
-		(view->alloc_count - at) * sizeof(*view->allocs));
+		(view->alloc_count - at) * sizeof(struct tr_report_alloc *));
 	view->alloc_count++;
 	row = view->allocs[at] = tr_xcalloc(1, sizeof(*row));
 	row->serial = alloc->serial;
@@ -133,9 +133,9 @@ static void choose_shown(struct tr_report_view *view)
 
 	if (n == 0)
 		return;
-	order = tr_xmalloc(n * sizeof(*order));
-	memcpy(order, view->allocs, n * sizeof(*order));
-	qsort(order, n, sizeof(*order), by_container);
+	order = tr_xmalloc(n * sizeof(struct tr_report_alloc *));
+	memcpy(order, view->allocs, n * sizeof(struct tr_report_alloc *));
+	qsort(order, n, sizeof(struct tr_report_alloc *), by_container);
 	for (size_t i = 0; i < n; i++)
 		order[i]->is_shown = order[i]->pod[0] &&
 				     (i == 0 || !is_same_container(order[i - 1], order[i]));
