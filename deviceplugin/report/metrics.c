@@ -11,16 +11,16 @@
 #include "rt/sat.h"
 
 #if defined(__clang__)
-#define COMPILER "clang " __clang_version__
+static const char compiler[] = "clang " __clang_version__;
 #else
-#define COMPILER "gcc " __VERSION__
+static const char compiler[] = "gcc " __VERSION__;
 #endif
 #if defined(__x86_64__)
-#define PLATFORM "linux/amd64"
+static const char platform[] = "linux/amd64";
 #elif defined(__aarch64__)
-#define PLATFORM "linux/arm64"
+static const char platform[] = "linux/arm64";
 #else
-#define PLATFORM "linux"
+static const char platform[] = "linux";
 #endif
 
 #define LABELS_MAX 12
@@ -220,7 +220,7 @@ static void print_tranche_build_info(struct tr_printer *p, const struct tr_famil
 {
 	const struct tr_report_view *v = p->view;
 
-	add(p, f, VALUES(v->version, v->revision, v->build_date, COMPILER, PLATFORM),
+	add(p, f, VALUES(v->version, v->revision, v->build_date, compiler, platform),
 	    COUNT(1));
 }
 
@@ -228,7 +228,7 @@ static void print_hami_build_info(struct tr_printer *p, const struct tr_family *
 {
 	const struct tr_report_view *v = p->view;
 
-	add(p, f, VALUES(v->version, v->revision, v->build_date, "", COMPILER, PLATFORM),
+	add(p, f, VALUES(v->version, v->revision, v->build_date, "", compiler, platform),
 	    COUNT(1));
 }
 

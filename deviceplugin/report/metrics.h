@@ -14,8 +14,8 @@ enum tr_metrics_format {
 	TR_METRICS_OPENMETRICS, /* OpenMetrics 1.0 */
 };
 
-/* Appends all families that have something to say, in the table's order. No two samples have the same
- * name and labels, whatever VIEW holds. */
+/* Appends all families that have something to say, in the table's order. No two samples have the same name
+ * and labels, as long as of rows that are shown no two are of one container. */
 void tr_metrics_print(const struct tr_report_view *view, struct tr_buf *out,
 		      enum tr_metrics_format format);
 

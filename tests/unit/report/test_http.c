@@ -97,7 +97,7 @@ struct client {
 	int fd;
 	char *got;
 	size_t n;
-	bool is_closed; /* by the server */
+	bool is_closed, was_reset; /* by the server */
 };
 
 static void open_from(struct client *c, const char *address)
@@ -137,7 +137,8 @@ static void take(struct client *c)
 
 	while ((r = recv(c->fd, c->got + c->n, LARGE + 4095 - c->n, 0)) > 0)
 		c->n += (size_t)r;
-	c->is_closed |= r == 0 || (r < 0 && errno == ECONNRESET);
+	c->was_reset |= r < 0 && errno == ECONNRESET;
+	c->is_closed |= r == 0 || c->was_reset;
 	c->got[c->n] = '\0';
 }
 
@@ -284,11 +285,16 @@ static void test_refused(void **state)
 		open_client(&c);
 		send_text(&c, cases[i].request);
 		for (unsigned k = 0; k < 20; k++) {
-			(void)send(c.fd, more, sizeof(more) / 20, MSG_NOSIGNAL);
+			c.was_reset |= send(c.fd, more, sizeof(more) / 20, MSG_NOSIGNAL) <
+					       0 &&
+				       errno != EAGAIN;
 			turn();
 		}
 		assert_int_equal(wait_answer(&c), cases[i].want);
 		assert_non_null(strstr(c.got, "Connection: close\r\n"));
+		/* an end, not a reset, which could take the answer away again */
+		wait_bytes(&c, LARGE, 500);
+		assert_true(c.is_closed && !c.was_reset);
 		close_client(&c);
 	}
 	assert_int_equal(asked, 0);
@@ -367,11 +373,13 @@ static void test_idle(void **state)
 
 static void test_many(void **state)
 {
-	struct client kept, many[100], one;
+	struct client kept, half, many[100], one;
 
 	(void)state;
 	open_client(&kept);
 	assert_int_equal(ask(&kept, GET("/small")), 200);
+	open_client(&half); /* its time is up before that of all who come now */
+	send_text(&half, "GET /sma");
 	for (unsigned i = 0; i < TR_COUNT(many); i++) {
 		open_from(&many[i], "127.0.0.2");
 		turn();
@@ -379,6 +387,8 @@ static void test_many(void **state)
 	}
 	/* who was there first, and from elsewhere, still is; and one who comes now is served */
 	assert_int_equal(ask(&kept, GET("/small")), 200);
+	assert_int_equal(ask(&half, "ll HTTP/1.1\r\nHost: h\r\n\r\n"), 200);
+	close_client(&half);
 	open_client(&one);
 	assert_int_equal(ask(&one, GET("/small")), 200);
 	close_client(&one);
