@@ -7,8 +7,7 @@ set -eu
 cd "$(dirname "$0")/../.."
 runs=${RUNS:-1000000}
 corpus=$PWD/tests/fuzz/corpus
-targets='image amounts values slice_files annotations kube_stream kubelet inject'
-targets='image amounts values slice_files annotations kube_stream kubelet records'
+targets='image amounts values slice_files annotations kube_stream kubelet node_settings inject records report'
 calls=4000
 failed=0
 
