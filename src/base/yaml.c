@@ -8,10 +8,13 @@
 #include <string.h>
 #include <yaml.h>
 
+#include "base/mem.h"
+
 #define DEPTH_MAX 64
 
 struct reader {
 	yaml_parser_t parser;
+	struct tr_yaml_lines *lines; /* or NULL */
 	struct tr_err *err;
 };
 
@@ -115,6 +118,21 @@ static int read_sequence(struct reader *r, int depth, json_t *array)
 	}
 }
 
+static void note_line(struct reader *r, json_t *object, const char *key, size_t line)
+{
+	struct tr_yaml_lines *l = r->lines;
+
+	if (!l)
+		return;
+	if (l->count == l->room) {
+		l->room = l->room ? l->room * 2 : 32;
+		l->at = tr_xrealloc(l->at, l->room * sizeof(*l->at));
+	}
+	l->at[l->count++] = (struct tr_yaml_key){
+		object, json_object_iter_key(json_object_iter_at(object, key)), line
+	};
+}
+
 /* KEY_EVENT names a key of OBJECT; what follows is its value. */
 static int read_member(struct reader *r, const yaml_event_t *key_event, int depth,
 		       json_t *object)
@@ -135,9 +153,12 @@ static int read_member(struct reader *r, const yaml_event_t *key_event, int dept
 		return res;
 	res = read_value(r, &e, depth, &value);
 	yaml_event_delete(&e);
-	if (res == 0 && json_object_set_new(object, key, value) < 0)
+	if (res < 0)
+		return res;
+	if (json_object_set_new(object, key, value) < 0)
 		return refuse(r, key_event, "text that is not UTF-8");
-	return res;
+	note_line(r, object, key, key_event->start_mark.line + 1);
+	return 0;
 }
 
 static int read_mapping(struct reader *r, int depth, json_t *object)
@@ -228,9 +249,10 @@ static int read_stream(struct reader *r, json_t **out)
 	}
 }
 
-int tr_yaml_parse(const char *text, size_t n, json_t **out, struct tr_err *err)
+int tr_yaml_parse_lines(const char *text, size_t n, json_t **out,
+			struct tr_yaml_lines *lines, struct tr_err *err)
 {
-	struct reader r = { .err = err };
+	struct reader r = { .lines = lines, .err = err };
 	json_t *value = NULL;
 	int res;
 
@@ -239,9 +261,32 @@ int tr_yaml_parse(const char *text, size_t n, json_t **out, struct tr_err *err)
 	yaml_parser_set_input_string(&r.parser, (const unsigned char *)text, n);
 	res = read_stream(&r, &value);
 	yaml_parser_delete(&r.parser);
-	if (res < 0)
-		json_decref(value);
-	else
+	if (res == 0) {
 		*out = value;
+		return 0;
+	}
+	json_decref(value);
+	if (lines)
+		tr_yaml_lines_free(lines);
 	return res;
+}
+
+int tr_yaml_parse(const char *text, size_t n, json_t **out, struct tr_err *err)
+{
+	return tr_yaml_parse_lines(text, n, out, NULL, err);
+}
+
+size_t tr_yaml_line(const struct tr_yaml_lines *lines, const json_t *object,
+		    const char *key)
+{
+	for (size_t i = 0; i < lines->count; i++)
+		if (lines->at[i].object == object && strcmp(lines->at[i].key, key) == 0)
+			return lines->at[i].line;
+	return 0;
+}
+
+void tr_yaml_lines_free(struct tr_yaml_lines *lines)
+{
+	free(lines->at);
+	*lines = (struct tr_yaml_lines){ 0 };
 }

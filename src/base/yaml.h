@@ -18,4 +18,25 @@
  */
 int tr_yaml_parse(const char *text, size_t n, json_t **out, struct tr_err *err);
 
+/* Where the keys of a document stand, for sentences about their values. Zeroed is empty; it is of use as
+ * long as the document lives. */
+struct tr_yaml_key {
+	const json_t *object; /* that has the key */
+	const char *key;      /* the document's */
+	size_t line;          /* from 1 */
+};
+
+struct tr_yaml_lines {
+	struct tr_yaml_key *at;
+	size_t count, room;
+};
+
+/* The same, and LINES of all keys. On an error LINES is empty. */
+int tr_yaml_parse_lines(const char *text, size_t n, json_t **out,
+			struct tr_yaml_lines *lines, struct tr_err *err);
+/* 0: OBJECT has no such key. */
+size_t tr_yaml_line(const struct tr_yaml_lines *lines, const json_t *object,
+		    const char *key);
+void tr_yaml_lines_free(struct tr_yaml_lines *lines);
+
 #endif /* TR_BASE_YAML_H */
