@@ -28,6 +28,9 @@
 #define TR_POD_NODE_POLICY "hami.io/node-scheduler-policy"
 #define TR_POD_GPU_POLICY  "hami.io/gpu-scheduler-policy"
 #define TR_POD_WEIGHTS     "hami.io/device-scoring-weights"
+/* Other sizes for the running pod, in a decision's form: a wish, that a scheduler may grant. Nobody else
+ * acts on it. */
+#define TR_POD_RESIZE "tranche.io/resize"
 
 /* Nodes. kube/node_devices.h, marks.h. */
 #define TR_NODE_REGISTER  "hami.io/node-nvidia-register"

@@ -7,7 +7,7 @@ set -eu
 cd "$(dirname "$0")/../.."
 runs=${RUNS:-1000000}
 corpus=$PWD/tests/fuzz/corpus
-targets='image amounts values slice_files annotations kube_stream kubelet node_settings inject records report'
+targets='image amounts values slice_files annotations kube_stream kubelet node_settings inject records report agent_config'
 calls=4000
 failed=0
 
