@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef TR_AGENT_LOCK_H
+#define TR_AGENT_LOCK_H
+
+#include "tranche/err.h"
+
+/* One agent of a directory. The lock is the kernel's and ends with the process, however it ends. */
+
+/* Takes DIR/lock and writes into it who has it. -EBUSY: ERR says who has. *FD is to be kept open. */
+int tr_agent_lock(const char *dir, int *fd, struct tr_err *err);
+
+/*
+ * Makes DIR and what is above it, and sees that a file can be made in it. WHAT it is for goes into the
+ * sentence. -EROFS, -EACCES, -ENOTDIR, ...
+ */
+int tr_agent_dir(const char *dir, unsigned mode, const char *what, struct tr_err *err);
+
+/* 1: DIR is on a file system in memory; 0: it is not. -EINVAL: on one where the slices' locks do not hold
+ * (overlayfs). */
+int tr_agent_dir_is_memory(const char *dir, struct tr_err *err);
+
+#endif /* TR_AGENT_LOCK_H */
