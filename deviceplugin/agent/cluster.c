@@ -1,0 +1,309 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "deviceplugin/agent/agent.h"
+#include "deviceplugin/report/log.h"
+#include "tranche/names.h"
+#include "tranche/paths.h"
+
+#define POD_MS  5000 /* a pod that is asked for while a container waits */
+#define AGAIN_S 10   /* credentials that were not there may come */
+
+/* ---- pods that are asked for ---- */
+
+struct tr_agent_ask {
+	struct tr_agent *agent;
+	tr_pod_told *told;
+	void *told_arg;
+	struct tr_kube_call *call;
+	struct tr_agent_ask *next;
+};
+
+static void ask_end(struct tr_agent_ask *ask)
+{
+	struct tr_agent_ask **at = &ask->agent->asks;
+
+	while (*at != ask)
+		at = &(*at)->next;
+	*at = ask->next;
+	free(ask);
+}
+
+static void on_pod(void *arg, int r, const struct tr_kube_reply *reply,
+		   const struct tr_err *problem)
+{
+	struct tr_agent_ask *ask = arg;
+	struct tr_object *object = NULL;
+	struct tr_err err = { 0 };
+	tr_pod_told *told = ask->told;
+	void *told_arg = ask->told_arg;
+
+	if (r < 0)
+		err = *problem;
+	else
+		r = tr_pod_extract(reply->body, &ask->agent->keep, &object, &err);
+	ask_end(ask);
+	told(told_arg, r, (const struct tr_pod *)(const void *)object, &err);
+	free(object);
+}
+
+static int ask_pod(struct tr_agent *a, const char *space, const char *name,
+		   tr_pod_told *told, void *told_arg, struct tr_err *err)
+{
+	char path[TR_KUBE_PATH];
+	struct tr_agent_ask *ask;
+	int r;
+
+	if (!a->kube)
+		return tr_fail(err, ENOTCONN,
+			       "the API server cannot be asked about pod %s/%s: %s", space,
+			       name, a->kube_says);
+	r = tr_kube_path(path, &tr_kube_pods, space, name, NULL, err);
+	if (r < 0)
+		return r;
+	ask = tr_xcalloc(1, sizeof(*ask));
+	*ask = (struct tr_agent_ask){ a, told, told_arg, NULL, a->asks };
+	a->asks = ask;
+	ask->call = tr_kube_start(a->kube,
+				  &(struct tr_kube_ask){ .verb = TR_KUBE_GET,
+							 .path = path,
+							 .deadline_ms = POD_MS },
+				  on_pod, ask);
+	return 0;
+}
+
+const struct tr_pod *tr_agent_find_pod(const struct tr_agent *a, const char *space,
+				       const char *name)
+{
+	return a->watch ? (const struct tr_pod *)(const void *)tr_watch_find(a->watch,
+									     space, name)
+			: NULL;
+}
+
+void tr_agent_pod_of(const char *space, const char *name, bool is_fresh, tr_pod_told *told,
+		     void *told_arg, void *arg)
+{
+	struct tr_agent *a = arg;
+	const struct tr_pod *pod = is_fresh ? NULL : tr_agent_find_pod(a, space, name);
+	struct tr_err err = { 0 };
+	int r;
+
+	if (pod) {
+		told(told_arg, 0, pod, &err);
+		return;
+	}
+	r = ask_pod(a, space, name, told, told_arg, &err);
+	if (r < 0)
+		told(told_arg, r, NULL, &err);
+}
+
+struct gathering {
+	const struct tr_pod **at;
+	size_t count, room;
+};
+
+static void gather(void *arg, const struct tr_object *object)
+{
+	struct gathering *g = arg;
+
+	if (g->count < g->room)
+		g->at[g->count++] = (const struct tr_pod *)(const void *)object;
+}
+
+/* Only a watch that is open knows that a pod is gone. */
+const struct tr_pod **tr_agent_pods(struct tr_agent *a, size_t *count)
+{
+	struct tr_watch_state state = { 0 };
+	struct gathering g = { 0 };
+
+	if (a->watch)
+		state = tr_watch_state(a->watch);
+	if (!state.is_synced || !state.is_watching)
+		return NULL;
+	g.room = state.objects;
+	g.at = tr_xcalloc(g.room + 1, sizeof(const struct tr_pod *));
+	tr_watch_each(a->watch, gather, &g);
+	*count = g.count;
+	return g.at;
+}
+
+/* ---- the watch ---- */
+
+static void obey_grant(struct tr_agent *a, const struct tr_pod *pod)
+{
+	const char *grant = tr_named_find(&pod->object.annotations, TR_POD_GRANTED);
+	struct tr_err err = { 0 };
+
+	if (grant && tr_arm_grant(a->arm, pod, grant, &err) < 0)
+		tr_log(TR_LOG_WARN, "grant_refused", "namespace", pod->object.space, "pod",
+		       pod->object.name, "reason", err.msg, NULL);
+}
+
+static void obey_each(void *arg, const struct tr_object *object)
+{
+	obey_grant(arg, (const struct tr_pod *)(const void *)object);
+}
+
+/* One that there was no room for is tried again when there may be. */
+void tr_agent_obey_grants(struct tr_agent *a)
+{
+	if (a->watch)
+		tr_watch_each(a->watch, obey_each, a);
+}
+
+static void on_pod_changed(void *arg, const struct tr_object *old,
+			   const struct tr_object *now)
+{
+	struct tr_agent *a = arg;
+	const struct tr_pod *pod = (const struct tr_pod *)(const void *)now;
+
+	(void)old;
+	if (!pod || pod->phase == TR_POD_SUCCEEDED || pod->phase == TR_POD_FAILED) {
+		tr_agent_sweep_soon(a);
+		return;
+	}
+	obey_grant(a, pod);
+	tr_agent_mark_pod(a, pod);
+}
+
+static void on_watch_trouble(void *arg, int r, const struct tr_err *err)
+{
+	(void)arg;
+	(void)r;
+	tr_log(TR_LOG_WARN, "api_server", "reason", err->msg, NULL);
+}
+
+static void on_register_trouble(const char *sentence, void *arg)
+{
+	(void)arg;
+	tr_log(TR_LOG_WARN, "api_server", "reason", sentence, NULL);
+}
+
+/* ---- its life ---- */
+
+static void set_keep(struct tr_agent *a)
+{
+	static const char *const annotations[] = {
+		TR_POD_ALLOCATED, TR_POD_TO_ALLOCATE, TR_POD_GRANTED, TR_POD_BIND_PHASE,
+		TR_POD_BIND_TIME, TR_POD_NODE,        TR_POD_MIG,     NULL,
+	};
+	static const char *const env[] = { TR_ENV_PRIORITY, TR_ENV_DISABLE, NULL };
+	const struct tr_config *c = &a->config;
+
+	a->kept_resources[0] = c->resource_name;
+	a->kept_resources[1] = c->resource_memory;
+	a->kept_resources[2] = c->resource_memory_percent;
+	a->kept_resources[3] = c->resource_cores;
+	a->kept_resources[4] = c->resource_priority;
+	a->keep = (struct tr_keep){ .annotations = annotations,
+				    .resources = a->kept_resources,
+				    .env = env };
+}
+
+static int open_watch(struct tr_agent *a, struct tr_err *err)
+{
+	const struct tr_watch_options options = {
+		.kind = &tr_watch_pods,
+		.field_selector = a->selector,
+		.keep = &a->keep,
+		.changed = on_pod_changed,
+		.trouble = on_watch_trouble,
+		.arg = a,
+	};
+
+	return tr_watch_open(&a->watch, a->kube, &options, err);
+}
+
+static int open_register(struct tr_agent *a, struct tr_err *err)
+{
+	const struct tr_config *c = &a->config;
+	const struct tr_register_options options = {
+		.node = c->node_name,
+		.component = TR_AGENT_NAME,
+		.lease_space = c->lease_namespace,
+		.lease_s = c->lease_seconds,
+		.with_capacity = c->capacity_mock,
+		.mem_name = c->resource_memory,
+		.cores_name = c->resource_cores,
+		.on_trouble = on_register_trouble,
+		.arg = a,
+	};
+
+	return tr_register_open(&a->reg, a->kube, a->base, &options, err);
+}
+
+static int open_all(struct tr_agent *a, struct tr_err *err)
+{
+	const char *path = *a->config.kubeconfig ? a->config.kubeconfig : NULL;
+	struct tr_kube_access access = { 0 };
+	int r = tr_kube_access_find(&access, path, err);
+
+	if (r < 0)
+		return r;
+	r = tr_kube_open(&a->kube, a->base, &access, err);
+	tr_kube_access_free(&access); /* nothing of it is left when it was taken over */
+	if (r == 0)
+		r = open_watch(a, err);
+	if (r == 0)
+		r = open_register(a, err);
+	if (r == 0 && tr_nvml_cards(a->nvml)->version)
+		tr_agent_offer(a);
+	return r;
+}
+
+static void close_all(struct tr_agent *a)
+{
+	while (a->asks) {
+		tr_kube_cancel(a->asks->call);
+		ask_end(a->asks);
+	}
+	tr_register_close(a->reg);
+	if (a->watch)
+		tr_watch_close(a->watch);
+	if (a->kube)
+		tr_kube_close(a->kube);
+	a->reg = NULL;
+	a->watch = NULL;
+	a->kube = NULL;
+}
+
+static void try_open(struct tr_agent *a)
+{
+	struct tr_err err = { 0 };
+
+	if (open_all(a, &err) == 0) {
+		*a->kube_says = '\0';
+		return;
+	}
+	close_all(a);
+	(void)snprintf(a->kube_says, sizeof(a->kube_says), "%s", err.msg);
+	tr_log(TR_LOG_WARN, "no_api_server", "reason", err.msg, NULL);
+	(void)event_add(a->kube_timer, &(struct timeval){ .tv_sec = AGAIN_S });
+}
+
+static void on_again(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd;
+	(void)what;
+	try_open(arg);
+}
+
+void tr_agent_cluster_open(struct tr_agent *a)
+{
+	a->selector = tr_xprintf("spec.nodeName=%s", a->config.node_name);
+	a->kube_timer = evtimer_new(a->base, on_again, a);
+	set_keep(a);
+	if (a->kube_timer)
+		try_open(a);
+}
+
+void tr_agent_cluster_close(struct tr_agent *a)
+{
+	close_all(a);
+	if (a->kube_timer)
+		event_free(a->kube_timer);
+	free(a->selector);
+}

@@ -1,0 +1,220 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/mem.h"
+#include "deviceplugin/agent/agent.h"
+#include "deviceplugin/inject/cdi.h"
+#include "deviceplugin/inject/probe.h"
+#include "deviceplugin/report/log.h"
+#include "rt/file.h"
+
+#define PROBE_MS       5000
+#define DRIVER_LOOK_NS UINT64_C(5000000000)
+#define INJECTED_NS    UINT64_C(2000000000)
+
+/* ---- the library ---- */
+
+/* PREFIX/bin/tranched has PREFIX/lib/tranche/libvgpu.so, build/bin/tranched has build/lib/libvgpu.so. */
+static int find_own_library(char out[static PATH_MAX], struct tr_err *err)
+{
+	static const char *const places[] = { "../lib/tranche/libvgpu.so",
+					      "../lib/libvgpu.so" };
+	char self[PATH_MAX];
+	ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
+
+	self[n > 0 ? n : 0] = '\0';
+	if (strrchr(self, '/'))
+		strrchr(self, '/')[1] = '\0';
+	for (size_t i = 0; i < sizeof(places) / sizeof(*places); i++) {
+		int length = snprintf(out, PATH_MAX, "%s%s", self, places[i]);
+
+		if (length < PATH_MAX && access(out, R_OK) == 0)
+			return 0;
+	}
+	return tr_fail(
+		err, ENOENT,
+		"no libvgpu.so in %s../lib/tranche or ../lib: hook_source can name it",
+		self);
+}
+
+static int install(struct tr_agent *a, struct tr_err *err)
+{
+	char own[PATH_MAX];
+	const char *source = a->config.hook_source;
+	int r = 0;
+
+	if (!*source) {
+		r = find_own_library(own, err);
+		source = own;
+	}
+	if (r == 0)
+		r = tr_install(a->config.lib_dir, source, &a->installed, err);
+	if (r == 0)
+		r = tr_probe(a->installed.hook, NULL, PROBE_MS, err);
+	return r;
+}
+
+void tr_agent_files_open(struct tr_agent *a)
+{
+	struct tr_err err = { 0 };
+	int r = install(a, &err);
+
+	*a->library_trouble = '\0';
+	if (r == 0) {
+		tr_log(TR_LOG_INFO, "library_installed", "path", a->installed.hook, NULL);
+		return;
+	}
+	(void)snprintf(a->library_trouble, sizeof(a->library_trouble), "%s", err.msg);
+	tr_log(TR_LOG_ERROR, "library_unusable", "reason", err.msg, NULL);
+}
+
+void tr_agent_files_close(struct tr_agent *a)
+{
+	tr_driver_free(&a->driver);
+}
+
+/* ---- the driver ---- */
+
+/* "/" of the host, seen as SEEN here, is not part of paths in it. */
+static int find_driver(struct tr_agent *a, struct tr_driver_files *out, struct tr_err *err)
+{
+	const struct tr_config *c = &a->config;
+	bool is_same_root = strcmp(c->dev_root, c->driver_root) == 0;
+	const struct tr_driver_where where = {
+		.root = c->driver_root_seen,
+		.host_root = c->driver_root,
+		.dev = is_same_root ? c->driver_root_seen : c->dev_root,
+		.host_dev = c->dev_root,
+	};
+
+	a->driver_looked_ns = tr_clock_ns();
+	return tr_driver_find(&where, out, err);
+}
+
+/* At most every five seconds: a driver may be installed after us. */
+static int need_driver(struct tr_agent *a, struct tr_err *err)
+{
+	struct tr_driver_files found = { 0 };
+	int r;
+
+	if (a->has_driver)
+		return 0;
+	if (a->driver_looked_ns && tr_clock_ns() - a->driver_looked_ns < DRIVER_LOOK_NS)
+		return tr_fail(err, ENOENT, "%s", a->driver_says);
+	r = find_driver(a, &found, err);
+	if (r == 0)
+		r = tr_cdi_write_driver(a->config.cdi_dir, &found, err);
+	if (r < 0) {
+		tr_driver_free(&found);
+		(void)snprintf(a->driver_says, sizeof(a->driver_says), "%s", err->msg);
+		return r;
+	}
+	tr_driver_free(&a->driver);
+	a->driver = found;
+	a->has_driver = true;
+	tr_log(TR_LOG_INFO, "driver_found", "version", found.version, "files",
+	       tr_log_u64(found.mount_count), NULL);
+	return 0;
+}
+
+void tr_agent_files_renew(struct tr_agent *a)
+{
+	struct tr_err err = { 0 };
+
+	a->has_driver = false;
+	a->driver_looked_ns = 0;
+	if (need_driver(a, &err) < 0)
+		tr_log(TR_LOG_ERROR, "driver_not_found", "reason", err.msg, NULL);
+	else if (a->arm)
+		tr_arm_inject_all(a->arm);
+}
+
+/* ---- CDI files ---- */
+
+/* The N of /dev/nvidiaN; before NVML has answered, what the kernel says. */
+static int minor_of(const struct tr_agent *a, const char *uuid, struct tr_err *err)
+{
+	const struct tr_card *card = a->nvml ? tr_card_find(tr_nvml_cards(a->nvml), uuid)
+					     : NULL;
+	struct tr_proc_gpu gpus[TR_GPUS_MAX];
+	int n;
+
+	if (card && card->minor >= 0)
+		return card->minor;
+	n = tr_proc_gpus(NULL, gpus, TR_GPUS_MAX, err);
+	for (int i = 0; i < n; i++)
+		if (strcmp(gpus[i].uuid, uuid) == 0)
+			return gpus[i].minor;
+	return n < 0 ? n
+		     : tr_fail(err, ENODEV, "the driver does not show GPU %s on this node",
+			       uuid);
+}
+
+int tr_agent_inject(const struct tr_alloc *alloc, const char *slice_dir, void *arg,
+		    struct tr_err *err)
+{
+	struct tr_agent *a = arg;
+	int minors[TR_DEVICES_MAX];
+	struct tr_cdi_slice slice = { .name = alloc->name,
+				      .minors = minors,
+				      .slice_dir = slice_dir };
+	int r = *a->library_trouble ? tr_fail(err, ENOENT, "%s", a->library_trouble)
+				    : need_driver(a, err);
+
+	if (r < 0)
+		return r;
+	slice.hook_path = a->installed.hook;
+	slice.preload_path = a->installed.preload;
+	for (size_t i = 0; i < alloc->part_count && i < TR_DEVICES_MAX; i++) {
+		r = minor_of(a, alloc->parts[i].uuid, err);
+		if (r < 0)
+			return r;
+		minors[slice.minor_count++] = r;
+	}
+	r = tr_cdi_write(a->config.cdi_dir, &a->driver, &slice, err);
+	if (r < 0)
+		return r;
+	a->injected[a->injected_next].serial = alloc->serial;
+	a->injected[a->injected_next].at_ns = tr_clock_ns();
+	a->injected_next = (a->injected_next + 1) % TR_AGENT_INJECTED;
+	return 0;
+}
+
+/* Somebody may have emptied the folder since: only what was written a moment ago is there for certain. */
+bool tr_agent_is_injected(const char *name, void *arg)
+{
+	struct tr_agent *a = arg;
+	uint64_t serial, now_ns = tr_clock_ns();
+
+	if (tr_alloc_name_parse(name, &serial) < 0)
+		return false;
+	for (size_t i = 0; i < TR_AGENT_INJECTED; i++)
+		if (a->injected[i].serial == serial &&
+		    now_ns - a->injected[i].at_ns < INJECTED_NS)
+			return true;
+	return false;
+}
+
+void tr_agent_eject(const char *name, void *arg)
+{
+	struct tr_agent *a = arg;
+	struct tr_err err = { 0 };
+
+	if (tr_cdi_remove(a->config.cdi_dir, name, &err) < 0)
+		tr_log(TR_LOG_WARN, "cdi_file_stays", "slice", name, "reason", err.msg,
+		       NULL);
+}
+
+void tr_agent_each_injected(void (*each)(const char *name, void *each_arg), void *each_arg,
+			    void *arg)
+{
+	struct tr_agent *a = arg;
+	struct tr_err err = { 0 };
+
+	if (tr_cdi_each(a->config.cdi_dir, each, each_arg, &err) < 0)
+		tr_log(TR_LOG_WARN, "cdi_dir_unreadable", "reason", err.msg, NULL);
+}

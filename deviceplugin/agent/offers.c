@@ -1,0 +1,471 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "deviceplugin/cards/offer.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/mem.h"
+#include "deviceplugin/agent/agent.h"
+#include "deviceplugin/cards/node_config.h"
+#include "deviceplugin/report/log.h"
+#include "rt/file.h"
+
+/* NVML that has not answered after it: the kubelet is told that there is nothing yet, so that running
+ * containers can be started again meanwhile. */
+#define LATE_S  5
+#define AGAIN_S 2
+
+/* ---- rules ---- */
+
+static int read_filter(const struct tr_config *c, struct tr_card_filter *filter,
+		       struct tr_err *err)
+{
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < c->filter_uuids.count; i++)
+		r = tr_card_filter_add(filter, c->filter_uuids.at[i], err);
+	for (size_t i = 0; r == 0 && i < c->filter_indexes.count; i++) {
+		char index[16];
+
+		(void)snprintf(index, sizeof(index), "%u", c->filter_indexes.at[i]);
+		r = tr_card_filter_add(filter, index, err);
+	}
+	return r;
+}
+
+static int read_rules(struct tr_agent *a, struct tr_card_rules *rules, struct tr_err *err)
+{
+	const struct tr_config *c = &a->config;
+	struct tr_node_settings settings = { .rules = rules };
+	int r;
+
+	*rules = (struct tr_card_rules)TR_CARD_RULES_DEFAULT;
+	rules->split = c->split_count;
+	rules->memory_scaling = c->memory_scaling;
+	rules->core_scaling = c->core_scaling;
+	rules->preconfigured_bytes = (uint64_t)c->preset_memory_mib << 20;
+	rules->is_numa_told = c->numa_hints;
+	r = read_filter(c, &rules->filter, err);
+	if (r == 0 && *c->node_config)
+		r = tr_node_config_read(c->node_config, c->node_name, &settings, err);
+	if (r == 0)
+		r = tr_card_rules_check(rules, err);
+	a->is_numa_told = rules->is_numa_told;
+	a->is_preferring = settings.is_prefer_given ? settings.is_preferred
+						    : c->preferred_allocation;
+	return r;
+}
+
+static char *join(const struct tr_config_list *list)
+{
+	tr_auto_buf struct tr_buf text = { 0 };
+
+	for (size_t i = 0; i < list->count; i++)
+		tr_buf_print(&text, "%s%s", i ? "," : "", list->at[i]);
+	return tr_buf_take(&text);
+}
+
+static int read_health(const struct tr_config *c, struct tr_health_rules *rules,
+		       struct tr_err *err)
+{
+	tr_autofree char *ignore = join(&c->xid_ignore), *watch = join(&c->xid_watch);
+
+	tr_health_rules_init(rules);
+	rules->is_off = !c->health_checks;
+	rules->quiet_ns = (uint64_t)c->recover_seconds * 1000000000u;
+	/* "all" ignores XIDs here; checks that are wanted off are health_checks' to say. */
+	return tr_health_rules_set(rules, strcmp(ignore, "all") == 0 ? "xids" : ignore,
+				   watch, err);
+}
+
+/* ---- what the kubelet is offered ---- */
+
+/* As they are told to others: none can be had while draining. */
+static const struct tr_cards *cards_to_tell(struct tr_agent *a, struct tr_cards *room)
+{
+	const struct tr_cards *cards = tr_nvml_cards(a->nvml);
+
+	if (!a->is_draining)
+		return cards;
+	*room = *cards;
+	for (unsigned i = 0; i < room->count; i++) {
+		struct tr_card *card = &room->at[i];
+
+		card->is_healthy = false;
+		(void)snprintf(card->reason, sizeof(card->reason),
+			       "the node is being drained");
+	}
+	return room;
+}
+
+static bool is_offered(const struct tr_plugin_device *at, size_t count, const char *id)
+{
+	for (size_t i = 0; i < count; i++)
+		if (strcmp(at[i].id, id) == 0)
+			return true;
+	return false;
+}
+
+/* Ids that containers have and no card is there for (NVML hangs, a GPU is lost): unhealthy, but known, so
+ * that those containers can be started again. */
+static size_t add_given(struct tr_agent *a, struct tr_plugin_device *at, size_t count,
+			size_t room)
+{
+	const struct tr_cards *cards = tr_nvml_cards(a->nvml);
+	const struct tr_alloc *alloc = NULL;
+
+	while ((alloc = tr_book_next(tr_arm_book(a->arm), alloc)))
+		for (size_t i = 0; i < alloc->id_count && count < room; i++) {
+			struct tr_plugin_device *device = &at[count];
+
+			if (strlen(alloc->ids[i]) >= sizeof(device->id) ||
+			    tr_offer_card(cards, alloc->ids[i]) ||
+			    is_offered(at, count, alloc->ids[i]))
+				continue;
+			(void)snprintf(device->id, sizeof(device->id), "%s", alloc->ids[i]);
+			device->numa_node = -1;
+			device->is_healthy = false;
+			count++;
+		}
+	return count;
+}
+
+void tr_agent_offer(struct tr_agent *a)
+{
+	tr_autofree struct tr_cards *room = tr_xcalloc(1, sizeof(*room));
+	const struct tr_cards *cards = cards_to_tell(a, room);
+	tr_autofree struct tr_plugin_device *devices = tr_xcalloc(TR_DEVICES_MOST,
+								  sizeof(*devices));
+	struct tr_err err = { 0 };
+	size_t count;
+
+	if (a->reg)
+		tr_register_set(a->reg, cards, tr_nvml_scores(a->nvml));
+	if (!a->plugin)
+		return;
+	count = tr_offer_list(cards, a->is_numa_told, devices, TR_DEVICES_MOST);
+	if (count > TR_DEVICES_MOST) {
+		tr_log(TR_LOG_ERROR, "too_many_devices", "count", tr_log_u64(count), NULL);
+		count = TR_DEVICES_MOST;
+	}
+	count = add_given(a, devices, count, TR_DEVICES_MOST);
+	if (tr_plugin_offer(a->plugin, devices, count, &err) < 0)
+		tr_log(TR_LOG_ERROR, "devices_not_offered", "reason", err.msg, NULL);
+}
+
+/* ---- calls of the kubelet ---- */
+
+static void count_call(struct tr_agent *a, enum tr_agent_rpc which, uint64_t since_ns,
+		       bool is_refused)
+{
+	tr_histogram_add(&a->rpcs[which].duration, tr_clock_ns() - since_ns);
+	a->rpcs[which].errors += is_refused;
+}
+
+static void on_allocate(struct tr_rpc_call *call, const struct tr_ids *containers,
+			size_t count, void *arg)
+{
+	struct tr_agent *a = arg;
+	uint64_t start_ns = tr_clock_ns(), before = tr_arm_counts(a->arm)->refused_makes;
+
+	tr_arm_allocate(call, containers, count, a->arm);
+	count_call(a, TR_AGENT_ALLOCATE, start_ns,
+		   tr_arm_counts(a->arm)->refused_makes != before);
+}
+
+struct start {
+	struct tr_agent *agent;
+	struct tr_rpc_call *call;
+	uint64_t since_ns;
+};
+
+static void on_started(void *arg, int r, const struct tr_err *err)
+{
+	tr_autofree struct start *start = arg;
+
+	count_call(start->agent, TR_AGENT_PRESTART, start->since_ns, r < 0);
+	if (r == 0)
+		(void)tr_plugin_prestarted(start->call);
+	else
+		tr_rpc_refuse(start->call,
+			      r == -EAGAIN ? TR_RPC_UNAVAILABLE
+					   : TR_RPC_FAILED_PRECONDITION,
+			      err->msg);
+}
+
+static void on_prestart(struct tr_rpc_call *call, const struct tr_ids *ids, void *arg)
+{
+	struct start *start = tr_xcalloc(1, sizeof(*start));
+
+	*start = (struct start){ arg, call, tr_clock_ns() };
+	tr_arm_start(start->agent->arm, ids, on_started, start);
+}
+
+static void on_prefer(struct tr_rpc_call *call, const struct tr_preference *containers,
+		      size_t count, void *arg)
+{
+	struct tr_agent *a = arg;
+	struct tr_ids chosen[TR_PLUGIN_CONTAINERS] = { 0 };
+	uint64_t start_ns = tr_clock_ns();
+	struct tr_err err = { 0 };
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < count; i++) {
+		const char **ids = tr_xcalloc(containers[i].size + 1,
+					      sizeof(*chosen[i].ids));
+
+		chosen[i] = (struct tr_ids){ ids, containers[i].size };
+		r = tr_offer_prefer(tr_nvml_cards(a->nvml), &containers[i], NULL, 0, ids,
+				    &err);
+	}
+	count_call(a, TR_AGENT_PREFER, start_ns, r < 0);
+	if (r == 0)
+		(void)tr_plugin_preferred(call, chosen, count);
+	else
+		tr_rpc_refuse(call, TR_RPC_FAILED_PRECONDITION, err.msg);
+	for (size_t i = 0; i < count; i++)
+		free((void *)(uintptr_t)chosen[i].ids);
+}
+
+static void on_kubelet(enum tr_kubelet_state state, const char *sentence, void *arg)
+{
+	static const char *const events[] = {
+		[TR_KUBELET_ABSENT] = "kubelet_absent",
+		[TR_KUBELET_REGISTERED] = "registered",
+		[TR_KUBELET_REFUSED] = "registration_refused",
+		[TR_KUBELET_NO_SOCKET] = "plugin_socket_failed",
+	};
+	struct tr_agent *a = arg;
+	bool is_good = state == TR_KUBELET_REGISTERED;
+
+	a->kubelet_state = state;
+	(void)snprintf(a->kubelet_says, sizeof(a->kubelet_says), "%s", sentence);
+	if (is_good && a->registrations++ == 0)
+		a->registered_ns = tr_clock_ns();
+	tr_log(is_good ? TR_LOG_INFO : TR_LOG_WARN, events[state], "resource",
+	       a->config.resource_name, "after_ms",
+	       is_good ? tr_log_u64((tr_clock_ns() - a->started_ns) / 1000000) : NULL,
+	       "reason", *sentence ? sentence : NULL, NULL);
+}
+
+/* ---- their start ---- */
+
+static int start_plugin(struct tr_agent *a, struct tr_err *err)
+{
+	const struct tr_config *c = &a->config;
+	const char *name = strrchr(a->plugin_path, '/') + 1;
+	const struct tr_plugin_actions actions = {
+		.allocate = on_allocate,
+		.prefer = a->is_preferring ? on_prefer : NULL,
+		.prestart = on_prestart,
+		.arg = a,
+	};
+	const struct tr_kubelet_options options = {
+		.dir = c->kubelet_dir,
+		.endpoint = name,
+		.resource = c->resource_name,
+		.on_state = on_kubelet,
+		.arg = a,
+	};
+	int r = tr_plugin_open(a->rpc, a->plugin_path, &actions, &a->plugin, err);
+
+	if (r < 0)
+		return r;
+	tr_agent_offer(a);
+	return tr_kubelet_open(a->rpc, a->base, a->plugin, &options, &a->kubelet, err);
+}
+
+/* The kubelet may be installed after us; or somebody else answers at our socket. */
+static void on_late(evutil_socket_t fd, short what, void *arg)
+{
+	struct tr_agent *a = arg;
+	struct tr_err err = { 0 };
+
+	(void)fd;
+	(void)what;
+	if (a->kubelet)
+		return;
+	tr_plugin_close(a->plugin);
+	a->plugin = NULL;
+	if (start_plugin(a, &err) == 0)
+		return;
+	a->kubelet_state = TR_KUBELET_NO_SOCKET;
+	(void)snprintf(a->kubelet_says, sizeof(a->kubelet_says), "%s", err.msg);
+	tr_log(TR_LOG_ERROR, "plugin_socket_failed", "reason", err.msg, NULL);
+	(void)event_add(a->late_timer, &(struct timeval){ .tv_sec = AGAIN_S });
+}
+
+/* ---- what NVML's thread tells ---- */
+
+static void log_cards(const struct tr_cards *cards)
+{
+	if (cards->count == 0 || *cards->reason)
+		tr_log(TR_LOG_WARN, "gpus_missing", "reason", cards->reason, NULL);
+	for (unsigned i = 0; i < cards->count; i++) {
+		const struct tr_card *card = &cards->at[i];
+
+		tr_log(card->is_healthy ? TR_LOG_INFO : TR_LOG_ERROR,
+		       card->is_healthy ? "gpu_healthy" : "gpu_unhealthy", "device",
+		       card->uuid, "type", card->type, "reason",
+		       card->is_healthy ? NULL : card->reason, NULL);
+	}
+}
+
+static void on_cards(const struct tr_cards *cards, void *arg)
+{
+	struct tr_agent *a = arg;
+
+	log_cards(cards);
+	tr_arm_set_cards(a->arm, cards);
+	if (cards->count &&
+	    (!a->has_driver || strcmp(a->driver.version, cards->driver) != 0))
+		tr_agent_files_renew(a);
+	tr_agent_offer(a);
+	if (!a->kubelet)
+		on_late(-1, 0, a);
+}
+
+static void on_use(const struct tr_card_use *use, unsigned count, void *arg)
+{
+	struct tr_agent *a = arg;
+
+	a->use_count = count < TR_GPUS_MAX ? count : TR_GPUS_MAX;
+	memcpy(a->use, use, a->use_count * sizeof(*use));
+}
+
+#define XIDS_MAX 32 /* different ones of one device */
+
+struct tr_agent_heard {
+	char uuid[48];
+	struct tr_report_xid rows[XIDS_MAX];
+	size_t count;
+	struct tr_agent_heard *next;
+};
+
+static struct tr_agent_heard *heard_of(const struct tr_agent *a, const char *uuid)
+{
+	struct tr_agent_heard *heard = a->heard;
+
+	while (heard && strcmp(heard->uuid, uuid) != 0)
+		heard = heard->next;
+	return heard;
+}
+
+void tr_agent_xids_of(const struct tr_agent *a, const char *uuid,
+		      struct tr_report_card *card)
+{
+	const struct tr_agent_heard *heard = heard_of(a, uuid);
+
+	card->xids = heard ? heard->rows : NULL;
+	card->xid_count = heard ? heard->count : 0;
+}
+
+static void count_xid(struct tr_agent *a, const char *uuid, unsigned xid)
+{
+	struct tr_agent_heard *heard = heard_of(a, uuid);
+	size_t i = 0;
+
+	if (!heard) {
+		heard = tr_xcalloc(1, sizeof(*heard));
+		(void)snprintf(heard->uuid, sizeof(heard->uuid), "%s", uuid);
+		heard->next = a->heard;
+		a->heard = heard;
+	}
+	while (i < heard->count && heard->rows[i].xid != xid)
+		i++;
+	if (i == XIDS_MAX)
+		return;
+	heard->rows[i].xid = xid;
+	heard->rows[i].count++;
+	heard->count += i == heard->count;
+}
+
+static void on_xid(const char *uuid, unsigned xid, void *arg)
+{
+	count_xid(arg, uuid, xid);
+	tr_log(TR_LOG_WARN, "xid", "device", uuid, "xid", tr_log_u64(xid), "meaning",
+	       tr_xid_says(xid), NULL);
+}
+
+static void on_trouble(const char *sentence, void *arg)
+{
+	(void)arg;
+	tr_log(TR_LOG_WARN, "nvml", "reason", sentence, NULL);
+}
+
+int tr_agent_offers_open(struct tr_agent *a, struct tr_err *err)
+{
+	static const char *const methods[] = { "Allocate", "PreStartContainer",
+					       "GetPreferredAllocation" };
+	const struct tr_config *c = &a->config;
+	tr_autofree struct tr_card_rules *rules = tr_xcalloc(1, sizeof(*rules));
+	struct tr_health_rules health;
+	struct tr_nvml_options options = {
+		.library = c->nvml_library,
+		.rules = rules,
+		.health = &health,
+		.with_scores = c->topology_scores,
+		.on_cards = on_cards,
+		.on_use = on_use,
+		.on_xid = on_xid,
+		.on_trouble = on_trouble,
+		.arg = a,
+	};
+	int r = read_rules(a, rules, err);
+
+	if (r == 0)
+		r = read_health(c, &health, err);
+	if (r < 0)
+		return r;
+	for (size_t i = 0; i < TR_AGENT_RPCS; i++)
+		a->rpcs[i].method = methods[i];
+	a->drain_path = tr_xprintf("%s/drained", c->state_dir);
+	a->is_draining = access(a->drain_path, F_OK) == 0;
+	(void)snprintf(a->plugin_path, sizeof(a->plugin_path), "%s/nvidia-%s.sock",
+		       c->kubelet_dir, strchr(c->resource_name, '/') + 1);
+	a->late_timer = evtimer_new(a->base, on_late, a);
+	if (!a->late_timer ||
+	    event_add(a->late_timer, &(struct timeval){ .tv_sec = LATE_S }) < 0)
+		return tr_fail(err, ENOMEM, "out of memory");
+	r = tr_nvml_open(&a->nvml, a->base, &options, err);
+	if (r == 0)
+		tr_agent_slices_keep_all(a);
+	return r;
+}
+
+int tr_agent_drain(struct tr_agent *a, bool is_draining, struct tr_err *err)
+{
+	int fd;
+
+	if (!is_draining && unlink(a->drain_path) < 0 && errno != ENOENT)
+		return tr_fail_errno(err, "%s", a->drain_path);
+	if (is_draining) {
+		fd = open(a->drain_path, O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
+		if (fd < 0)
+			return tr_fail_errno(err, "%s", a->drain_path);
+		(void)close(fd);
+	}
+	a->is_draining = is_draining;
+	tr_log(TR_LOG_INFO, is_draining ? "drain" : "drain_ended", NULL);
+	tr_agent_slices_block(a);
+	tr_agent_offer(a);
+	return 0;
+}
+
+void tr_agent_offers_close(struct tr_agent *a)
+{
+	if (a->late_timer)
+		event_free(a->late_timer);
+	tr_kubelet_close(a->kubelet);
+	tr_plugin_close(a->plugin);
+	while (a->heard) {
+		struct tr_agent_heard *heard = a->heard;
+
+		a->heard = heard->next;
+		free(heard);
+	}
+	free(a->drain_path);
+}
