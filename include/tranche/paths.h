@@ -32,6 +32,9 @@
 /* A file that the hook appends debug lines to; unset: not a byte of output. */
 #define TR_ENV_TRACE "TRANCHE_TRACE"
 
+/* Where the node agent listens to `tranche node` unless it is configured otherwise. */
+#define TR_NODE_CONTROL "/run/tranche/node/control"
+
 /* HAMi's names (control-plane compatibility). */
 #define TR_ENV_MEM_LIMIT "CUDA_DEVICE_MEMORY_LIMIT" /* also _<i> */
 #define TR_ENV_SM_LIMIT  "CUDA_DEVICE_SM_LIMIT"     /* also _<i> */
