@@ -3,7 +3,7 @@
 """Writes what can be generated of docs/: the list of intercepted calls, the manual page, the metrics.
 
 usage: docs.py            write them
-       docs.py --check    fail if they are not what would be written (needs build/bin/tranche)
+       docs.py --check    fail if they are not what would be written (needs build/bin/tranche and tranched)
 """
 import pathlib
 import re
@@ -56,9 +56,17 @@ def calls_page():
     return "\n".join(lines) + "\n"
 
 
-def manual_page():
-    run = subprocess.run([ROOT / "build" / "bin" / "tranche", "manual"], capture_output=True, text=True, check=True)
+def told_by(program, word):
+    run = subprocess.run([ROOT / "build" / "bin" / program, word], capture_output=True, text=True, check=True)
     return run.stdout
+
+
+def manual_page():
+    return told_by("tranche", "manual")
+
+
+def settings_page():
+    return told_by("tranched", "--config-reference")
 
 
 SETS = {
@@ -124,7 +132,7 @@ def main(words):
     stale = False
     (OUT / "reference").mkdir(exist_ok=True)
     for name, make in (("reference/calls.md", calls_page), ("reference/tranche.1", manual_page),
-                       ("metrics.md", metrics_page)):
+                       ("metrics.md", metrics_page), ("agent-config.md", settings_page)):
         path, text = OUT / name, make()
         if words == ["--check"]:
             if not path.exists() or path.read_text(encoding="utf-8") != text:
