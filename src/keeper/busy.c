@@ -12,6 +12,7 @@
 #define SECOND_NS     UINT64_C(1000000000)
 #define SECOND_US     UINT64_C(1000000)
 #define SAMPLE_NS     UINT64_C(166666667) /* the shortest that drivers take */
+#define SLEPT_NS      UINT64_C(65000000)  /* looks at 64 sleepers are so far apart */
 #define STOPPED_NS    UINT64_C(5000000000)
 
 struct hearing {              /* of one device, one answer */
@@ -24,6 +25,34 @@ struct hearing {              /* of one device, one answer */
 	bool is_told;         /* NVML answers, on a clock that runs as ours */
 };
 
+/* The leases have just seen that it sleeps, and it did when it was last looked at here. */
+static bool slept_on(const struct tr_kept_row *row, uint64_t now_ns)
+{
+	const struct tr_activity *activity = &row->activity;
+
+	return row->looked_ns && tr_sat_sub(now_ns, row->read_ns) < SLEPT_NS &&
+	       tr_activity_is_dozing(activity, now_ns) &&
+	       activity->charged_ns == row->charged_ns &&
+	       activity->launches == row->launches;
+}
+
+static bool read_pace(const struct tr_kept *kept, unsigned d, uint64_t now_ns,
+		      struct tr_state_pace *out)
+{
+	const struct tr_kept_row *row = &kept->rows[d];
+
+	if (!slept_on(row, now_ns))
+		return tr_kept_read(kept, out, sizeof(*out),
+				    offsetof(struct tr_state, pace) + d * sizeof(*out));
+	*out = (struct tr_state_pace){
+		.charged_ns = row->charged_ns,
+		.gpu_ns = row->paid_ns,
+		.launches = row->launches,
+		.longest_ns = row->look.longest_ns,
+	};
+	return true;
+}
+
 /* Writes the look at the pacing line; false: no such line. */
 static bool begin_look(struct tr_kept *kept, unsigned d, uint64_t now_ns)
 {
@@ -31,27 +60,24 @@ static bool begin_look(struct tr_kept *kept, unsigned d, uint64_t now_ns)
 	struct tr_state_pace pace;
 	struct tr_look look = { 0 };
 
-	row->look = look;
-	if (!tr_kept_read(kept, &pace, sizeof(pace),
-			  offsetof(struct tr_state, pace) + d * sizeof(pace)))
+	if (!read_pace(kept, d, now_ns, &pace)) {
+		row->look = look;
 		return false;
+	}
 	look.wall_ns = tr_sat_sub(now_ns, row->looked_ns);
 	look.charged_ns = tr_sat_sub(pace.charged_ns, row->charged_ns);
 	look.paid_ns = tr_sat_sub(pace.gpu_ns, row->paid_ns);
 	look.longest_ns = pace.longest_ns;
 	look.launches = pace.launches - row->launches;
-	/* Stopped for long, a first look, a word set back: nothing to compare. A process that came
-	 * or went may have worked unseen. */
+	/* Stopped for long, a first look, a word set back: nothing to compare. */
 	look.is_whole = row->looked_ns && look.wall_ns <= STOPPED_NS &&
 			pace.charged_ns >= row->charged_ns && pace.gpu_ns >= row->paid_ns &&
-			row->crowd == kept->crowd &&
 			look.charged_ns <= 2 * look.wall_ns * TR_SLOTS_MAX;
 	if (row->looked_ns == 0)
 		look.charged_ns = 0;
 	row->charged_ns = pace.charged_ns;
 	row->paid_ns = pace.gpu_ns;
 	row->launches = pace.launches;
-	row->crowd = kept->crowd;
 	row->looked_ns = now_ns;
 	row->look = look;
 	return true;
@@ -64,13 +90,25 @@ static void begin_looks(struct tr_fleet *fleet, int gpu, uint64_t now_ns,
 		struct tr_kept *kept = fleet->slices[i];
 		int d = tr_kept_row_of(kept, gpu);
 
-		if (d < 0)
-			continue;
-		tr_kept_refresh(kept);
-		if (kept->is_armed && begin_look(kept, (unsigned)d, now_ns))
+		if (d >= 0 && kept->is_armed && begin_look(kept, (unsigned)d, now_ns))
 			hearing->charged_ns = tr_sat_add(hearing->charged_ns,
 							 kept->rows[d].look.charged_ns);
 	}
+}
+
+/* A process that came or went may have worked unseen. Of many slices most sleep: where nothing was
+ * done that need not be known yet. */
+static void compare_crowds(struct tr_kept *kept, struct tr_kept_row *row)
+{
+	const struct tr_look *look = &row->look;
+	bool is_still = look->is_whole && !look->launches && !look->charged_ns &&
+			!look->paid_ns && !look->busy_ns;
+
+	if (is_still && !kept->has_newcomer)
+		return;
+	tr_kept_refresh(kept);
+	row->look.is_whole &= row->crowd == kept->crowd;
+	row->crowd = kept->crowd;
 }
 
 static void hear_person(struct tr_crowd *crowd, const struct tr_gpu_sample *rows,
@@ -193,6 +231,9 @@ static void judge_row(struct tr_kept *kept, unsigned d)
 static void judge_rows(struct tr_fleet *fleet, int gpu, unsigned people,
 		       const struct hearing *hearing)
 {
+	uint32_t pid = (uint32_t)getpid();
+	uint64_t seen_ns = tr_clock_ns();
+
 	for (size_t i = 0; i < fleet->count; i++) {
 		struct tr_kept *kept = fleet->slices[i];
 		int d = tr_kept_row_of(kept, gpu);
@@ -201,6 +242,7 @@ static void judge_rows(struct tr_fleet *fleet, int gpu, unsigned people,
 		if (d < 0 || !kept->is_ours)
 			continue;
 		look = &kept->rows[d].look;
+		compare_crowds(kept, &kept->rows[d]);
 		/* Busy time of a process without a name may be this slice's own. */
 		if (!hearing->is_told || hearing->nameless_ns)
 			look->is_whole = false;
@@ -209,11 +251,11 @@ static void judge_rows(struct tr_fleet *fleet, int gpu, unsigned people,
 		look->others_doubt_ns = tr_doubt_without(hearing->doubt_ns, look->doubt_ns);
 		if (hearing->is_told)
 			atomic_store(&kept->page.writable->devices[d].nvml_seen_ns,
-				     tr_clock_ns());
+				     seen_ns);
 		if (kept->is_armed)
 			judge_row(kept, (unsigned)d);
-		atomic_store(&kept->page.writable->keeper_seen_ns, tr_clock_ns());
-		atomic_store(&kept->page.writable->keeper_pid, (uint32_t)getpid());
+		atomic_store(&kept->page.writable->keeper_seen_ns, seen_ns);
+		atomic_store(&kept->page.writable->keeper_pid, pid);
 	}
 }
 

@@ -41,9 +41,10 @@ struct tr_person *tr_crowd_find(struct tr_crowd *crowd, pid_t pid, int gpu, uint
 
 /* The pid in a slot is a label in the process' own namespace; together with its start time it names
  * one process of this machine. */
-static bool find_slot(struct tr_person *person, const struct tr_kept *kept,
+static bool find_slot(struct tr_person *person, struct tr_kept *kept,
 		      const struct tr_process_name *name)
 {
+	tr_kept_count(kept);
 	for (unsigned s = 0; s < kept->high_water;) {
 		struct tr_state_slot some[16];
 		unsigned n = kept->high_water - s < 16 ? kept->high_water - s : 16;
@@ -80,6 +81,7 @@ static void seat_person(struct tr_person *person, const struct tr_fleet *fleet,
 			if (find_slot(person, kept, &name)) {
 				person->kept = kept;
 				person->row = d;
+				kept->has_newcomer = true;
 				return;
 			}
 			break;
@@ -98,27 +100,33 @@ static bool is_seated(const struct tr_person *person)
 	       tag == person->tag && tr_kept_is_held(person->kept, person->slot);
 }
 
+void tr_crowd_check(struct tr_crowd *crowd, int gpu, uint64_t now_ns)
+{
+	for (size_t i = 0; i < crowd->count; i++) {
+		struct tr_person *person = &crowd->people[i];
+
+		/* The last samples of one that is gone are still the slice's; unless it is listed
+		 * again. */
+		if (person->gpu != gpu || !person->kept || !person->is_listed ||
+		    is_seated(person))
+			continue;
+		*person = (struct tr_person){ .pid = person->pid,
+					      .gpu = gpu,
+					      .is_new = true,
+					      .is_listed = true,
+					      .born_ns = now_ns,
+					      .seen_ns = now_ns,
+					      .samples = person->samples };
+	}
+}
+
 void tr_crowd_resolve(struct tr_crowd *crowd, const struct tr_fleet *fleet, int gpu,
 		      uint64_t now_ns)
 {
 	for (size_t i = 0; i < crowd->count; i++) {
 		struct tr_person *person = &crowd->people[i];
 
-		if (person->gpu != gpu)
-			continue;
-		if (person->kept && !is_seated(person)) {
-			/* Its last samples are still the slice's; unless it is listed again. */
-			if (!person->is_listed)
-				continue;
-			*person = (struct tr_person){ .pid = person->pid,
-						      .gpu = gpu,
-						      .is_new = true,
-						      .is_listed = true,
-						      .born_ns = now_ns,
-						      .seen_ns = now_ns,
-						      .samples = person->samples };
-		}
-		if (!person->kept &&
+		if (person->gpu == gpu && !person->kept &&
 		    (person->is_new || tr_sat_sub(now_ns, person->born_ns) < FRESH_NS ||
 		     tr_sat_sub(now_ns, person->tried_ns) > RETRY_NS))
 			seat_person(person, fleet, now_ns);

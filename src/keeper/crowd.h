@@ -29,7 +29,9 @@ void tr_crowd_close(struct tr_crowd *crowd);
 /* Finds PID on GPU, or adds it unresolved; NULL: no memory, or too many. */
 struct tr_person *tr_crowd_find(struct tr_crowd *crowd, pid_t pid, int gpu,
 				uint64_t now_ns);
-/* Finds the slots of those of GPU that have none; checks those who have one. */
+/* Those of GPU that are listed: their slots may be others' now. */
+void tr_crowd_check(struct tr_crowd *crowd, int gpu, uint64_t now_ns);
+/* Finds the slots of those of GPU that have none. */
 void tr_crowd_resolve(struct tr_crowd *crowd, const struct tr_fleet *fleet, int gpu,
 		      uint64_t now_ns);
 /* Those not seen for two sweeps are gone. */

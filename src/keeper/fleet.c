@@ -15,6 +15,8 @@
 
 #define SLICES_MAX 4096u
 #define SCAN_NS    UINT64_C(1000000000)
+#define ASLEEP_NS  UINT64_C(900000000)
+#define ROOT_NS    UINT64_C(100000000) /* a program takes longer to start */
 
 /* ---- reading a state file ------------------------------------------------------------ */
 
@@ -50,20 +52,41 @@ static bool read_rows(struct tr_kept *kept)
 		     offsetof(struct tr_policy, devices)) == (ssize_t)bytes;
 }
 
-void tr_kept_look_in(struct tr_kept *kept)
+/* Whoever sleeps need not be asked often whether it is still there: it keeps nobody from anything. */
+static bool is_asleep(const struct tr_kept *kept, uint64_t now_ns)
 {
+	for (unsigned d = 0; d < kept->device_count; d++)
+		if (kept->rows[d].gpu >= 0 &&
+		    !tr_activity_is_dozing(&kept->rows[d].activity, now_ns))
+			return false;
+	return true;
+}
+
+void tr_kept_look_in(struct tr_kept *kept, uint64_t now_ns)
+{
+	if (kept->is_ours && kept->is_occupied && is_asleep(kept, now_ns) &&
+	    tr_sat_sub(now_ns, kept->looked_in_ns) < ASLEEP_NS)
+		return;
+	kept->looked_in_ns = now_ns;
 	kept->is_occupied = kept->device_count && is_range_held(kept, 0, TR_SLOTS_MAX) &&
 			    (kept->is_ours || read_rows(kept));
 }
 
-void tr_kept_refresh(struct tr_kept *kept)
+void tr_kept_count(struct tr_kept *kept)
 {
 	uint32_t high_water = 0;
-	uint64_t digest = 0;
 
 	(void)tr_kept_read(kept, &high_water, sizeof(high_water),
 			   offsetof(struct tr_state, high_water));
 	kept->high_water = high_water < TR_SLOTS_MAX ? high_water : TR_SLOTS_MAX;
+}
+
+void tr_kept_refresh(struct tr_kept *kept)
+{
+	uint64_t digest = 0;
+
+	tr_kept_count(kept);
+	kept->has_newcomer = false;
 	for (unsigned s = 0; s < kept->high_water;) {
 		struct tr_state_slot some[16];
 		unsigned n = kept->high_water - s < 16 ? kept->high_water - s : 16;
@@ -185,6 +208,7 @@ static struct tr_kept *open_kept(const struct tr_fleet *fleet,
 				 struct tr_err *err)
 {
 	struct tr_kept *kept = calloc(1, sizeof(*kept));
+	uint64_t now_ns = tr_clock_ns();
 
 	if (!kept) {
 		(void)tr_fail(err, ENOMEM, "no memory for the keeper of %s", dir->path);
@@ -202,7 +226,7 @@ static struct tr_kept *open_kept(const struct tr_fleet *fleet,
 	}
 	for (unsigned d = 0; d < kept->device_count; d++)
 		kept->rows[d].gpu = find_gpu(fleet->gpus, &kept->devices[d]);
-	tr_kept_look_in(kept);
+	tr_kept_look_in(kept, now_ns);
 	tr_kept_refresh(kept);
 	return kept;
 }
@@ -305,6 +329,10 @@ static bool is_due(struct tr_fleet *fleet, uint64_t now_ns)
 	struct stat st;
 	bool is_changed;
 
+	/* A path costs as much as all else of a look in which nobody woke. */
+	if (fleet->root_ns && now_ns >= fleet->root_ns && now_ns - fleet->root_ns < ROOT_NS)
+		return false;
+	fleet->root_ns = now_ns;
 	if (stat(fleet->root, &st) < 0)
 		memset(&st, 0, sizeof(st));
 	is_changed = st.st_mtim.tv_sec != fleet->root_changed.tv_sec ||

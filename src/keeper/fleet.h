@@ -18,11 +18,14 @@
  * those of other users that it can read, which only count as neighbours.
  */
 
-struct tr_kept_row { /* of the policy page */
+struct tr_kept_row { /* of the policy page; what leases look at comes first */
 	int gpu;     /* of the machine; -1: not one of its devices */
+	unsigned rank;
+	bool can_borrow;
+	bool is_unlent, is_unblocked; /* the page is known to have no lease; no block */
 	struct tr_activity activity;
-	uint64_t read_ns,
-		trust_ns; /* when ACTIVITY was read; how far its queue is believed */
+	uint64_t read_ns; /* when all these were read */
+	uint64_t longest_ns;
 	struct tr_gamma gamma;
 	struct tr_watch watch;
 	struct tr_look look, second; /* being gathered */
@@ -31,19 +34,20 @@ struct tr_kept_row { /* of the policy page */
 };
 
 struct tr_kept {
-	struct tr_page page; /* writable; not of others: their owner could cut it short */
-	struct tr_policy_device *copy; /* of others' rows */
+	struct tr_kept_row *rows; /* device_count */
 	const struct tr_policy_device *devices;
 	unsigned device_count;
-	bool is_armed;
-	char path[200];
-	ino_t inode;           /* of the page */
+	bool is_armed, is_ours, is_occupied;
+	bool is_there;         /* seen by the scan that runs */
+	bool has_newcomer;     /* CROWD has to be taken anew */
 	int page_fd, state_fd; /* page_fd: of others */
-	bool is_ours, is_occupied;
-	bool is_there;            /* seen by the scan that runs */
-	uint32_t high_water;      /* slots ever taken; checked */
-	uint64_t crowd;           /* a digest of who sits in it */
-	struct tr_kept_row *rows; /* device_count */
+	uint32_t high_water;   /* slots ever taken; checked */
+	uint64_t crowd;        /* a digest of who sits in it */
+	uint64_t looked_in_ns; /* when it was seen who does */
+	struct tr_page page;   /* writable; not of others: their owner could cut it short */
+	struct tr_policy_device *copy; /* of others' rows */
+	char path[200];
+	ino_t inode; /* of the page */
 };
 
 struct tr_fleet {
@@ -53,7 +57,7 @@ struct tr_fleet {
 	struct tr_kept **slices;
 	size_t count, room;
 	struct timespec root_changed;
-	uint64_t scanned_ns;
+	uint64_t root_ns, scanned_ns; /* when the root was looked at, and through */
 };
 
 void tr_fleet_open(struct tr_fleet *out, const struct tr_gpus *gpus);
@@ -77,9 +81,11 @@ int tr_kept_row_of(const struct tr_kept *kept, int gpu);
 
 /* Reads BYTES at OFFSET, all of them or false. */
 bool tr_kept_read(const struct tr_kept *kept, void *out, size_t bytes, size_t offset);
-/* is_occupied, and others' rows: a system call each. */
-void tr_kept_look_in(struct tr_kept *kept);
-/* high_water and crowd. */
+/* is_occupied, and others' rows: a system call each; of one that sleeps once a second. */
+void tr_kept_look_in(struct tr_kept *kept, uint64_t now_ns);
+/* high_water. */
+void tr_kept_count(struct tr_kept *kept);
+/* The same, and crowd. */
 void tr_kept_refresh(struct tr_kept *kept);
 /* A living process holds slot S. */
 bool tr_kept_is_held(const struct tr_kept *kept, unsigned s);

@@ -78,7 +78,7 @@ static unsigned rank_of(const struct tr_kept *kept, unsigned d)
 }
 
 /* On which devices anybody could get a lease at all. */
-static void find_contested(struct tr_keeper *keeper)
+static void find_contested(struct tr_keeper *keeper, uint64_t now_ns)
 {
 	uint64_t ranks[3] = { 0 }, ours = 0;
 
@@ -86,7 +86,7 @@ static void find_contested(struct tr_keeper *keeper)
 	for (size_t i = 0; i < keeper->fleet.count; i++) {
 		struct tr_kept *kept = keeper->fleet.slices[i];
 
-		tr_kept_look_in(kept);
+		tr_kept_look_in(kept, now_ns);
 		for (unsigned d = 0; takes_part(kept) && d < kept->device_count; d++) {
 			uint64_t bit = kept->rows[d].gpu < 0
 					       ? 0
@@ -136,9 +136,21 @@ static bool read_activity(struct tr_kept *kept, unsigned d, uint64_t now_ns)
 			  offsetof(struct tr_state, pace) + d * sizeof(pace)))
 		return false;
 	tr_activity_look(&row->activity, &pace, now_ns);
-	row->trust_ns = tr_activity_trust_ns(&kept->devices[d], &pace);
+	row->longest_ns = pace.longest_ns;
+	row->rank = rank_of(kept, d);
+	row->can_borrow = tr_can_borrow(&kept->devices[d]);
 	row->read_ns = now_ns;
 	return true;
+}
+
+/* Between two readings of its pacing line nothing else of a sleeper is looked at: of many slices each
+ * would be a miss of the processor's caches. */
+static bool is_active(const struct tr_kept_row *row, const struct tr_policy_device *device,
+		      uint64_t now_ns)
+{
+	return !tr_activity_is_dozing(&row->activity, now_ns) &&
+	       tr_activity_is_active(&row->activity, now_ns,
+				     tr_activity_trust_ns(device, row->longest_ns));
 }
 
 static bool look_at(struct tr_keeper *keeper, struct tr_kept *kept, unsigned d,
@@ -149,31 +161,67 @@ static bool look_at(struct tr_keeper *keeper, struct tr_kept *kept, unsigned d,
 		&row->activity, now_ns, keeper->looked[row->gpu], keeper->active[row->gpu],
 		keeper->ranked >> row->gpu & 1);
 
-	keeper->is_dozing &= pause_ns > 0;
 	/* Looks are never quite on time: half of one early is due. */
 	if (is_due(row->read_ns, now_ns, tr_sat_sub(pause_ns, TR_LEASE_LOOK_NS / 2)) &&
 	    !read_activity(kept, d, now_ns))
 		return false;
 	*out = (struct tr_lease_row){
-		.rank = rank_of(kept, d),
-		.is_active = tr_activity_is_active(&row->activity, now_ns, row->trust_ns),
-		.can_borrow = tr_can_borrow(&kept->devices[d]),
+		.rank = row->rank,
+		.is_active = is_active(row, &kept->devices[d], now_ns),
+		.can_borrow = row->can_borrow,
 	};
 	return true;
 }
 
+/* Until somebody wakes nothing changes: of those who work there is none, or one to whom it does not
+ * matter when it ends, beside sleepers that need not be looked at sooner. */
+static bool may_doze(const struct tr_keeper *keeper, unsigned gpu, uint64_t now_ns)
+{
+	size_t count = keeper->looked[gpu], active = keeper->active[gpu];
+	bool is_ranked = keeper->ranked >> gpu & 1;
+	bool is_alone = active == 1 && !is_ranked;
+
+	for (size_t i = 0; i < count; i++) {
+		const struct tr_kept *kept = keeper->lessees[i];
+		const struct tr_activity *activity =
+			&kept->rows[tr_kept_row_of(kept, (int)gpu)].activity;
+		uint64_t pause_ns = tr_activity_pause_ns(activity, now_ns, count, active,
+							 is_ranked);
+
+		if (is_alone && keeper->leases[i].is_active)
+			continue;
+		if (pause_ns == 0 || (is_alone && pause_ns < TR_LEASE_DOZE_NS))
+			return false;
+	}
+	return true;
+}
+
 /* Ends at once what does not go on: waiting for it to lapse would be felt. */
-static void write_lease(_Atomic uint64_t *word, bool is_on, uint64_t until_ns)
+static void write_lease(_Atomic uint64_t *word, bool *is_clear, bool is_on,
+			uint64_t until_ns)
 {
 	if (is_on)
 		atomic_store_explicit(word, until_ns, memory_order_relaxed);
-	else if (atomic_load_explicit(word, memory_order_relaxed))
+	else if (!*is_clear)
 		atomic_store_explicit(word, 0, memory_order_relaxed);
+	*is_clear = !is_on;
+}
+
+static void write_leases(struct tr_kept *kept, unsigned d, const struct tr_lease_row *lease,
+			 uint64_t borrow_until_ns, uint64_t block_until_ns)
+{
+	struct tr_policy_device *page_row = &kept->page.writable->devices[d];
+	struct tr_kept_row *row = &kept->rows[d];
+
+	write_lease(&page_row->lease_until_ns, &row->is_unlent, lease->may_borrow,
+		    borrow_until_ns);
+	write_lease(&page_row->block_until_ns, &row->is_unblocked, lease->must_wait,
+		    block_until_ns);
 }
 
 static void lease_gpu(struct tr_keeper *keeper, unsigned gpu)
 {
-	uint64_t looked_ns = tr_clock_ns(), now_ns;
+	uint64_t looked_ns = tr_clock_ns(), now_ns, next_ns;
 	size_t count = 0;
 
 	for (size_t i = 0; i < keeper->fleet.count; i++) {
@@ -189,21 +237,21 @@ static void lease_gpu(struct tr_keeper *keeper, unsigned gpu)
 	for (size_t i = 0; i < count; i++)
 		keeper->active[gpu] += keeper->leases[i].is_active;
 	tr_leases_decide(keeper->leases, count, keeper->swept[gpu].is_foreign_busy);
+	next_ns = may_doze(keeper, gpu, looked_ns) ? TR_LEASE_DOZE_NS : TR_LEASE_LOOK_NS;
+	if (next_ns < keeper->look_ns)
+		keeper->look_ns = next_ns;
 	/* Stopped in between (a suspended machine, SIGSTOP): the next look decides. */
 	now_ns = tr_clock_ns();
 	if (tr_sat_sub(now_ns, looked_ns) > STALE_NS)
 		return;
 	for (size_t i = 0; i < count; i++) {
 		struct tr_kept *kept = keeper->lessees[i];
-		struct tr_policy_device *row;
 
-		if (!kept->is_ours)
-			continue;
-		row = &kept->page.writable->devices[tr_kept_row_of(kept, (int)gpu)];
-		write_lease(&row->lease_until_ns, keeper->leases[i].may_borrow,
-			    now_ns + TR_LEASE_BORROW_NS);
-		write_lease(&row->block_until_ns, keeper->leases[i].must_wait,
-			    now_ns + TR_LEASE_BLOCK_NS);
+		if (kept->is_ours)
+			write_leases(kept, (unsigned)tr_kept_row_of(kept, (int)gpu),
+				     &keeper->leases[i],
+				     now_ns + next_ns + TR_LEASE_BORROW_NS,
+				     now_ns + TR_LEASE_BLOCK_NS);
 	}
 }
 
@@ -248,7 +296,7 @@ static uint64_t pause_ns(const struct tr_keeper *keeper)
 	uint64_t ns = IDLE_NS;
 
 	if (keeper->contested)
-		return keeper->is_dozing ? 2 * TR_LEASE_LOOK_NS : TR_LEASE_LOOK_NS;
+		return keeper->look_ns;
 	for (unsigned g = 0; g < keeper->fleet.gpus->count; g++)
 		if (is_used(keeper, g) && tr_sweep_pause_ns(&keeper->swept[g]) < ns)
 			ns = tr_sweep_pause_ns(&keeper->swept[g]);
@@ -262,9 +310,9 @@ uint64_t tr_keeper_turn(struct tr_keeper *keeper)
 	tr_fleet_scan(&keeper->fleet, now_ns, forget, &keeper->crowd);
 	if (is_due(keeper->occupied_ns, now_ns, WHO_NS)) {
 		keeper->occupied_ns = now_ns;
-		find_contested(keeper);
+		find_contested(keeper, now_ns);
 	}
-	keeper->is_dozing = true;
+	keeper->look_ns = TR_LEASE_DOZE_NS;
 	if (keeper->contested && make_room(keeper))
 		for (unsigned g = 0; g < keeper->fleet.gpus->count; g++)
 			if (keeper->contested >> g & 1)

@@ -21,7 +21,7 @@ struct tr_keeper {
 	struct tr_swept swept[TR_GPUS_MAX];
 	uint64_t contested, ranked; /* by GPU: leases are needed there; for priorities */
 	size_t looked[TR_GPUS_MAX], active[TR_GPUS_MAX]; /* slices, at the last look */
-	bool is_dozing;                                  /* all slices sleep */
+	uint64_t look_ns;                                /* till the next look at leases */
 	uint64_t occupied_ns; /* when it was last looked who has programs */
 	struct tr_lease_row *leases;
 	struct tr_kept **lessees;

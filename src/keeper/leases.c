@@ -46,13 +46,18 @@ bool tr_activity_is_active(const struct tr_activity *activity, uint64_t now_ns,
 	       tr_sat_add(activity->tat_max_ns, TR_LEASE_HOLD_NS) > now_ns;
 }
 
+bool tr_activity_is_dozing(const struct tr_activity *activity, uint64_t now_ns)
+{
+	return activity->is_known && tr_sat_sub(now_ns, activity->changed_ns) >= DOZE_NS &&
+	       tr_sat_add(activity->tat_max_ns, TR_LEASE_HOLD_NS) <= now_ns;
+}
+
 uint64_t tr_activity_pause_ns(const struct tr_activity *activity, uint64_t now_ns,
 			      size_t count, size_t active, bool is_ranked)
 {
 	uint64_t pause_ns = count * SLEEPER_NS, most_ns = 4 * TR_LEASE_LOOK_NS;
 
-	if (!activity->is_known || tr_sat_sub(now_ns, activity->changed_ns) < DOZE_NS ||
-	    activity->tat_max_ns > now_ns)
+	if (!tr_activity_is_dozing(activity, now_ns))
 		return 0;
 	/* Somebody has to make way, and soon. */
 	if (is_ranked || active == 1)
@@ -63,8 +68,7 @@ uint64_t tr_activity_pause_ns(const struct tr_activity *activity, uint64_t now_n
 	return pause_ns < most_ns ? most_ns : pause_ns;
 }
 
-uint64_t tr_activity_trust_ns(const struct tr_policy_device *row,
-			      const struct tr_state_pace *pace)
+uint64_t tr_activity_trust_ns(const struct tr_policy_device *row, uint64_t longest_ns)
 {
 	uint64_t rate = row->rate_max_q32, trust = row->debt_max_ns, owed;
 	double debt;
@@ -75,7 +79,7 @@ uint64_t tr_activity_trust_ns(const struct tr_policy_device *row,
 		rate = TR_RATE_ALL;
 	if (trust == 0)
 		trust = TR_DEBT_MAX_NS;
-	debt = (double)pace->longest_ns * 2.0 * (double)TR_RATE_ALL / (double)rate;
+	debt = (double)longest_ns * 2.0 * (double)TR_RATE_ALL / (double)rate;
 	owed = debt < (double)TRUST_MAX_NS ? (uint64_t)debt : TRUST_MAX_NS;
 	if (owed > trust)
 		trust = owed;

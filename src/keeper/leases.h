@@ -22,11 +22,14 @@
  * Both are leases, renewed at each look and lapsing by themselves when nobody renews them.
  */
 #define TR_LEASE_LOOK_NS UINT64_C(10000000)
+/* Until somebody wakes nothing changes: each look wakes a core. */
+#define TR_LEASE_DOZE_NS (2 * TR_LEASE_LOOK_NS)
 /* A slice that did nothing for so long is idle. Three looks: a service that is asked every 20 ms
  * stays active in between; and a borrower is back 40 ms after its neighbour's last launch. */
 #define TR_LEASE_HOLD_NS UINT64_C(30000000)
-/* Longer than a late look; short, as it is what stays when the keeper stops. */
-#define TR_LEASE_BORROW_NS UINT64_C(25000000)
+/* How long a lease stands. To borrow: by so much longer than until the next look, which may be late;
+ * short, as it is what stays when the keeper stops. */
+#define TR_LEASE_BORROW_NS UINT64_C(15000000)
 #define TR_LEASE_BLOCK_NS  UINT64_C(40000000)
 
 /* What one slice did on one device, as far as its pacing line (tranche/state.h) tells. */
@@ -44,14 +47,15 @@ void tr_activity_look(struct tr_activity *activity, const struct tr_state_pace *
 bool tr_activity_is_active(const struct tr_activity *activity, uint64_t now_ns,
 			   uint64_t trust_ns);
 
+/* It did nothing for so long that it is looked at less often. */
+bool tr_activity_is_dozing(const struct tr_activity *activity, uint64_t now_ns);
 /* How long one that may have woken need not be looked at: a read costs microseconds, of many slices
  * most sleep, and the time to notice is part of the 50 ms in which a borrower makes way. COUNT: the
  * slices of this device, ACTIVE: how many are; IS_RANKED: of several priorities. */
 uint64_t tr_activity_pause_ns(const struct tr_activity *activity, uint64_t now_ns,
 			      size_t count, size_t active, bool is_ranked);
-/* For how long: as far ahead as the pacer lets a slice owe. */
-uint64_t tr_activity_trust_ns(const struct tr_policy_device *row,
-			      const struct tr_state_pace *pace);
+/* For how long: as far ahead as the pacer lets a slice owe whose longest submission is LONGEST_NS. */
+uint64_t tr_activity_trust_ns(const struct tr_policy_device *row, uint64_t longest_ns);
 
 /* 0 is the highest; any other word is normal. */
 unsigned tr_priority_rank(uint32_t priority);

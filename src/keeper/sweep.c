@@ -19,6 +19,18 @@ static bool read_ledger(const struct tr_person *person, struct tr_state_mem *out
 					    sizeof(*out));
 }
 
+/* Nobody but the keeper writes these. */
+static bool is_published(const struct tr_person *person, uint64_t nvml_bytes)
+{
+	const struct tr_policy *page = person->kept->page.map;
+	const struct tr_state_mem *mem = &person->before;
+	unsigned s = person->slot, d = person->row;
+
+	return page->overhead_tag[s] == person->tag &&
+	       page->overhead_bytes[d][s] == tr_sat_sub(nvml_bytes, mem->used_bytes) &&
+	       page->overhead_floor_bytes[d][s] == mem->floor_bytes;
+}
+
 static void publish(const struct tr_person *person, const struct tr_state_mem *mem,
 		    uint64_t nvml_bytes)
 {
@@ -44,15 +56,13 @@ static void publish(const struct tr_person *person, const struct tr_state_mem *m
 static void publish_if_steady(const struct tr_person *person, uint64_t nvml_bytes)
 {
 	struct tr_state_mem after;
-	uint64_t tag;
 
+	/* As it was: most are, and each is asked once a second. */
 	if (!person->kept || !person->kept->is_ours || !person->has_before ||
-	    !tr_kept_read(person->kept, &tag, sizeof(tag),
-			  offsetof(struct tr_state, slots) +
-				  person->slot * sizeof(struct tr_state_slot)) ||
-	    tag != person->tag || !read_ledger(person, &after))
+	    is_published(person, nvml_bytes) || !read_ledger(person, &after))
 		return;
-	/* It allocates right now: the difference would be of two moments. */
+	/* It allocates right now: the difference would be of two moments. Whose ledger that is was
+	 * checked since NVML was asked; the tag it is published under says so. */
 	if (after.used_bytes == person->before.used_bytes &&
 	    after.floor_bytes == person->before.floor_bytes)
 		publish(person, &after, nvml_bytes);
@@ -87,6 +97,7 @@ static int list_people(struct tr_fleet *fleet, struct tr_crowd *crowd, int gpu,
 			person->is_listed = true;
 		}
 	}
+	tr_crowd_check(crowd, gpu, now_ns);
 	tr_crowd_resolve(crowd, fleet, gpu, now_ns);
 	*is_late = false;
 	for (size_t i = 0; i < crowd->count; i++)

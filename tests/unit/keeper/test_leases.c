@@ -131,17 +131,17 @@ static void a_clock_that_jumps_ends_nothing_for_ever(void **state)
 static void trust_is_what_may_be_owed(void **state)
 {
 	static struct tr_policy_device row;
-	struct tr_state_pace pace = { 0 };
+	uint64_t longest_ns = 0;
 
 	(void)state;
-	assert_int_equal(tr_activity_trust_ns(&row, &pace), TR_DEBT_MAX_NS);
+	assert_int_equal(tr_activity_trust_ns(&row, longest_ns), TR_DEBT_MAX_NS);
 	row.rate_q32 = RATE(5);
-	pace.longest_ns = SECOND;
-	assert_in_range(tr_activity_trust_ns(&row, &pace), 39 * SECOND, 41 * SECOND);
-	pace.longest_ns = UINT64_MAX;
-	assert_int_equal(tr_activity_trust_ns(&row, &pace), 3600 * SECOND);
+	longest_ns = SECOND;
+	assert_in_range(tr_activity_trust_ns(&row, longest_ns), 39 * SECOND, 41 * SECOND);
+	longest_ns = UINT64_MAX;
+	assert_int_equal(tr_activity_trust_ns(&row, longest_ns), 3600 * SECOND);
 	row.rate_q32 = row.rate_max_q32 = row.debt_max_ns = UINT64_MAX;
-	assert_int_equal(tr_activity_trust_ns(&row, &pace), 3600 * SECOND);
+	assert_int_equal(tr_activity_trust_ns(&row, longest_ns), 3600 * SECOND);
 }
 
 static void any_word_is_a_priority_and_a_rate(void **state)
@@ -181,7 +181,9 @@ static void look(struct pair *pair, uint64_t now_ns)
 								SECOND);
 	}
 	tr_leases_decide(pair->rows, 2, false);
-	pair->lease_until_ns = pair->rows[0].may_borrow ? now_ns + TR_LEASE_BORROW_NS : 0;
+	pair->lease_until_ns = pair->rows[0].may_borrow
+				       ? now_ns + 10 * MS + TR_LEASE_BORROW_NS
+				       : 0;
 	pair->block_until_ns = pair->rows[0].must_wait ? now_ns + TR_LEASE_BLOCK_NS : 0;
 }
 
