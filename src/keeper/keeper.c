@@ -173,27 +173,29 @@ static bool look_at(struct tr_keeper *keeper, struct tr_kept *kept, unsigned d,
 	return true;
 }
 
-/* Until somebody wakes nothing changes: of those who work there is none, or one to whom it does not
- * matter when it ends, beside sleepers that need not be looked at sooner. */
-static bool may_doze(const struct tr_keeper *keeper, unsigned gpu, uint64_t now_ns)
+/* Till the next look: each wakes a core. Until somebody wakes nothing changes when of those who work
+ * there is none, or one to whom it does not matter when it ends: then it is when the first sleeper is
+ * due, or half of the way there, as leases are short. */
+static uint64_t till_next_ns(const struct tr_keeper *keeper, unsigned gpu, uint64_t now_ns)
 {
 	size_t count = keeper->looked[gpu], active = keeper->active[gpu];
-	bool is_ranked = keeper->ranked >> gpu & 1;
-	bool is_alone = active == 1 && !is_ranked;
+	bool is_ranked = keeper->ranked >> gpu & 1, is_alone = active == 1 && !is_ranked;
+	uint64_t ns = UINT64_MAX;
 
 	for (size_t i = 0; i < count; i++) {
 		const struct tr_kept *kept = keeper->lessees[i];
-		const struct tr_activity *activity =
-			&kept->rows[tr_kept_row_of(kept, (int)gpu)].activity;
-		uint64_t pause_ns = tr_activity_pause_ns(activity, now_ns, count, active,
-							 is_ranked);
+		const struct tr_kept_row *row = &kept->rows[tr_kept_row_of(kept, (int)gpu)];
+		uint64_t pause_ns = tr_activity_pause_ns(&row->activity, now_ns, count,
+							 active, is_ranked);
 
 		if (is_alone && keeper->leases[i].is_active)
 			continue;
-		if (pause_ns == 0 || (is_alone && pause_ns < TR_LEASE_DOZE_NS))
-			return false;
+		if (pause_ns == 0)
+			return TR_LEASE_LOOK_NS;
+		pause_ns = tr_sat_sub(row->read_ns + pause_ns, now_ns);
+		ns = pause_ns < ns ? pause_ns : ns;
 	}
-	return true;
+	return tr_leases_doze_ns(ns, is_alone);
 }
 
 /* Ends at once what does not go on: waiting for it to lapse would be felt. */
@@ -237,7 +239,7 @@ static void lease_gpu(struct tr_keeper *keeper, unsigned gpu)
 	for (size_t i = 0; i < count; i++)
 		keeper->active[gpu] += keeper->leases[i].is_active;
 	tr_leases_decide(keeper->leases, count, keeper->swept[gpu].is_foreign_busy);
-	next_ns = may_doze(keeper, gpu, looked_ns) ? TR_LEASE_DOZE_NS : TR_LEASE_LOOK_NS;
+	next_ns = till_next_ns(keeper, gpu, looked_ns);
 	if (next_ns < keeper->look_ns)
 		keeper->look_ns = next_ns;
 	/* Stopped in between (a suspended machine, SIGSTOP): the next look decides. */
@@ -312,7 +314,7 @@ uint64_t tr_keeper_turn(struct tr_keeper *keeper)
 		keeper->occupied_ns = now_ns;
 		find_contested(keeper, now_ns);
 	}
-	keeper->look_ns = TR_LEASE_DOZE_NS;
+	keeper->look_ns = TR_LEASE_DOZE_MAX_NS;
 	if (keeper->contested && make_room(keeper))
 		for (unsigned g = 0; g < keeper->fleet.gpus->count; g++)
 			if (keeper->contested >> g & 1)

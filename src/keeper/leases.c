@@ -68,6 +68,19 @@ uint64_t tr_activity_pause_ns(const struct tr_activity *activity, uint64_t now_n
 	return pause_ns < most_ns ? most_ns : pause_ns;
 }
 
+uint64_t tr_leases_doze_ns(uint64_t due_ns, bool is_beside)
+{
+	uint64_t most = TR_LEASE_DOZE_MAX_NS / TR_LEASE_LOOK_NS, least = is_beside ? 1 : 2;
+	uint64_t looks = due_ns / TR_LEASE_LOOK_NS; /* whose time has come by half is due */
+
+	looks += due_ns % TR_LEASE_LOOK_NS > TR_LEASE_LOOK_NS / 2;
+	if (looks > 2 * most)
+		looks = most;
+	else if (looks > most)
+		looks = (looks + 1) / 2;
+	return (looks < least ? least : looks) * TR_LEASE_LOOK_NS;
+}
+
 uint64_t tr_activity_trust_ns(const struct tr_policy_device *row, uint64_t longest_ns)
 {
 	uint64_t rate = row->rate_max_q32, trust = row->debt_max_ns, owed;

@@ -22,8 +22,8 @@
  * Both are leases, renewed at each look and lapsing by themselves when nobody renews them.
  */
 #define TR_LEASE_LOOK_NS UINT64_C(10000000)
-/* Until somebody wakes nothing changes: each look wakes a core. */
-#define TR_LEASE_DOZE_NS (2 * TR_LEASE_LOOK_NS)
+/* And at most, while nothing changes until somebody wakes. */
+#define TR_LEASE_DOZE_MAX_NS (4 * TR_LEASE_LOOK_NS)
 /* A slice that did nothing for so long is idle. Three looks: a service that is asked every 20 ms
  * stays active in between; and a borrower is back 40 ms after its neighbour's last launch. */
 #define TR_LEASE_HOLD_NS UINT64_C(30000000)
@@ -54,6 +54,9 @@ bool tr_activity_is_dozing(const struct tr_activity *activity, uint64_t now_ns);
  * slices of this device, ACTIVE: how many are; IS_RANKED: of several priorities. */
 uint64_t tr_activity_pause_ns(const struct tr_activity *activity, uint64_t now_ns,
 			      size_t count, size_t active, bool is_ranked);
+/* While nothing changes until somebody wakes: till the next look, when the first of the sleepers is due
+ * in DUE_NS. IS_BESIDE: beside one that works. */
+uint64_t tr_leases_doze_ns(uint64_t due_ns, bool is_beside);
 /* For how long: as far ahead as the pacer lets a slice owe whose longest submission is LONGEST_NS. */
 uint64_t tr_activity_trust_ns(const struct tr_policy_device *row, uint64_t longest_ns);
 

@@ -206,6 +206,28 @@ static void sleepers_are_looked_at_as_often_as_can_be_paid(void **state)
 	assert_int_equal(tr_activity_pause_ns(&asleep, now, 64, 1, false), 0);
 }
 
+/* Each look wakes a core: where nothing else changes the next is when a sleeper is due, or half of the
+ * way; never later than a lease may stand. */
+static void looks_are_as_far_apart_as_sleepers_allow(void **state)
+{
+	(void)state;
+	for (uint64_t due_ns = 0; due_ns < 300 * MS; due_ns += MS) {
+		for (unsigned is_beside = 0; is_beside < 2; is_beside++) {
+			uint64_t next_ns = tr_leases_doze_ns(due_ns, is_beside);
+			uint64_t least_ns = is_beside ? 10 * MS : 20 * MS;
+
+			assert_int_equal(next_ns % (10 * MS), 0);
+			assert_in_range(next_ns, least_ns, 40 * MS);
+			assert_true(next_ns <= due_ns + 5 * MS || next_ns == least_ns);
+		}
+	}
+	assert_int_equal(tr_leases_doze_ns(0, true), 10 * MS);
+	assert_int_equal(tr_leases_doze_ns(40 * MS, true), 40 * MS);
+	assert_int_equal(tr_leases_doze_ns(64 * MS, false), 30 * MS);
+	assert_int_equal(tr_leases_doze_ns(34 * MS, false), 30 * MS);
+	assert_int_equal(tr_leases_doze_ns(UINT64_MAX, true), 40 * MS);
+}
+
 /* The neighbour returns at any moment between two looks; looks may be 4 ms late. */
 static void returns_are_noticed_in_time(void **state)
 {
@@ -258,6 +280,7 @@ int main(void)
 		cmocka_unit_test(trust_is_what_may_be_owed),
 		cmocka_unit_test(any_word_is_a_priority_and_a_rate),
 		cmocka_unit_test(sleepers_are_looked_at_as_often_as_can_be_paid),
+		cmocka_unit_test(looks_are_as_far_apart_as_sleepers_allow),
 		cmocka_unit_test(returns_are_noticed_in_time),
 	};
 

@@ -226,7 +226,7 @@ static void check_leases(unsigned from)
 		if (i >= from)
 			assert_int_equal(lease_of(i), 0);
 		else
-			assert_in_range(lease_of(i), next_ns + 10 * MS, clock_ns + 40 * MS);
+			assert_in_range(lease_of(i), next_ns + 10 * MS, clock_ns + 55 * MS);
 	}
 }
 
@@ -253,9 +253,9 @@ static void one_that_borrows_among_sleepers_costs_few_reads(void **state)
 	is_working[0] = true;
 	turns_for(3 * SECOND);
 	count_for(10, 1);
-	assert_in_range(count.turns, 1, 50);
+	assert_in_range(count.turns, 1, 25);
 	/* 25 times 63 sleepers, and once a second two words of each for its memory */
-	assert_in_range(count.reads, 25 * 63, 25 * 63 + 50 + 2 * 64 + 30);
+	assert_in_range(count.reads, 25 * 63, 25 * 64 + 2 * 64 + 30);
 	assert_in_range(count.roots, 1, 10);
 	assert_in_range(count.asked, 5, 7);
 	is_working[0] = false;
@@ -266,7 +266,7 @@ static void sleepers_alone_cost_less(void **state)
 	(void)state;
 	turns_for(3 * SECOND);
 	count_for(10, SLICES);
-	assert_in_range(count.turns, 1, 50);
+	assert_in_range(count.turns, 1, 34);
 	assert_in_range(count.reads, 16 * 64, 17 * 64 + 3 * 64);
 	assert_in_range(count.roots, 1, 10);
 }
