@@ -6,7 +6,8 @@
 #define SAMPLES_SHIFT 35
 #define SAMPLES_MAX   7u
 #define ODD_NS        UINT64_C(5000)
-#define FIRST_ODD     4u /* times a later one: the first loaded something */
+#define LONG_NS       UINT64_C(5000000) /* such samples are few */
+#define FIRST_ODD     4u                /* times a later one: the first loaded something */
 
 _Atomic uint64_t tr_keys[TR_KEYS];
 
@@ -69,21 +70,31 @@ void tr_key_meet(uint64_t key, bool is_collective)
 	}
 }
 
-void tr_key_learn(uint64_t key, uint64_t ns, bool is_slow)
+/* A sample counts as one of so many. */
+static unsigned weight_of(enum tr_learn how, uint64_t cost_ns)
+{
+	if (how == TR_LEARN_FAST)
+		return 8;
+	return how == TR_LEARN_MEAN && cost_ns > LONG_NS ? 16 : 64;
+}
+
+void tr_key_learn(uint64_t key, uint64_t ns, enum tr_learn how)
 {
 	_Atomic uint64_t *place;
 	uint64_t word, cost;
-	unsigned samples;
+	unsigned samples, weight;
 
 	place = place_of(key, &word);
 	if (!place)
 		return;
 	samples = samples_of(word);
 	cost = word & TR_KEY_COST_MAX;
+	weight = weight_of(how, cost);
 	if (ns > TR_KEY_COST_MAX)
 		ns = TR_KEY_COST_MAX;
 	/* Others had the GPU meanwhile; or it takes longer now, and will do so again. */
-	if (samples >= TR_KEY_SETTLED && ns > cost + cost / 2 + ODD_NS) {
+	if (how != TR_LEARN_MEAN && samples >= TR_KEY_SETTLED &&
+	    ns > cost + cost / 2 + ODD_NS) {
 		if (!(word & SUSPECT)) {
 			(void)atomic_compare_exchange_strong(place, &word, word | SUSPECT);
 			return;
@@ -95,7 +106,7 @@ void tr_key_learn(uint64_t key, uint64_t ns, bool is_slow)
 	else if (samples < SAMPLES_MAX) /* the plain mean, then one that forgets */
 		cost = (cost * samples + ns) / (samples + 1);
 	else
-		cost = is_slow ? (cost * 63 + ns) / 64 : (cost * 7 + ns) / 8;
+		cost = (cost * (weight - 1) + ns) / weight;
 	if (samples < SAMPLES_MAX)
 		samples++;
 	/* Another thread's sample may have come between: then this one is not learned. */

@@ -65,9 +65,14 @@ struct tr_key {
 struct tr_key tr_key_find(uint64_t key);
 /* Met for the first time: what its name says. */
 void tr_key_meet(uint64_t key, bool is_collective);
+enum tr_learn {
+	TR_LEARN_FAST,
+	TR_LEARN_SLOW, /* others' turns are in the samples: of those without, and of many */
+	TR_LEARN_MEAN, /* and the key's own lengths vary: of all */
+};
 /* One submission of it took NS. The first may have loaded code: it is not believed when it
- * is far from the second. IS_SLOW: samples swing for long, so the mean is of many. */
-void tr_key_learn(uint64_t key, uint64_t ns, bool is_slow);
+ * is far from the second. */
+void tr_key_learn(uint64_t key, uint64_t ns, enum tr_learn how);
 /* What is behind the key was changed: its cost is a guess, until it was measured again. */
 void tr_key_doubt(uint64_t key);
 /* What was behind the key is gone. */

@@ -324,7 +324,7 @@ bool tr_marks_before(struct tr_marks *m, CUstream stream, enum tr_mark_want want
 	    (is_own || m->runs[lane->run].key || is_full(&m->runs[lane->run], now_ns)))
 		close_run(m, lane, now_ns);
 	is_first = !is_own && !others && !lane->is_fed &&
-		   (tr_pace_is_shared(m->dev) || !is_one_of_many(m, now_ns));
+		   (tr_pace_turns(m->dev).sharers || !is_one_of_many(m, now_ns));
 	if (lane->run == NO_RUN && !is_first)
 		open_run(m, lane, now_ns);
 	if (lane->run != NO_RUN && m->runs[lane->run].others < others)

@@ -57,8 +57,12 @@ uint64_t tr_pace_measured(tr_dev dev, const struct tr_busy *busy, uint64_t predi
 void tr_pace_stands(tr_dev dev, uint64_t predicted_ns);
 /* An unmeasured submission is no longer in flight. */
 void tr_pace_seen(tr_dev dev);
-/* Others have the GPU by turns: gamma is less than 1. */
-bool tr_pace_is_shared(tr_dev dev);
+/* How many take turns on the GPU with this slice, and whether its kernels vary; 0: nobody does. */
+struct tr_turns {
+	unsigned sharers;
+	bool is_varied;
+};
+struct tr_turns tr_pace_turns(tr_dev dev);
 /* How long a run may stay open or pending. */
 uint64_t tr_pace_patience_ns(tr_dev dev);
 

@@ -216,12 +216,12 @@ void tr_pace_seen(tr_dev dev)
 	atomic_store(&devices[dev.at].unmeasured_ns, 0);
 }
 
-bool tr_pace_is_shared(tr_dev dev)
+struct tr_turns tr_pace_turns(tr_dev dev)
 {
 	struct tr_rate rate;
 
 	read_rate(&rate, dev);
-	return rate.gamma_q16 < UINT64_C(1) << 16;
+	return (struct tr_turns){ .sharers = rate.sharers, .is_varied = rate.is_varied };
 }
 
 uint64_t tr_pace_patience_ns(tr_dev dev)

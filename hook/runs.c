@@ -7,8 +7,8 @@
 #define PROMPT_NS    UINT64_C(20000) /* an event that an idle GPU ran at once */
 #define TURNS        4u
 #define TURN_NS      UINT64_C(100000)
-#define PHASED_NS    UINT64_C(30000000)
-#define PHASED_TIMES 8u
+#define SHARER_TURNS 2u                /* to each that it needs itself, at most */
+#define SHARER_NS    UINT64_C(4000000) /* and where it begins and ends in another's */
 #define SHARED_RUNS  16u
 
 /*
@@ -71,14 +71,18 @@ static struct tr_busy busy_of(const struct tr_run *r, uint64_t begin_ns, uint64_
  * the GPU each has as much of it; there those of many runs together tell.
  */
 static void learn(struct tr_told *told, const struct tr_run *r, uint64_t busy_ns,
-		  bool is_slow)
+		  struct tr_turns turns)
 {
+	enum tr_learn how = !turns.sharers    ? TR_LEARN_FAST
+			    : turns.is_varied ? TR_LEARN_MEAN
+					      : TR_LEARN_SLOW;
+
 	busy_ns /= r->others + 1;
 	if (r->key) {
-		tr_key_learn(r->key, busy_ns, is_slow);
+		tr_key_learn(r->key, busy_ns, how);
 		return;
 	}
-	if (!r->others || r->unknown || !r->last_ns || !r->predicted_ns || is_slow)
+	if (!r->others || r->unknown || !r->last_ns || !r->predicted_ns || turns.sharers)
 		return;
 	told->shared_busy_ns += busy_ns;
 	told->shared_predicted_ns += r->predicted_ns;
@@ -87,25 +91,26 @@ static void learn(struct tr_told *told, const struct tr_run *r, uint64_t busy_ns
 	tr_key_learn(
 		r->last_key,
 		tr_sat_part(r->last_ns, told->shared_busy_ns, told->shared_predicted_ns),
-		false);
+		TR_LEARN_FAST);
 	told->shared_busy_ns = told->shared_predicted_ns = told->shared_runs = 0;
 }
 
 /*
- * Where others take turns, the span of one short submission is of few lengths, by the phase of the
- * turns, and phases last for a second. What is charged is the mean; gamma says what it is worth.
+ * Where others take turns the span of one submission says when its turns came and not what it took:
+ * one of 1 ms among 32 processes spans 1 or 60. So it is charged what its key costs, as it was when
+ * it went; a span that held a few would be a debt all at once, for work that is long admitted.
+ * Only what no turns explain is taken as it is.
  */
-static bool is_phased(const struct tr_run *r, uint64_t busy_ns, bool is_turns)
+static bool is_by_turns(const struct tr_run *r, uint64_t busy_ns, unsigned sharers)
 {
-	return is_turns && r->key && r->predicted_ns && r->predicted_ns <= PHASED_NS &&
-	       busy_ns <= PHASED_TIMES * r->predicted_ns;
+	return sharers && r->key && r->predicted_ns &&
+	       busy_ns / sharers <= SHARER_NS + SHARER_TURNS * r->predicted_ns;
 }
 
 bool tr_run_tell(struct tr_told *told, struct tr_run *r, tr_dev dev, uint64_t now_ns)
 {
-	bool is_turns = tr_pace_is_shared(dev);
+	struct tr_turns turns = tr_pace_turns(dev);
 	uint64_t begin_ns, span_ns, told_ns;
-	bool is_mean;
 	CUevent anchor = told->anchor;
 	struct tr_busy busy;
 	int64_t span;
@@ -116,15 +121,14 @@ bool tr_run_tell(struct tr_told *told, struct tr_run *r, tr_dev dev, uint64_t no
 	}
 	span_ns = span > 0 ? (uint64_t)span : 0;
 	begin_ns = begin_of(told, r, span_ns, now_ns);
-	busy = busy_of(r, begin_ns, span_ns, is_turns);
+	busy = busy_of(r, begin_ns, span_ns, turns.sharers);
 	told_ns = busy.busy_ns;
-	is_mean = is_phased(r, told_ns, is_turns);
-	if (is_mean) {
+	if (is_by_turns(r, told_ns, turns.sharers)) {
 		busy.busy_ns = r->predicted_ns;
 		busy.sure_ns = 0; /* when is not known */
 	}
 	(void)tr_pace_measured(dev, &busy, r->predicted_ns, now_ns);
-	learn(told, r, told_ns, is_turns);
+	learn(told, r, told_ns, turns);
 	if (busy.end_ns > told->anchor_ns) {
 		told->anchor_ns = busy.end_ns;
 		told->anchor = r->end;

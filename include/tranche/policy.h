@@ -66,7 +66,12 @@ struct tr_policy_device {
 	/* What NVML saw the slice's processes use of the GPU's time, armed or not, and when it was
 	 * last asked (0: it does not tell); the keeper's. */
 	_Atomic uint64_t nvml_busy_ns, nvml_seen_ns;
-	uint8_t reserved[96];
+	/* Processes that take turns on the device while others than the slice's work there, or 0: spans
+	 * hold the turns of all; the keeper's. */
+	_Atomic uint32_t sharers;
+	/* Where they do: NVML saw more than was charged, so kernels vary; the keeper's. */
+	_Atomic uint32_t is_varied;
+	uint8_t reserved[88];
 };
 
 struct tr_policy {

@@ -29,6 +29,17 @@ static void run_fixed(struct tr_worker *w)
 	}
 }
 
+/* One kernel and one grid: of three one takes all of its time, two an eighth. */
+static void run_varied(struct tr_worker *w)
+{
+	for (;;) {
+		uint64_t ns = w->workload->kernel_ns;
+
+		tr_worker_launch(w, 0, w->loop, tr_worker_random(w) % 3 ? ns / 8 : ns);
+		sync_seldom(w, 0);
+	}
+}
+
 /* Each kernel has its length: eight between 10 us and 20 ms, about three times the last. */
 static void run_mixed(struct tr_worker *w)
 {
@@ -180,6 +191,9 @@ void tr_worker_steps(struct tr_worker *w)
 		break;
 	case TR_WORKLOAD_PULSED:
 		run_pulsed(w);
+		break;
+	case TR_WORKLOAD_VARIED:
+		run_varied(w);
 		break;
 	}
 }

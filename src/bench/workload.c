@@ -21,6 +21,7 @@ static const struct {
 	{ "steady:", TR_WORKLOAD_STEADY, false },
 	{ "requests:", TR_WORKLOAD_REQUESTS, false },
 	{ "pulsed:", TR_WORKLOAD_PULSED, false },
+	{ "varied:", TR_WORKLOAD_VARIED, true },
 };
 
 /* "200us", "5ms", "1s"; 0: none of them, or more than a minute. */

@@ -18,6 +18,7 @@ enum tr_workload_kind {
 	TR_WORKLOAD_STEADY,   /* one kernel after the other, each waited for: a service */
 	TR_WORKLOAD_REQUESTS, /* idles, then a burst of such requests */
 	TR_WORKLOAD_PULSED,   /* idles for a second, works for a second */
+	TR_WORKLOAD_VARIED,   /* a kernel whose data decide how long it takes */
 };
 
 struct tr_workload {
@@ -32,8 +33,8 @@ struct tr_workload {
 extern const struct tr_workload tr_workloads[];
 extern const unsigned tr_workload_count; /* those of the matrix */
 
-/* NAME of the matrix, or "steady:1ms", "requests:1ms", "pulsed:200us", "fixed:3ms" (us, ms, s), which
- * goes to ROOM. NULL: no such workload. */
+/* NAME of the matrix, or "steady:1ms", "requests:1ms", "pulsed:200us", "fixed:3ms", "varied:8ms" (us,
+ * ms, s), which goes to ROOM. NULL: no such workload. */
 const struct tr_workload *tr_workload_find(const char *name, struct tr_workload *room);
 
 #endif /* TR_BENCH_WORKLOAD_H */

@@ -224,6 +224,8 @@ static void judge_row(struct tr_kept *kept, unsigned d)
 	watch_row(row, page_row);
 	if (page_row->mode == TR_BYPASS_LOWERED)
 		gamma_q16 = tr_watch_lowered_q16(&row->watch, gamma_q16);
+	atomic_store(&page_row->sharers, row->gamma.is_shared ? row->gamma.sharers : 0);
+	atomic_store(&page_row->is_varied, row->gamma.is_varied);
 	if (page_row->gamma_q16 != gamma_q16)
 		atomic_store(&page_row->gamma_q16, gamma_q16);
 }

@@ -36,6 +36,12 @@
 #define GAMMA_MIN (1.0 / 64.0)
 #define GAMMA_MAX 1.25
 
+/* Others that are busy for less of the time hardly lengthen a span. */
+#define SHARED_PART 0.03
+/* Beside others a slice charges what its kernels took without them. NVML's busy time is so many times
+ * that: then kernels of one key differ, and gamma alone will not mend it for long. */
+#define VARIED 1.2
+
 #define SPAN_MAX_US UINT64_C(5000000)
 
 /* ---- gamma --------------------------------------------------------------------------- */
@@ -211,6 +217,9 @@ uint64_t tr_gamma_feed(struct tr_gamma *gamma, const struct tr_look *look)
 	if (is_other_than(&gamma->brief, &gamma->steady, lump_ns))
 		gamma->steady = gamma->brief;
 	settle(gamma, lump_ns, longest_ns);
+	gamma->is_shared = gamma->brief.others_ns > SHARED_PART * gamma->brief.wall_ns;
+	gamma->is_varied = gamma->is_shared &&
+			   (gamma->is_varied || (gamma->is_off && gamma->value > VARIED));
 	repay(gamma, &block, lump_ns);
 	return value_q16(gamma);
 }

@@ -52,6 +52,8 @@ struct tr_gamma {
 	unsigned sharers;
 	bool is_off; /* from 1: then VALUE holds, and by this part more */
 	double value, by;
+	bool is_shared;   /* others were busy in a good part of the time */
+	bool is_varied;   /* and still NVML saw more than was charged */
 	double unpaid_ns; /* NVML's busy time less what was paid while gamma was off */
 };
 

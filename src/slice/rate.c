@@ -81,6 +81,12 @@ void tr_rate_read(struct tr_rate *out, const struct tr_policy_device *page_row,
 					  out->window_ns, HOUR_NS);
 		out->gamma_q16 = within(load(&page_row->gamma_q16), GAMMA_ONE, GAMMA_MIN,
 					GAMMA_MAX);
+		out->sharers = atomic_load_explicit(&page_row->sharers,
+						    memory_order_relaxed);
+		if (!out->sharers && out->gamma_q16 < GAMMA_ONE)
+			out->sharers = 2;
+		out->is_varied = atomic_load_explicit(&page_row->is_varied,
+						      memory_order_relaxed);
 		out->lease_until_ns = load(&page_row->lease_until_ns);
 		out->block_until_ns = load(&page_row->block_until_ns);
 		out->is_low = atomic_load_explicit(&page_row->priority,

@@ -39,6 +39,9 @@ struct tr_rate {
 	uint64_t window_ns, debt_max_ns;
 	uint64_t ahead_ns;  /* the window on tat_max: while borrowing, or low priority */
 	uint64_t gamma_q16; /* 1/64..4 in 2^-16 */
+	unsigned
+		sharers; /* processes that take turns where others work too; 0: they do not */
+	bool is_varied; /* kernels of one key differ: what they cost is the mean of their spans */
 	uint64_t lease_until_ns; /* borrowing till then */
 	uint64_t block_until_ns; /* no launch till then */
 	bool is_low;             /* held to ahead_ns with or without a lease */

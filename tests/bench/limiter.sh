@@ -34,6 +34,10 @@ windows)
         --neighbours 0,1 --processes 1 --seconds 20 || failed=1
     "${bench[@]}" --check --workload streams4 --quota 33 --neighbours 3 --processes 2 || failed=1
     "${bench[@]}" --check --workload 5ms --quota 33 --neighbours 1,3 --processes 8 || failed=1
+    # Turns of 32 processes in the spans; and a kernel that takes 1 ms or an eighth of it.
+    "${bench[@]}" --check --workload cooperative --quota 10 --neighbours 3 --processes 8 || failed=1
+    "${bench[@]}" --check --workload 200us --quota 20 --neighbours 3 --processes 8 || failed=1
+    "${bench[@]}" --check --workload varied:1ms,varied:100us --quota 20 --neighbours 1 --processes 1 || failed=1
     exit $failed
     ;;
 judge)

@@ -339,11 +339,11 @@ static void test_first_is_odd(void **unused)
 	(void)unused;
 	tr_keys_forget();
 	tr_key_meet(key, false);
-	tr_key_learn(key, 50 * MS, false);
-	tr_key_learn(key, 9 * US, false);
+	tr_key_learn(key, 50 * MS, TR_LEARN_FAST);
+	tr_key_learn(key, 9 * US, TR_LEARN_FAST);
 	assert_int_equal(tr_key_find(key).cost_ns, 9 * US);
 	assert_int_equal(tr_key_ready_ns(key), 0);
-	tr_key_learn(key, 11 * US, false);
+	tr_key_learn(key, 11 * US, TR_LEARN_FAST);
 	assert_in_range(tr_key_find(key).cost_ns, 9 * US, 11 * US);
 	assert_int_equal(tr_key_ready_ns(key), tr_key_find(key).cost_ns);
 	/* changed behind the handle: known, and looked at again */
@@ -352,6 +352,26 @@ static void test_first_is_odd(void **unused)
 	assert_true(tr_key_find(key).cost_ns > 0);
 	tr_key_forget(key);
 	assert_false(tr_key_find(key).is_known);
+}
+
+/* Turns of others in every second sample, and at first in none. */
+static uint64_t learned(enum tr_learn how)
+{
+	uint64_t key = tr_key_of(GPU_KERNEL(9), 128);
+
+	tr_keys_forget();
+	tr_key_meet(key, false);
+	for (unsigned i = 0; i < 1000; i++)
+		tr_key_learn(key, i % 2 && i > 20 ? 30 * MS : MS, how);
+	return tr_key_find(key).cost_ns;
+}
+
+static void test_turns_F13(void **unused)
+{
+	(void)unused;
+	assert_in_range(learned(TR_LEARN_SLOW), MS, MS * 11 / 10);
+	assert_in_range(learned(TR_LEARN_MEAN), 14 * MS, 17 * MS);
+	tr_keys_forget();
 }
 
 /* Ten thousand keys in a table of four thousand: each is found as itself or not at all. */
@@ -366,7 +386,7 @@ static void test_many_keys(void **unused)
 
 		tr_key_meet(key, false);
 		for (unsigned n = 0; n < 3; n++)
-			tr_key_learn(key, i, false);
+			tr_key_learn(key, i, TR_LEARN_FAST);
 	}
 	for (unsigned i = 1; i <= 10000; i++) {
 		struct tr_key key = tr_key_find(tr_key_of(GPU_KERNEL(i), 1));
@@ -531,6 +551,7 @@ int main(void)
 		cmocka_unit_test(test_unknown),
 		cmocka_unit_test(test_unknown_and_long),
 		cmocka_unit_test(test_first_is_odd),
+		cmocka_unit_test(test_turns_F13),
 		cmocka_unit_test(test_many_keys),
 		cmocka_unit_test(test_hung),
 		cmocka_unit_test(test_events_fail),

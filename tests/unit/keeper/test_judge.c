@@ -459,6 +459,41 @@ static void doubts_of_many_do_not_add_up(void **state)
 	assert_in_range(tr_doubt_and(UINT64_MAX / 4, 0), UINT64_MAX / 5, UINT64_MAX / 3);
 }
 
+/* F13: the hook charges spans where nobody else works, what its keys cost beside others, and the mean
+ * of all their spans where NVML finds that to be too little. */
+static void others_and_kernels_that_vary_are_told(void **state)
+{
+	struct tenant t = make(MS, 0.3, 1);
+	double low, high;
+
+	(void)state;
+	t.is_alone = true;
+	(void)run(&t, 10, &low, &high);
+	assert_false(t.gamma.is_shared);
+	t.is_alone = false;
+	(void)run(&t, 3, &low, &high);
+	assert_true(t.gamma.is_shared);
+	assert_int_equal(t.gamma.sharers, 4);
+	t.stretch = 1 / 1.1; /* gamma mends that */
+	(void)run(&t, 20, &low, &high);
+	assert_false(t.gamma.is_varied);
+	t.stretch = 1 / 3.0;
+	for (unsigned i = 0; i < 24; i++) { /* four seconds */
+		struct tr_look told;
+		bool is_told;
+
+		(void)look(&t, &told, &is_told);
+	}
+	assert_true(t.gamma.is_varied);
+	t.stretch = 2; /* it stays so: else it would go back and forth */
+	(void)run(&t, 20, &low, &high);
+	assert_true(t.gamma.is_varied);
+	t.is_alone = true;
+	(void)run(&t, 10, &low, &high);
+	assert_false(t.gamma.is_shared);
+	assert_false(t.gamma.is_varied);
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
@@ -471,6 +506,7 @@ int main(void)
 		cmocka_unit_test(one_sample_a_second_is_enough),
 		cmocka_unit_test(few_data_and_mixed_data_say_nothing),
 		cmocka_unit_test(gamma_stays_in_its_bounds),
+		cmocka_unit_test(others_and_kernels_that_vary_are_told),
 		cmocka_unit_test(bypassed_work_is_told),
 		cmocka_unit_test(a_process_without_the_hook_is_told),
 		cmocka_unit_test(a_long_kernel_is_no_bypass),

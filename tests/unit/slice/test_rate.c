@@ -98,6 +98,25 @@ static void test_garbage_policy(void **state)
 	}
 }
 
+/* Who takes turns: what the page says, and two where only gamma tells (a keeper that does not). */
+static void test_sharers(void **state)
+{
+	struct tr_rate rate;
+
+	(void)state;
+	tr_rate_read(&rate, &row, 0);
+	assert_int_equal(rate.sharers, 0);
+	row.gamma_q16 = 65535;
+	tr_rate_read(&rate, &row, 0);
+	assert_int_equal(rate.sharers, 2);
+	row.gamma_q16 = 70000;
+	row.sharers = 32;
+	row.is_varied = 1;
+	tr_rate_read(&rate, &row, 0);
+	assert_int_equal(rate.sharers, 32);
+	assert_true(rate.is_varied);
+}
+
 /* Cost / rate against 128 bits. */
 static void test_stretch_is_exact(void **state)
 {
@@ -547,6 +566,7 @@ int main(void)
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_policy, fresh, drop),
 		cmocka_unit_test_setup_teardown(test_garbage_policy, fresh, drop),
+		cmocka_unit_test_setup_teardown(test_sharers, fresh, drop),
 		cmocka_unit_test_setup_teardown(test_stretch_is_exact, fresh, drop),
 		cmocka_unit_test_setup_teardown(test_edges_of_64_bits, fresh, drop),
 		cmocka_unit_test_setup_teardown(test_liveness_I4, fresh, drop),
