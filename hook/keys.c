@@ -6,8 +6,9 @@
 #define SAMPLES_SHIFT 35
 #define SAMPLES_MAX   7u
 #define ODD_NS        UINT64_C(5000)
-#define LONG_NS       UINT64_C(5000000) /* such samples are few */
-#define FIRST_ODD     4u                /* times a later one: the first loaded something */
+#define LONG_NS       UINT64_C(5000000)   /* such samples are few */
+#define RARE_NS       UINT64_C(150000000) /* and such fewer */
+#define FIRST_ODD     4u /* times a later one: the first loaded something */
 
 _Atomic uint64_t tr_keys[TR_KEYS];
 
@@ -73,7 +74,7 @@ void tr_key_meet(uint64_t key, bool is_collective)
 /* A sample counts as one of so many. */
 static unsigned weight_of(enum tr_learn how, uint64_t cost_ns)
 {
-	if (how == TR_LEARN_FAST)
+	if (how == TR_LEARN_FAST || cost_ns > RARE_NS)
 		return 8;
 	return how == TR_LEARN_MEAN && cost_ns > LONG_NS ? 16 : 64;
 }
