@@ -64,6 +64,7 @@ void tr_arm_close(struct tr_arm *arm)
 		return;
 	arm->is_closing = true;
 	tr_arm_starts_end(arm);
+	tr_infer_close(arm);
 	tr_hami_close(arm);
 	tr_records_close(arm->records);
 	tr_book_free(&arm->book);
@@ -223,26 +224,30 @@ int tr_arm_make(struct tr_arm *arm, const struct tr_ids *ids, struct tr_alloc **
 	return 0;
 }
 
-#define MOUNTS 4
+/* Which cards, for a runtime that gives devices by itself; with CDI none, and the CDI file gives them. */
+static const char *fill_visible(const struct tr_arm *arm, const struct tr_alloc *alloc,
+				struct tr_answer *a)
+{
+	size_t n = 0;
 
-/* The texts of one container's answer. */
-struct answer {
-	char ro[256], rw[256], cdi[128];
-	struct tr_mount mounts[MOUNTS];
-	const char *cdi_names[2];
-};
+	if (!arm->options.infers)
+		return "void";
+	for (size_t i = 0; i < alloc->part_count; i++)
+		n += (size_t)snprintf(a->visible + n, sizeof(a->visible) - n, "%s%s",
+				      i ? "," : "", alloc->parts[i].uuid);
+	return a->visible;
+}
 
-static const struct tr_pair envs[] = { { "NVIDIA_VISIBLE_DEVICES", "void" } };
-
-static void fill_answer(const struct tr_arm *arm, const struct tr_alloc *alloc,
-			struct answer *a, struct tr_injection *out)
+void tr_answer_fill(const struct tr_arm *arm, const struct tr_alloc *alloc,
+		    struct tr_answer *a, struct tr_injection *out)
 {
 	const struct tr_arm_options *o = &arm->options;
 
 	(void)snprintf(a->ro, sizeof(a->ro), "%s/%s/ro", o->slices_dir, alloc->name);
 	(void)snprintf(a->rw, sizeof(a->rw), "%s/%s/rw", o->slices_dir, alloc->name);
+	a->env = (struct tr_pair){ "NVIDIA_VISIBLE_DEVICES", fill_visible(arm, alloc, a) };
 	*out = (struct tr_injection){
-		.envs = envs,
+		.envs = &a->env,
 		.env_count = 1,
 		.mounts = a->mounts,
 		.cdi = a->cdi_names,
@@ -257,12 +262,25 @@ static void fill_answer(const struct tr_arm *arm, const struct tr_alloc *alloc,
 	if (o->preload_path)
 		a->mounts[out->mount_count++] = (struct tr_mount){ o->preload_path,
 								   TR_PRELOAD_FILE, true };
-	if (o->cdi_common)
+	if (o->cdi_common && !o->infers)
 		a->cdi_names[out->cdi_count++] = o->cdi_common;
-	if (o->cdi_kind) {
+	if (o->cdi_kind && !o->infers) {
 		(void)snprintf(a->cdi, sizeof(a->cdi), "%s=%s", o->cdi_kind, alloc->name);
 		a->cdi_names[out->cdi_count++] = a->cdi;
 	}
+	if (o->infers && o->ports.add_nodes)
+		o->ports.add_nodes(alloc, out, o->ports.arg);
+}
+
+void tr_allocate_refuse(struct tr_arm *arm, struct tr_rpc_call *call, int r,
+			const struct tr_err *err)
+{
+	arm->counts.refused_makes++;
+	if (!arm->is_closing)
+		tr_arm_tell(arm, TR_ARM_REFUSED, NULL, err->msg);
+	tr_rpc_refuse(call,
+		      r == -EINVAL ? TR_RPC_INVALID_ARGUMENT : TR_RPC_FAILED_PRECONDITION,
+		      err->msg);
 }
 
 void tr_arm_allocate(struct tr_rpc_call *call, const struct tr_ids *containers,
@@ -271,15 +289,20 @@ void tr_arm_allocate(struct tr_rpc_call *call, const struct tr_ids *containers,
 	struct tr_arm *arm = arg;
 	struct tr_alloc *made[TR_PLUGIN_CONTAINERS];
 	struct tr_injection injections[TR_PLUGIN_CONTAINERS];
-	tr_autofree struct answer *answers = tr_xcalloc(count + 1, sizeof(*answers));
+	tr_autofree struct tr_answer *answers = NULL;
 	struct tr_err err = { 0 };
 	size_t n = 0;
 	int r = 0;
 
+	if (arm->options.infers) {
+		tr_infer_allocate(arm, call, containers, count);
+		return;
+	}
+	answers = tr_xcalloc(count + 1, sizeof(*answers));
 	while (r == 0 && n < count) {
 		r = tr_arm_make(arm, &containers[n], &made[n], &err);
 		if (r == 0) {
-			fill_answer(arm, made[n], &answers[n], &injections[n]);
+			tr_answer_fill(arm, made[n], &answers[n], &injections[n]);
 			n++;
 		}
 	}
@@ -289,9 +312,5 @@ void tr_arm_allocate(struct tr_rpc_call *call, const struct tr_ids *containers,
 	}
 	while (n--)
 		(void)tr_arm_drop(arm, made[n]);
-	arm->counts.refused_makes++;
-	tr_arm_tell(arm, TR_ARM_REFUSED, NULL, err.msg);
-	tr_rpc_refuse(call,
-		      r == -EINVAL ? TR_RPC_INVALID_ARGUMENT : TR_RPC_FAILED_PRECONDITION,
-		      err.msg);
+	tr_allocate_refuse(arm, call, r, &err);
 }

@@ -58,6 +58,15 @@ struct tr_arm_ports {
 	void (*node_of)(tr_node_told *told, void *told_arg, void *arg);
 	void (*annotate_node)(const char *version, const struct tr_named_list *annotations,
 			      tr_pod_written *written, void *written_arg, void *arg);
+	/* Without CDI. The first pod of this node that is Pending and has HAMi's marks of being
+	 * allocated (TR_POD_BIND_TIME; TR_POD_BIND_PHASE allocating or success; TR_POD_NODE this
+	 * node); -ENOENT: none. */
+	void (*pending_pod)(tr_pod_told *told, void *told_arg, void *arg);
+	/* Adds to OUT what a container without CDI needs beside its slice: device nodes. What it
+	 * points to is used before the next call. NULL: left to the runtime, which is told the
+	 * cards in NVIDIA_VISIBLE_DEVICES. */
+	void (*add_nodes)(const struct tr_alloc *alloc, struct tr_injection *out,
+			  void *arg);
 	/* A pod that may run, other than POD, was decided to have the card (tr_pod_is_on()). NULL: none. */
 	bool (*is_promised)(const struct tr_pod *pod, const char *uuid, void *arg);
 	/* What the runtime is to give to the container (the CDI file), written or taken away. -errno:
@@ -82,6 +91,7 @@ struct tr_arm_options {
 	const char *node_name;   /* pods of other nodes are refused; NULL: not looked at */
 	struct tr_arm_rules rules;
 	enum tr_bypass on_bypass;
+	bool infers; /* no CDI: whose an Allocate is is inferred, and verified later */
 	bool takes_whole_cards; /* by pods that no GPU scheduler decided on; else refused */
 	/* What Allocate answers besides the slice's own directories: host paths of the installed
 	 * library and preload file (NULL: none), a CDI name for all (NULL: none). */
@@ -140,6 +150,13 @@ int tr_arm_rearm(struct tr_arm *arm, const struct tr_ids *ids, struct tr_err *er
  */
 int tr_arm_pod(struct tr_arm *arm, const struct tr_pod_list *rows, const struct tr_pod *pod,
 	       const struct tr_ids *asked, bool is_fresh, struct tr_err *err);
+
+/*
+ * Without CDI, what Allocate does: arms the next container of POD that has nothing yet, whose number of devices
+ * must be that of IDS. Errors as tr_arm_pod(); nothing is left then.
+ */
+int tr_arm_infer(struct tr_arm *arm, const struct tr_pod *pod, const struct tr_ids *ids,
+		 struct tr_alloc **out, struct tr_err *err);
 
 /*
  * Other limits for a running container: the record, then its page, which its programs obey at once.

@@ -89,36 +89,43 @@ static void on_unlocked(void *arg, int r, const struct tr_err *told)
 		end(handover);
 }
 
-static void on_written(void *arg, int r, const struct tr_err *told)
-{
-	static const struct tr_named unlocked[] = { { TR_NODE_LOCK, NULL } };
-	struct handover *handover = arg;
-	const struct tr_arm_ports *ports = &handover->arm->options.ports;
-
-	if (r < 0)
-		fail(handover, "HAMi's marks", r, told);
-	else
-		ports->annotate_node(handover->version,
-				     &(struct tr_named_list){ unlocked, 1 }, on_unlocked,
-				     handover, ports->arg);
-}
-
-/* The scheduler waits for a word on this pod. */
-static bool is_waited_for(const struct tr_arm *arm, const struct tr_pod *pod,
-			  int64_t *since_unix_s)
+/* The word that the scheduler has, or waits for, on this pod. -ENOENT: it is not for us to say one. */
+static int read_phase(const struct tr_arm *arm, const struct tr_pod *pod,
+		      enum tr_bind_phase *phase, int64_t *since_unix_s)
 {
 	const struct tr_named_list *notes = &pod->object.annotations;
-	const char *phase = tr_named_find(notes, TR_POD_BIND_PHASE),
+	const char *text = tr_named_find(notes, TR_POD_BIND_PHASE),
 		   *time = tr_named_find(notes, TR_POD_BIND_TIME);
-	enum tr_bind_phase bind;
+	uint32_t wanted, all = 0;
 
 	*since_unix_s = 0;
-	if (arm->options.node_name && strcmp(pod->node, arm->options.node_name) != 0)
-		return false;
 	if (time && tr_unix_time_parse(time, since_unix_s) == 0)
 		*since_unix_s -= 60; /* by its clock */
-	/* Said already: then the lock was not to be had a moment ago. */
-	return phase && tr_bind_phase_parse(phase, &bind) == 0 && bind != TR_BIND_FAILED;
+	/* Other vendors' plugins have the same lock. */
+	for (size_t i = 0; i < pod->container_count; i++)
+		if (tr_wanted(pod, i, arm->options.rules.resource, &wanted, NULL) == 0)
+			all += wanted;
+	if (!all || !text || tr_bind_phase_parse(text, phase) < 0 ||
+	    (arm->options.node_name && strcmp(pod->node, arm->options.node_name) != 0))
+		return -ENOENT;
+	return 0;
+}
+
+static void unlock(struct handover *handover)
+{
+	static const struct tr_named unlocked[] = { { TR_NODE_LOCK, NULL } };
+	const struct tr_arm_ports *ports = &handover->arm->options.ports;
+
+	ports->annotate_node(handover->version, &(struct tr_named_list){ unlocked, 1 },
+			     on_unlocked, handover, ports->arg);
+}
+
+static void on_written(void *arg, int r, const struct tr_err *told)
+{
+	if (r < 0)
+		fail(arg, "HAMi's marks", r, told);
+	else
+		unlock(arg);
 }
 
 static void on_pod(void *arg, int r, const struct tr_pod *pod, const struct tr_err *told)
@@ -128,11 +135,20 @@ static void on_pod(void *arg, int r, const struct tr_pod *pod, const struct tr_e
 	const struct tr_arm_ports *ports = &arm->options.ports;
 	const struct tr_pod_devices none = { 0 };
 	tr_auto_buf struct tr_buf left = { 0 };
+	enum tr_bind_phase phase;
 	int64_t since;
 
 	(void)told;
-	if (r < 0 || !is_waited_for(arm, pod, &since) ||
-	    !tr_hami_is_allocated(&arm->book, pod, arm->options.rules.resource, since)) {
+	if (r < 0 || read_phase(arm, pod, &phase, &since) < 0) {
+		end(handover);
+		return;
+	}
+	/* One that failed is not waited for; of one that was told of, only the lock is left. */
+	if (phase == TR_BIND_FAILED) {
+		unlock(handover);
+		return;
+	}
+	if (!tr_hami_is_allocated(&arm->book, pod, arm->options.rules.resource, since)) {
 		end(handover);
 		return;
 	}

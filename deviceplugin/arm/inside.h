@@ -9,6 +9,7 @@
 
 struct start;
 struct handover;
+struct request;
 
 struct tr_arm {
 	struct event_base *base;
@@ -19,6 +20,7 @@ struct tr_arm {
 	struct tr_records *records;
 	struct start *starts;      /* under way */
 	struct handover *handover; /* the same, toward HAMi's scheduler; NULL: none */
+	struct request *requests, **last_request; /* Allocates that wait for their turn */
 	struct event *on_hami;
 	bool is_due; /* another turn of it, after this one */
 	struct tr_arm_counts counts;
@@ -26,6 +28,28 @@ struct tr_arm {
 	char blocked[512]; /* why nothing new is given; "": it is */
 	bool is_closing;
 };
+
+/* The texts of one container's answer to Allocate. */
+struct tr_answer {
+	char ro[256], rw[256], cdi[128], visible[TR_DEVICES_MAX * 48];
+	struct tr_pair env;
+	struct tr_mount mounts[4];
+	const char *cdi_names[2];
+};
+void tr_answer_fill(const struct tr_arm *arm, const struct tr_alloc *alloc,
+		    struct tr_answer *answer, struct tr_injection *out);
+void tr_allocate_refuse(struct tr_arm *arm, struct tr_rpc_call *call, int r,
+			const struct tr_err *err);
+/* rows.c: copies. FROM's rows of the pod that OF is of. */
+char **tr_texts_copy(const char *const *from, size_t count);
+void tr_texts_free(const char *const *texts, size_t count);
+void tr_rows_copy(const struct tr_pod_list *from, const struct tr_pod_row *of,
+		  struct tr_pod_list *to);
+void tr_rows_free(struct tr_pod_list *rows);
+/* infer.c */
+void tr_infer_allocate(struct tr_arm *arm, struct tr_rpc_call *call,
+		       const struct tr_ids *containers, size_t count);
+void tr_infer_close(struct tr_arm *arm);
 
 int64_t tr_unix_us(void);
 void tr_arm_tell(struct tr_arm *arm, enum tr_arm_event event, const struct tr_alloc *alloc,

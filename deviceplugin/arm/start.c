@@ -34,57 +34,6 @@ static struct tr_ids ids_of(const struct start *start)
 	return (struct tr_ids){ (const char *const *)start->ids, start->id_count };
 }
 
-/* ---- rows of one pod, copied ---- */
-
-static char **copy_texts(const char *const *from, size_t count)
-{
-	char **to = tr_xcalloc(count + 1, sizeof(*to));
-
-	for (size_t i = 0; i < count; i++)
-		to[i] = tr_xstrdup(from[i]);
-	return to;
-}
-
-static void free_texts(const char *const *texts, size_t count)
-{
-	for (size_t i = 0; texts && i < count; i++)
-		free((void *)(uintptr_t)texts[i]);
-	free((void *)(uintptr_t)texts);
-}
-
-static void free_rows(struct tr_pod_list *rows)
-{
-	for (size_t i = 0; i < rows->count; i++) {
-		free((void *)(uintptr_t)rows->rows[i].namespace);
-		free((void *)(uintptr_t)rows->rows[i].pod);
-		free((void *)(uintptr_t)rows->rows[i].container);
-		free_texts(rows->rows[i].ids, rows->rows[i].count);
-	}
-	free(rows->rows);
-	*rows = (struct tr_pod_list){ 0 };
-}
-
-static void copy_rows(const struct tr_pod_list *from, const struct tr_pod_row *of,
-		      struct tr_pod_list *to)
-{
-	*to = (struct tr_pod_list){ .rows = tr_xcalloc(from->count + 1,
-						       sizeof(*to->rows)) };
-	for (size_t i = 0; i < from->count; i++) {
-		const struct tr_pod_row *row = &from->rows[i];
-
-		if (strcmp(row->namespace, of->namespace) != 0 ||
-		    strcmp(row->pod, of->pod) != 0)
-			continue;
-		to->rows[to->count++] = (struct tr_pod_row){
-			.namespace = tr_xstrdup(row->namespace),
-			.pod = tr_xstrdup(row->pod),
-			.container = tr_xstrdup(row->container),
-			.ids = (const char *const *)copy_texts(row->ids, row->count),
-			.count = row->count,
-		};
-	}
-}
-
 /* ---- ending a call ---- */
 
 static void end(struct start *start, int r, const struct tr_err *err)
@@ -98,8 +47,8 @@ static void end(struct start *start, int r, const struct tr_err *err)
 		start->next->link = start->link;
 	if (start->waiter)
 		tr_pods_forget(start->waiter);
-	free_texts((const char *const *)start->ids, start->id_count);
-	free_rows(&start->rows);
+	tr_texts_free((const char *const *)start->ids, start->id_count);
+	tr_rows_free(&start->rows);
 	free(start->claim);
 	free(start);
 	if (r < 0) {
@@ -327,6 +276,91 @@ int tr_arm_pod(struct tr_arm *arm, const struct tr_pod_list *rows, const struct 
 	return r;
 }
 
+/* ---- without CDI ---- */
+
+/* The first container of POD that asks for devices and has none. */
+static int next_container(const struct tr_arm *arm, const struct tr_pod *pod,
+			  const struct tr_ids *ids, size_t *index, struct tr_err *err)
+{
+	for (size_t i = 0; i < pod->container_count; i++) {
+		const char *name = pod->containers[i].name;
+		uint32_t wanted;
+		int r = tr_wanted(pod, i, arm->options.rules.resource, &wanted, err);
+
+		if (r < 0)
+			return r;
+		if (!wanted || tr_book_of(&arm->book, pod->object.uid, name))
+			continue;
+		*index = i;
+		return wanted == ids->count ? 0
+					    : tr_fail(err, EINVAL,
+						      "container %s of pod %s/%s asks for "
+						      "%u devices and the "
+						      "kubelet allocates %zu",
+						      name, pod->object.space,
+						      pod->object.name, wanted, ids->count);
+	}
+	return tr_fail(err, EINVAL, "all containers of pod %s/%s have their devices",
+		       pod->object.space, pod->object.name);
+}
+
+int tr_arm_infer(struct tr_arm *arm, const struct tr_pod *pod, const struct tr_ids *ids,
+		 struct tr_alloc **out, struct tr_err *err)
+{
+	tr_autofree struct tr_share *shares = tr_xcalloc(pod->container_count + 1,
+							 sizeof(*shares));
+	struct recruit recruit = { 0 };
+	size_t index = 0;
+	int r = check_pod(arm, pod, err);
+
+	if (r == 0)
+		r = tr_decision_read(pod, &arm->options.rules, &arm->cards, shares, err);
+	if (r == 0)
+		r = next_container(arm, pod, ids, &index, err);
+	if (r == 0)
+		r = tr_arm_make(arm, ids, &recruit.alloc, err);
+	if (r == 0) {
+		fill_next(&recruit, pod, index, &shares[index]);
+		r = check_room(arm, &recruit, 1, err);
+		if (r == 0)
+			r = arm_all(arm, &recruit, 1, err);
+		if (r < 0)
+			(void)tr_arm_drop(arm, recruit.alloc);
+	}
+	*out = recruit.alloc;
+	tr_shares_free(shares, pod->container_count);
+	return r;
+}
+
+/* What was inferred, against what the kubelet knows by now. Init containers' ids are others', of the
+ * same pod. */
+static int verify(const struct tr_arm *arm, const struct tr_pod_list *list,
+		  const struct tr_ids *ids, struct tr_err *err)
+{
+	const struct tr_alloc *newest = tr_book_newest(&arm->book, ids);
+	const struct tr_pod_row *row;
+	int r = tr_owner_find(list, ids, &row, err);
+
+	for (size_t i = 0; r == 0 && newest && i < list->count; i++) {
+		struct tr_ids of = { list->rows[i].ids, list->rows[i].count };
+
+		if (tr_alloc_has_ids(newest, &of))
+			row = &list->rows[i];
+	}
+	if (r < 0 || !newest || newest->state == TR_ALLOC_WAITING)
+		return r;
+	if (strcmp(row->namespace, newest->space) == 0 &&
+	    strcmp(row->pod, newest->pod) == 0 &&
+	    (newest->kind == TR_CONTAINER_INIT ||
+	     strcmp(row->container, newest->container) == 0))
+		return 0;
+	return tr_fail(err, EBADMSG,
+		       "the devices of container %s of pod %s/%s were taken for those of "
+		       "container %s of pod %s/%s: delete the pod",
+		       row->container, row->namespace, row->pod, newest->container,
+		       newest->space, newest->pod);
+}
+
 /* ---- the steps of a call ---- */
 
 static void ask_pod(struct start *start);
@@ -443,6 +477,7 @@ static void ask_pod(struct start *start)
 static void on_rows(int r, const struct tr_pod_list *list, const char *sentence, void *arg)
 {
 	struct start *start = arg;
+	struct tr_arm *arm = start->arm;
 	struct tr_ids ids = ids_of(start);
 	const struct tr_pod_row *row;
 	struct tr_err err = { 0 };
@@ -450,9 +485,10 @@ static void on_rows(int r, const struct tr_pod_list *list, const char *sentence,
 	start->waiter = NULL;
 	if (r < 0)
 		r = tr_fail(&err, -r, "%s", sentence);
-	else
-		r = tr_arm_rearm(start->arm, &ids,
-				 &err); /* another call may have armed it */
+	else if (arm->options.infers)
+		r = verify(arm, list, &ids, &err);
+	if (r == 0)
+		r = tr_arm_rearm(arm, &ids, &err); /* another call may have armed it */
 	if (r == 0)
 		r = tr_owner_find(list, &ids, &row, &err);
 	else if (r > 0) {
@@ -463,7 +499,7 @@ static void on_rows(int r, const struct tr_pod_list *list, const char *sentence,
 		end(start, r, &err);
 		return;
 	}
-	copy_rows(list, row, &start->rows);
+	tr_rows_copy(list, row, &start->rows);
 	ask_pod(start);
 }
 
@@ -474,7 +510,7 @@ static struct start *begin(struct tr_arm *arm, const struct tr_ids *ids, tr_arme
 
 	*start = (struct start){
 		.arm = arm,
-		.ids = copy_texts(ids->ids, ids->count),
+		.ids = tr_texts_copy(ids->ids, ids->count),
 		.id_count = ids->count,
 		.done = done,
 		.done_arg = done_arg,
@@ -493,7 +529,7 @@ void tr_arm_start(struct tr_arm *arm, const struct tr_ids *ids, tr_armed *done,
 	struct start *start = begin(arm, ids, done, done_arg);
 	unsigned ms = arm->options.ask_ms ? arm->options.ask_ms : ASK_MS;
 	struct tr_err err = { 0 };
-	int r = tr_arm_rearm(arm, ids, &err);
+	int r = arm->options.infers && arm->pods ? 0 : tr_arm_rearm(arm, ids, &err);
 
 	if (r > 0)
 		arm->counts.rearmed++;

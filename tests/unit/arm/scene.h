@@ -28,7 +28,7 @@ struct scene_pod {
 	struct scene_container at[SCENE_CONTAINERS];
 	size_t count;
 	const char *decision; /* NULL: as the containers say; "": none */
-	const char *granted;
+	const char *granted, *bind_phase;
 	const char *phase; /* "Pending" */
 	bool is_admitted, is_deleting;
 	struct tr_object *object;

@@ -156,7 +156,11 @@ static void no_word(void **state)
 
 	(void)state;
 	bed_admit(pod);
-	strcpy(phase, "failed");
+	scene_add(scene_pod_new("vendor"), "a", TR_CONTAINER_APP, 0, 0);
+	strcpy(lock, "2026-11-21T10:00:00Z,default,vendor"); /* another's devices */
+	tr_arm_handover(bed.arm);
+	strcpy(phase, "what");
+	strcpy(lock, "2026-11-21T10:00:00Z,default,p");
 	tr_arm_handover(bed.arm);
 	strcpy(phase, "allocating");
 	strcpy(lock, "2026-11-21T10:00:00Z,default,other");
@@ -167,6 +171,17 @@ static void no_word(void **state)
 	tr_arm_handover(bed.arm);
 	assert_int_equal(written, 0);
 	assert_int_equal(unlocked, 0);
+}
+
+/* One whose allocation failed is not waited for. */
+static void failed(void **state)
+{
+	scene_pod("p", two);
+	(void)state;
+	strcpy(phase, "failed");
+	tr_arm_handover(bed.arm);
+	assert_int_equal(written, 0);
+	assert_int_equal(unlocked, 1);
 }
 
 static void fails(void **state)
@@ -193,10 +208,7 @@ static void fails(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(at_the_last),
-		TEST(others),
-		TEST(no_word),
-		TEST(fails),
+		TEST(at_the_last), TEST(others), TEST(no_word), TEST(failed), TEST(fails),
 	};
 
 	return cmocka_run_group_tests_name("hami", tests, NULL, NULL);

@@ -8,6 +8,7 @@
 
 #include "bed.h"
 #include "node.h"
+#include "pods_server.h"
 #include "rt/file.h"
 #include "tr_test.h"
 
@@ -15,7 +16,7 @@
 #define STARTED   (&v1beta1__pre_start_container_response__descriptor)
 
 static struct tr_pods *pods;
-static unsigned asked, asked_fresh, lists;
+static unsigned asked, asked_fresh;
 static int pod_r; /* what pod_of tells instead of a pod */
 static struct {
 	tr_pod_told *told;
@@ -45,6 +46,8 @@ static void pod_of(const char *space, const char *name, bool is_fresh, tr_pod_to
 	told(told_arg, tr_fail(&err, pod_r ? -pod_r : ENOENT, "not there"), NULL, &err);
 }
 
+static bool infers;
+static char phase[16], left[400], lock[100]; /* HAMi's marks, and its lock on the node */
 static unsigned written;
 static int write_r;
 static char decisions[4][400];
@@ -53,10 +56,19 @@ static void annotate(const char *space, const char *name, const char *version,
 		     const struct tr_named_list *annotations, tr_pod_written *done,
 		     void *done_arg, void *arg)
 {
+	const char *marks = tr_named_find(annotations, "hami.io/bind-phase");
 	struct tr_err err = { 0 };
 
 	(void)arg;
 	assert_string_equal(space, "default");
+	if (infers) {
+		snprintf(phase, sizeof(phase), "%s", marks ? marks : "allocating");
+		marks = tr_named_find(annotations, "hami.io/vgpu-devices-to-allocate");
+		snprintf(left, sizeof(left), "%s", marks ? marks : "");
+		scene.pods[0].bind_phase = phase;
+		done(done_arg, 0, NULL);
+		return;
+	}
 	assert_string_equal(version, "1");
 	assert_string_equal(tr_named_find(annotations, "hami.io/vgpu-node"), "node-1");
 	for (size_t i = 0; write_r == 0 && i < scene.pod_count; i++)
@@ -72,54 +84,30 @@ static void annotate(const char *space, const char *name, const char *version,
 	done(done_arg, write_r, &err);
 }
 
-/* ---- PodResources of the scene ---- */
-
-static void on_list(struct tr_rpc_call *call, const ProtobufCMessage *request, void *arg)
+static void node_of(tr_node_told *told, void *told_arg, void *arg)
 {
-	static char resource[] = "nvidia.com/gpu";
-	const struct tr_pod_list *rows = scene_rows();
-	V1__ContainerDevices *devices = calloc(rows->count + 1, sizeof(*devices));
-	V1__ContainerResources *containers = calloc(rows->count + 1, sizeof(*containers));
-	V1__PodResources *each = calloc(rows->count + 1, sizeof(*each));
-	void **lists_of = calloc(3 * rows->count + 3, sizeof(void *));
-	V1__ListPodResourcesResponse response;
+	struct tr_named notes[] = { { "hami.io/mutex.lock", lock } };
+	struct tr_node it = { .object = { .version = "1",
+					  .annotations = { notes, lock[0] != '\0' } } };
 
-	(void)request;
 	(void)arg;
-	lists++;
-	v1__list_pod_resources_response__init(&response);
-	response.pod_resources = (V1__PodResources **)&lists_of[2 * rows->count];
-	for (size_t i = 0; i < rows->count; i++) {
-		const struct tr_pod_row *row = &rows->rows[i];
-
-		v1__container_devices__init(&devices[i]);
-		devices[i].resource_name = resource;
-		devices[i].device_ids = (char **)(uintptr_t)row->ids;
-		devices[i].n_device_ids = row->count;
-		lists_of[i] = &devices[i];
-		v1__container_resources__init(&containers[i]);
-		containers[i].name = (char *)(uintptr_t)row->container;
-		containers[i].devices = (V1__ContainerDevices **)&lists_of[i];
-		containers[i].n_devices = 1;
-		lists_of[rows->count + i] = &containers[i];
-		v1__pod_resources__init(&each[i]);
-		each[i].name = (char *)(uintptr_t)row->pod;
-		each[i].namespace_ = (char *)(uintptr_t)row->namespace;
-		each[i].containers = (V1__ContainerResources **)&lists_of[rows->count + i];
-		each[i].n_containers = 1;
-		response.pod_resources[response.n_pod_resources++] = &each[i];
-	}
-	(void)tr_rpc_reply(call, &response.base);
-	free(devices);
-	free(containers);
-	free(each);
-	free(lists_of);
+	told(told_arg, 0, &it, NULL);
 }
 
-static const struct tr_rpc_method methods[] = {
-	{ "/v1.PodResourcesLister/List", &v1__list_pod_resources_request__descriptor,
-	  on_list, false },
-};
+static void annotate_node(const char *version, const struct tr_named_list *annotations,
+			  tr_pod_written *done, void *done_arg, void *arg)
+{
+	(void)version;
+	(void)annotations;
+	(void)arg;
+	lock[0] = '\0';
+	done(done_arg, 0, NULL);
+}
+
+static void pending_pod(tr_pod_told *told, void *told_arg, void *arg)
+{
+	pod_of("default", "p", true, told, told_arg, arg);
+}
 
 static void offer(void)
 {
@@ -141,7 +129,7 @@ static int open_node(void **state)
 	struct tr_plugin_actions actions = { .allocate = tr_arm_allocate,
 					     .prestart = tr_arm_prestart };
 	struct tr_rpc_service service = { .mode = 0600,
-					  .methods = methods,
+					  .methods = &pods_method,
 					  .count = 1,
 					  .limits = { 1u << 20, 16u << 20, 64u << 20 },
 					  .calls_max = 100 };
@@ -157,6 +145,13 @@ static int open_node(void **state)
 			 0);
 	bed.options.ports.pod_of = pod_of;
 	bed.options.ports.annotate = annotate;
+	if (infers) {
+		bed.options.infers = true;
+		bed.options.ports.node_of = node_of;
+		bed.options.ports.annotate_node = annotate_node;
+		bed.options.ports.pending_pod = pending_pod;
+		bed.options.ports.inject = NULL;
+	}
 	bed.options.takes_whole_cards = takes_whole_cards;
 	assert_int_equal(
 		tr_arm_open(node.base, pods, &bed.options, &scene.cards, &bed.arm, NULL),
@@ -168,7 +163,7 @@ static int open_node(void **state)
 	offer();
 	node_dial();
 	assert_true(node_until(&node.lists, 1, 5000));
-	asked = asked_fresh = lists = written = 0;
+	asked = asked_fresh = pods_lists = written = 0;
 	pod_r = write_r = 0;
 	answers_later = false;
 	return 0;
@@ -184,8 +179,20 @@ static int open_strict(void **state)
 	return r;
 }
 
+static int open_infers(void **state)
+{
+	int r;
+
+	infers = true;
+	r = open_node(state);
+	strcpy(lock, "2026-11-21T10:00:00Z,default,p");
+	phase[0] = left[0] = '\0';
+	return r;
+}
+
 static int close_node(void **state)
 {
+	infers = false;
 	bed_stop();
 	tr_pods_close(pods);
 	assert_int_equal(bed_close(state), 0);
@@ -196,14 +203,29 @@ static int close_node(void **state)
 
 static struct scene_container *answered; /* whose Allocate it is */
 
+static void look_inferred(const V1beta1__ContainerAllocateResponse *one)
+{
+	assert_int_equal(one->n_cdi_devices, 0);
+	assert_int_equal(one->n_mounts, 4);
+	assert_string_equal(one->envs[0]->key, "NVIDIA_VISIBLE_DEVICES");
+	assert_string_equal(one->envs[0]->value, scene_uuid(answered->card));
+	snprintf(answered->alloc, TR_ALLOC_NAME, "%.17s",
+		 strstr(one->mounts[0]->host_path, "/s0") + 1);
+}
+
 static void look_allocated(const ProtobufCMessage *reply)
 {
 	const V1beta1__AllocateResponse *all = (const void *)reply;
 	const V1beta1__ContainerAllocateResponse *one = all->container_responses[0];
-	const char *name = strchr(one->cdi_devices[1]->name, '=');
+	const char *name;
 	char path[256];
 
 	assert_int_equal(all->n_container_responses, 1);
+	if (infers) {
+		look_inferred(one);
+		return;
+	}
+	name = strchr(one->cdi_devices[1]->name, '=');
 	/* What fails closed: no device, everything of ours, one name. */
 	assert_int_equal(one->n_devices, 0);
 	assert_int_equal(one->n_envs, 1);
@@ -285,11 +307,11 @@ static void one_pod(void **state)
 	assert_int_equal(out.code, TR_RPC_OK);
 	bed_assert_armed(pod, 0);
 	bed_assert_armed(pod, 1);
-	assert_int_equal(lists, 1);
+	assert_int_equal(pods_lists, 1);
 	start(&pod->at[0], &out);
 	assert_true(node_until(&out.ends, 1, 5000));
 	assert_int_equal(out.code, TR_RPC_OK);
-	assert_int_equal(lists, 1); /* known already */
+	assert_int_equal(pods_lists, 1); /* known already */
 	assert_int_equal(asked, 1);
 	assert_int_equal(asked_fresh, 0);
 }
@@ -395,6 +417,51 @@ static void whole_cards(void **state)
 	assert_non_null(strstr(out.sentence, "of the 1 whole GPUs that it would get 0"));
 }
 
+/* ---- without CDI ---- */
+
+static void inferred(void **state)
+{
+	struct scene_pod *pod = scene_pod("p", (const unsigned[]){ 3000, 5000, 0 });
+	struct outcome out = { 0 };
+
+	(void)state;
+	pod->at[1].card = 1;
+	admit(pod);
+	/* Marks are written after the answer; the lock goes with the last. */
+	node_run_ms(300);
+	assert_string_equal(phase, "success");
+	assert_string_equal(left, ";;");
+	assert_string_equal(lock, "");
+	for (size_t i = 0; i < 2; i++) {
+		assert_string_equal(bed_alloc(&pod->at[i])->container, pod->at[i].name);
+		assert_int_equal(bed_alloc(&pod->at[i])->parts[0].limit_bytes,
+				 (uint64_t)pod->at[i].mib << 20);
+		start(&pod->at[i], &out);
+		assert_true(node_until(&out.ends, 1, 5000));
+		assert_int_equal(out.code, TR_RPC_OK);
+	}
+}
+
+/* Two pods wait, and the wrong one was taken: it does not start with the other's. */
+static void inferred_wrongly(void **state)
+{
+	struct scene_pod *pod = scene_pod("p", (const unsigned[]){ 3000, 0 }),
+			 *other = scene_pod("q", (const unsigned[]){ 5000, 0 });
+	struct outcome out = { 0 };
+
+	(void)state;
+	lock[0] = '\0'; /* then the first that is pending */
+	admit(other);
+	assert_string_equal(bed_alloc(&other->at[0])->pod, pod->name);
+	start(&other->at[0], &out);
+	assert_true(node_until(&out.ends, 1, 5000));
+	assert_int_equal(out.code, TR_RPC_FAILED_PRECONDITION);
+	assert_string_equal(
+		out.sentence,
+		"the devices of container a of pod default/q were taken for those of "
+		"container a of pod default/p: delete the pod");
+}
+
 /* ---- F33: 100 pods of 2 containers, all of other sizes, at once ---- */
 
 #define PODS 100
@@ -482,7 +549,7 @@ static void at_once(void **state)
 		"lists of PodResources; processor: %.1f ms in the loop (both sides), "
 		"%.1f ms in all\n",
 		(double)longest_allocate_ns / 1e6, (double)took_ns[PODS] / 1e6,
-		(double)took_ns[2 * PODS - 3] / 1e6, lists, loop, all);
+		(double)took_ns[2 * PODS - 3] / 1e6, pods_lists, loop, all);
 }
 
 #define TEST(f) cmocka_unit_test_setup_teardown(f, open_node, close_node)
@@ -495,6 +562,8 @@ int main(void)
 		TEST(not_listed),
 		TEST(stops),
 		TEST(whole_cards),
+		cmocka_unit_test_setup_teardown(inferred, open_infers, close_node),
+		cmocka_unit_test_setup_teardown(inferred_wrongly, open_infers, close_node),
 		TEST(at_once),
 	};
 

@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Rows of PodResources that outlive the call which told them. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "deviceplugin/arm/inside.h"
+
+char **tr_texts_copy(const char *const *from, size_t count)
+{
+	char **to = tr_xcalloc(count + 1, sizeof(*to));
+
+	for (size_t i = 0; i < count; i++)
+		to[i] = tr_xstrdup(from[i]);
+	return to;
+}
+
+void tr_texts_free(const char *const *texts, size_t count)
+{
+	for (size_t i = 0; texts && i < count; i++)
+		free((void *)(uintptr_t)texts[i]);
+	free((void *)(uintptr_t)texts);
+}
+
+void tr_rows_free(struct tr_pod_list *rows)
+{
+	for (size_t i = 0; i < rows->count; i++) {
+		free((void *)(uintptr_t)rows->rows[i].namespace);
+		free((void *)(uintptr_t)rows->rows[i].pod);
+		free((void *)(uintptr_t)rows->rows[i].container);
+		tr_texts_free(rows->rows[i].ids, rows->rows[i].count);
+	}
+	free(rows->rows);
+	*rows = (struct tr_pod_list){ 0 };
+}
+
+void tr_rows_copy(const struct tr_pod_list *from, const struct tr_pod_row *of,
+		  struct tr_pod_list *to)
+{
+	*to = (struct tr_pod_list){ .rows = tr_xcalloc(from->count + 1,
+						       sizeof(*to->rows)) };
+	for (size_t i = 0; i < from->count; i++) {
+		const struct tr_pod_row *row = &from->rows[i];
+
+		if (strcmp(row->namespace, of->namespace) != 0 ||
+		    strcmp(row->pod, of->pod) != 0)
+			continue;
+		to->rows[to->count++] = (struct tr_pod_row){
+			.namespace = tr_xstrdup(row->namespace),
+			.pod = tr_xstrdup(row->pod),
+			.container = tr_xstrdup(row->container),
+			.ids = (const char *const *)tr_texts_copy(row->ids, row->count),
+			.count = row->count,
+		};
+	}
+}
