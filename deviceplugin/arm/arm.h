@@ -48,6 +48,9 @@ struct tr_arm_ports {
 	 */
 	void (*pod_of)(const char *space, const char *name, bool is_fresh,
 		       tr_pod_told *told, void *told_arg, void *arg);
+	/* The same by UID, from what is held here; NULL: a pod with devices in init containers only cannot be
+	 * known. */
+	void (*pod_with)(const char *uid, tr_pod_told *told, void *told_arg, void *arg);
 	/* Sets annotations of a pod (NULL: removes one), if it is still what was read as VERSION
 	 * (NULL: however it is). WRITTEN once, as TOLD above. NULL: nothing is ever written. */
 	void (*annotate)(const char *space, const char *name, const char *version,
@@ -88,7 +91,9 @@ struct tr_arm_options {
 	const char *slices_dir;  /* on tmpfs; made when missing */
 	const char *records_dir; /* on a disk */
 	const char *boot_path;   /* NULL: the kernel's */
-	const char *node_name;   /* pods of other nodes are refused; NULL: not looked at */
+	const char *
+		checkpoint; /* the kubelet's (tr_checkpoint_owner()); NULL: not looked at */
+	const char *node_name; /* pods of other nodes are refused; NULL: not looked at */
 	struct tr_arm_rules rules;
 	enum tr_bypass on_bypass;
 	bool infers; /* no CDI: whose an Allocate is is inferred, and verified later */

@@ -37,7 +37,7 @@ static bool is_pods(const struct tr_alloc *alloc, const struct tr_pod *pod, size
 bool tr_hami_is_allocated(const struct tr_book *book, const struct tr_pod *pod,
 			  const char *resource, int64_t since_unix_s)
 {
-	tr_autofree struct tr_alloc **all = tr_xcalloc(book->count + 1, sizeof(*all));
+	tr_autofree struct tr_alloc **all = tr_xcalloc(book->count + 1, sizeof(void *));
 	size_t n = 0;
 
 	for (struct tr_alloc *a = book->first; a; a = a->next)
@@ -208,7 +208,7 @@ static void on_time(evutil_socket_t fd, short what, void *arg)
 
 void tr_hami_poke(struct tr_arm *arm)
 {
-	struct timeval wait = { .tv_usec = WAIT_MS * 1000 };
+	struct timeval wait = { .tv_usec = WAIT_MS * 1000L };
 
 	if (!arm->base || !arm->options.ports.node_of)
 		return;

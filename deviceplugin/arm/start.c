@@ -24,6 +24,7 @@ struct start {
 	struct tr_pods_waiter *waiter; /* for PodResources; NULL: not now */
 	/* Of its pod, copied: the pod itself may be told later. */
 	struct tr_pod_list rows;
+	char uid[TR_POD_UID]; /* instead, where no row names it; "": one does */
 	bool is_fresh;
 	char *claim; /* a decision of our own that is being written; NULL: none */
 	struct start *next, **link;
@@ -32,6 +33,20 @@ struct start {
 static struct tr_ids ids_of(const struct start *start)
 {
 	return (struct tr_ids){ (const char *const *)start->ids, start->id_count };
+}
+
+#define POD_NAME 330
+
+/* As sentences call the pod. */
+static const char *name_of(const struct start *start, char out[static POD_NAME])
+{
+	const struct tr_pod_row *row = start->rows.rows;
+
+	if (start->uid[0])
+		(void)snprintf(out, POD_NAME, "with UID %s", start->uid);
+	else
+		(void)snprintf(out, POD_NAME, "%.64s/%.254s", row->namespace, row->pod);
+	return out;
 }
 
 /* ---- ending a call ---- */
@@ -347,6 +362,9 @@ static int verify(const struct tr_arm *arm, const struct tr_pod_list *list,
 		if (tr_alloc_has_ids(newest, &of))
 			row = &list->rows[i];
 	}
+	/* Devices of init containers only are listed nowhere. */
+	if (r == -EAGAIN && newest && newest->kind == TR_CONTAINER_INIT)
+		return 0;
 	if (r < 0 || !newest || newest->state == TR_ALLOC_WAITING)
 		return r;
 	if (strcmp(row->namespace, newest->space) == 0 &&
@@ -388,12 +406,12 @@ static void on_claimed(void *arg, int r, const struct tr_err *told)
 {
 	struct start *start = arg;
 	struct tr_err err = { 0 };
+	char name[POD_NAME];
 
 	if (r < 0)
 		end(start,
-		    tr_fail(&err, -r, "write to pod %s/%s which GPUs it gets: %s",
-			    start->rows.rows[0].namespace, start->rows.rows[0].pod,
-			    told ? told->msg : strerror(-r)),
+		    tr_fail(&err, -r, "write to pod %s which GPUs it gets: %s",
+			    name_of(start, name), told ? told->msg : strerror(-r)),
 		    &err);
 	else
 		ask_pod(start); /* from here on it is a decision like any other */
@@ -439,10 +457,10 @@ static void on_pod(void *arg, int r, const struct tr_pod *pod, const struct tr_e
 	struct start *start = arg;
 	struct tr_ids ids = ids_of(start);
 	struct tr_err err = { 0 };
+	char name[POD_NAME];
 
 	if (r < 0) {
-		r = tr_fail(&err, -r, "pod %s/%s: %s", start->rows.rows[0].namespace,
-			    start->rows.rows[0].pod,
+		r = tr_fail(&err, -r, "pod %s: %s", name_of(start, name),
 			    told && told->msg[0] ? told->msg : strerror(-r));
 	} else {
 		r = tr_arm_pod(start->arm, &start->rows, pod, &ids, start->is_fresh, &err);
@@ -455,8 +473,8 @@ static void on_pod(void *arg, int r, const struct tr_pod *pod, const struct tr_e
 		r = tr_arm_rearm(start->arm, &ids, &err);
 	if (r == 0)
 		r = tr_fail(&err, EAGAIN,
-			    "pod %s/%s has other devices than those that are asked for",
-			    start->rows.rows[0].namespace, start->rows.rows[0].pod);
+			    "pod %s has other devices than those that are asked for",
+			    name_of(start, name));
 	if (r < 0 && !start->is_fresh) {
 		/* What we hold of the pod may lag behind the kubelet. */
 		start->is_fresh = true;
@@ -471,7 +489,26 @@ static void ask_pod(struct start *start)
 	const struct tr_arm_ports *ports = &start->arm->options.ports;
 	const struct tr_pod_row *row = &start->rows.rows[0];
 
-	ports->pod_of(row->namespace, row->pod, start->is_fresh, on_pod, start, ports->arg);
+	if (start->uid[0])
+		ports->pod_with(start->uid, on_pod, start, ports->arg);
+	else
+		ports->pod_of(row->namespace, row->pod, start->is_fresh, on_pod, start,
+			      ports->arg);
+}
+
+/* By PodResources, else by what the kubelet has written down: then by UID, and *ROW stands for it. */
+static int find_owner(struct start *start, const struct tr_pod_list *list,
+		      const struct tr_ids *ids, const struct tr_pod_row **row,
+		      struct tr_err *err)
+{
+	static const struct tr_pod_row unlisted = { .namespace = "", .pod = "" };
+	const struct tr_arm_options *o = &start->arm->options;
+	int r = tr_owner_find(list, ids, row, err);
+
+	if (r != -EAGAIN || !o->checkpoint || !o->ports.pod_with)
+		return r;
+	*row = &unlisted;
+	return tr_checkpoint_owner(o->checkpoint, o->rules.resource, ids, start->uid, err);
 }
 
 static void on_rows(int r, const struct tr_pod_list *list, const char *sentence, void *arg)
@@ -479,7 +516,7 @@ static void on_rows(int r, const struct tr_pod_list *list, const char *sentence,
 	struct start *start = arg;
 	struct tr_arm *arm = start->arm;
 	struct tr_ids ids = ids_of(start);
-	const struct tr_pod_row *row;
+	const struct tr_pod_row *row = NULL;
 	struct tr_err err = { 0 };
 
 	start->waiter = NULL;
@@ -489,18 +526,15 @@ static void on_rows(int r, const struct tr_pod_list *list, const char *sentence,
 		r = verify(arm, list, &ids, &err);
 	if (r == 0)
 		r = tr_arm_rearm(arm, &ids, &err); /* another call may have armed it */
-	if (r == 0)
-		r = tr_owner_find(list, &ids, &row, &err);
-	else if (r > 0) {
-		end(start, 0, &err);
-		return;
+	if (r == 0) {
+		r = find_owner(start, list, &ids, &row, &err);
+		if (r == 0) {
+			tr_rows_copy(list, row, &start->rows);
+			ask_pod(start);
+			return;
+		}
 	}
-	if (r < 0) {
-		end(start, r, &err);
-		return;
-	}
-	tr_rows_copy(list, row, &start->rows);
-	ask_pod(start);
+	end(start, r < 0 ? r : 0, &err);
 }
 
 static struct start *begin(struct tr_arm *arm, const struct tr_ids *ids, tr_armed *done,

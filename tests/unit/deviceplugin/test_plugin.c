@@ -155,7 +155,8 @@ static void injection(void **state)
 				    annotations[] = { { "k", "v" } };
 	static const struct tr_mount mounts[] = { { "/h", "/etc/ld.so.preload", true },
 						  { "/i", "/run/tranche/rw", false } };
-	static const struct tr_device_node nodes[] = { { "/dev/nvidia0", "/dev/nvidia0", "rw" } };
+	static const struct tr_device_node nodes[] = { { "/dev/nvidia0", "/dev/nvidia0",
+							 "rw" } };
 	static const char *const cdi[] = { "tranche.io/slice=7" };
 	struct outcome out = { .look = look_injection };
 	char *ids[] = { id0, id2 };
