@@ -34,7 +34,7 @@ static void assert_all_armed(struct scene_pod *pod)
 			bed_assert_armed(pod, i);
 }
 
-static void closed_until_armed(void **state)
+static void F34_each_its_own(void **state)
 {
 	struct scene_pod *pod = scene_pod("p", two);
 
@@ -431,21 +431,11 @@ static void come_and_go(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(closed_until_armed),
-		TEST(all_kinds),
-		TEST(armed_once),
-		TEST(stale_pod),
-		TEST(refusals),
-		TEST(other_node),
-		TEST(no_room),
-		TEST(never_allocated),
-		TEST(bad_requests),
-		TEST(inject_fails),
-		TEST(restarts),
-		TEST(reboots),
-		TEST(leftovers),
-		TEST(tenants_files),
-		TEST(come_and_go),
+		TEST(F34_each_its_own), TEST(all_kinds),       TEST(armed_once),
+		TEST(stale_pod),        TEST(refusals),        TEST(other_node),
+		TEST(no_room),          TEST(never_allocated), TEST(bad_requests),
+		TEST(inject_fails),     TEST(restarts),        TEST(reboots),
+		TEST(leftovers),        TEST(tenants_files),   TEST(come_and_go),
 	};
 
 	return cmocka_run_group_tests_name("arm", tests, NULL, NULL);

@@ -265,7 +265,7 @@ static int by_time(const void *a, const void *b)
 	return (*x > *y) - (*x < *y);
 }
 
-static void at_once(void **state)
+static void F33_at_once(void **state)
 {
 	double loop, all;
 
@@ -324,7 +324,7 @@ int main(void)
 						call_close_node),
 		cmocka_unit_test_setup_teardown(inferred_wrongly, call_open_infers,
 						call_close_node),
-		TEST(at_once),
+		TEST(F33_at_once),
 	};
 
 	return cmocka_run_group_tests_name("prestart", tests, NULL, NULL);
