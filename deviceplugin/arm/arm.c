@@ -14,6 +14,9 @@
 #include "rt/file.h"
 #include "tranche/paths.h"
 
+/* Each has some 0.8 MB of tmpfs: a kubelet that has gone mad does not get all of it. */
+#define ALLOCATIONS_MAX 4096
+
 int64_t tr_unix_us(void)
 {
 	struct timespec now;
@@ -29,6 +32,13 @@ void tr_arm_tell(struct tr_arm *arm, enum tr_arm_event event, const struct tr_al
 
 	if (ports->on_event)
 		ports->on_event(event, alloc, sentence, ports->arg);
+}
+
+void tr_arm_tell_armed(struct tr_arm *arm, struct tr_alloc *alloc)
+{
+	if (!alloc->is_told)
+		tr_arm_tell(arm, TR_ARM_ARMED, alloc, "");
+	alloc->is_told = true;
 }
 
 /* ---- opening, closing, what is set ---- */
@@ -135,9 +145,11 @@ int tr_arm_ready(struct tr_arm *arm, struct tr_alloc *alloc, bool is_new,
 		return tr_wrap(err, r, "the slice of container %s of pod %s/%s",
 			       alloc->container, alloc->space, alloc->pod);
 	r = inject(arm, alloc, is_new, err);
-	if (r == 0)
-		alloc->ready_ms = (int64_t)(tr_clock_ns() / 1000000);
-	return r;
+	if (r < 0)
+		return r;
+	alloc->ready_ms = (int64_t)(tr_clock_ns() / 1000000);
+	tr_arm_tell_armed(arm, alloc);
+	return 0;
 }
 
 int tr_arm_record(struct tr_arm *arm, const struct tr_alloc *alloc, struct tr_err *err)
@@ -205,6 +217,9 @@ int tr_arm_make(struct tr_arm *arm, const struct tr_ids *ids, struct tr_alloc **
 
 	if (r == 0 && arm->blocked[0])
 		r = tr_fail(err, EPERM, "%s", arm->blocked);
+	if (r == 0 && arm->book.count >= ALLOCATIONS_MAX)
+		r = tr_fail(err, ENOSPC, "%zu allocations are waited for or in use",
+			    arm->book.count);
 	if (r < 0)
 		return r;
 	alloc = tr_alloc_new(&arm->book, ids, tr_unix_us());

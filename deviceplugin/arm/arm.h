@@ -25,8 +25,8 @@ typedef void tr_pod_told(void *told_arg, int r, const struct tr_pod *pod,
 			 const struct tr_err *err);
 
 enum tr_arm_event {
-	TR_ARM_MADE,    /* waiting */
-	TR_ARM_ARMED,   /* also after a restart of the agent, for each */
+	TR_ARM_MADE, /* waiting */
+	TR_ARM_ARMED, /* and ready; after a restart of the agent too, from within tr_arm_open() */
 	TR_ARM_CHANGED, /* other limits */
 	TR_ARM_REMOVED, /* about to be freed */
 	TR_ARM_REFUSED, /* SENTENCE says why; ALLOC may be NULL */

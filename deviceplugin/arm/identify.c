@@ -208,7 +208,7 @@ int tr_identify(const struct tr_book *book, const struct tr_pod_list *rows,
 		const struct tr_pod *pod, const char *resource, const struct tr_ids *asked,
 		struct tr_alloc **by_index, struct tr_err *err)
 {
-	tr_autofree struct tr_alloc **all = tr_xcalloc(book->count + 1, sizeof(*all));
+	tr_autofree struct tr_alloc **all = tr_xcalloc(book->count + 1, sizeof(void *));
 	tr_autofree struct asks *asks = tr_xcalloc(pod->container_count + 1, sizeof(*asks));
 	size_t n = 0, count;
 	int r = list_asks(rows, pod, resource, asks, &count, err);

@@ -56,6 +56,8 @@ void tr_arm_tell(struct tr_arm *arm, enum tr_arm_event event, const struct tr_al
 		 const char *sentence);
 /* Beside the slice now, on the disk soon. */
 int tr_arm_record(struct tr_arm *arm, const struct tr_alloc *alloc, struct tr_err *err);
+/* Once: slice and injection are there. */
+void tr_arm_tell_armed(struct tr_arm *arm, struct tr_alloc *alloc);
 /* Slice and injection of an armed allocation, made or made again. IS_NEW: it was waiting until now. */
 int tr_arm_ready(struct tr_arm *arm, struct tr_alloc *alloc, bool is_new,
 		 struct tr_err *err);

@@ -112,7 +112,7 @@ static void complete(struct tr_arm *arm, struct tr_alloc *alloc)
 		if (o->ports.inject)
 			r = o->ports.inject(alloc, dir, o->ports.arg, &err);
 		if (r == 0)
-			tr_arm_tell(arm, TR_ARM_ARMED, alloc, "");
+			tr_arm_tell_armed(arm, alloc);
 	}
 	if (r < 0)
 		tr_arm_tell(arm, TR_ARM_ODD, alloc, err.msg);

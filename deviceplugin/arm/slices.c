@@ -99,6 +99,15 @@ static void set_words(struct tr_page *page, const struct tr_page_spec *spec)
 	tr_page_end(page);
 }
 
+/* Made while the driver did not answer yet: what is fixed then was not known. */
+static bool is_poorer(const struct tr_page *page, const struct tr_page_spec *spec)
+{
+	for (unsigned d = 0; d < spec->device_count; d++)
+		if (!page->map->devices[d].total_bytes && spec->devices[d].total_bytes)
+			return true;
+	return false;
+}
+
 static int make_page(const struct tr_slice_dir *dir, struct tr_page_spec *spec,
 		     struct tr_err *err)
 {
@@ -107,6 +116,8 @@ static int make_page(const struct tr_slice_dir *dir, struct tr_page_spec *spec,
 	if (tr_page_open_writer(&page, dir->policy_path, NULL) == 0) {
 		bool is_same = is_same_page(&page, spec);
 
+		if (is_same && is_poorer(&page, spec))
+			is_same = tr_slice_is_held(dir);
 		if (is_same && spec->devices[0].limit_bytes)
 			set_words(&page, spec);
 		tr_page_close(&page);

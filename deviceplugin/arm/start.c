@@ -214,11 +214,8 @@ static int arm_all(struct tr_arm *arm, struct recruit *recruits, size_t count,
 
 	for (size_t i = 0; r == 0 && i < count; i++)
 		r = enlist(arm, &recruits[i], err);
-	for (size_t i = 0; r == 0 && i < count; i++) {
+	for (size_t i = 0; r == 0 && i < count; i++)
 		r = tr_arm_ready(arm, recruits[i].alloc, true, err);
-		if (r == 0)
-			tr_arm_tell(arm, TR_ARM_ARMED, recruits[i].alloc, "");
-	}
 	tr_hami_poke(arm);
 	/* The container that starts now cannot be in the slice it had before. */
 	for (size_t i = 0; r == 0 && i < count; i++)
@@ -268,7 +265,7 @@ int tr_arm_pod(struct tr_arm *arm, const struct tr_pod_list *rows, const struct 
 	       const struct tr_ids *asked, bool is_fresh, struct tr_err *err)
 {
 	size_t room = pod->container_count + 1, count = 0;
-	tr_autofree struct tr_alloc **by_index = tr_xcalloc(room, sizeof(*by_index));
+	tr_autofree struct tr_alloc **by_index = tr_xcalloc(room, sizeof(void *));
 	tr_autofree struct tr_share *shares = tr_xcalloc(room, sizeof(*shares));
 	tr_autofree struct recruit *recruits = tr_xcalloc(room, sizeof(*recruits));
 	int r = check_pod(arm, pod, err);

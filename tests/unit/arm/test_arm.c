@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -236,6 +238,59 @@ static void inject_fails(void **state)
 	bed_assert_armed(pod, 1);
 }
 
+/* The tmpfs is full: refused, and nothing is left. */
+static void no_space(void **state)
+{
+	struct scene_pod *pod = scene_pod("p", one);
+	struct rlimit all, little;
+
+	(void)state;
+	signal(SIGXFSZ, SIG_IGN);
+	assert_int_equal(getrlimit(RLIMIT_FSIZE, &all), 0);
+	for (unsigned kib = 0; kib < 1000; kib += 40) {
+		little = (struct rlimit){ (rlim_t)kib << 10, all.rlim_max };
+		assert_int_equal(setrlimit(RLIMIT_FSIZE, &little), 0);
+		pod->at[0].ids[0] = scene.ids[0];
+		if (bed_allocate(&(struct tr_ids){ pod->at[0].ids, 1 }, pod->at[0].alloc,
+				 NULL) == 0)
+			break;
+		assert_int_equal(tr_arm_book(bed.arm)->count, 0);
+		assert_int_equal(setrlimit(RLIMIT_FSIZE, &all), 0);
+		assert_int_equal(bed_count(bed.slices), 0);
+	}
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &all), 0);
+	assert_in_range(little.rlim_cur, 100 << 10, 900 << 10);
+	bed_assert_closed(pod->at[0].alloc);
+}
+
+/* The driver did not answer when the agent started; it does when the container does. */
+static void cards_come_later(void **state)
+{
+	struct scene_pod *pod = scene_pod("p", one);
+	struct tr_cards none = { 0 };
+	char command[240], path[200];
+	struct tr_page page;
+
+	(void)state;
+	bed_admit(pod);
+	assert_int_equal(bed_arm(pod, 0), 0);
+	bed_stop();
+	snprintf(command, sizeof(command), "rm -rf %s/run %s/*", bed.dir, bed.injected);
+	assert_int_equal(system(command), 0);
+	assert_int_equal(tr_arm_open(NULL, NULL, &bed.options, &none, &bed.arm, &bed.err),
+			 0);
+	snprintf(path, sizeof(path), "%s/%s/ro/policy", bed.slices, pod->at[0].alloc);
+	assert_int_equal(tr_page_open(&page, path, NULL), 0);
+	assert_int_equal(page.map->devices[0].total_bytes, 0);
+	tr_page_close(&page);
+	tr_arm_set_cards(bed.arm, &scene.cards);
+	assert_int_equal(bed_arm(pod, 0), 0);
+	assert_int_equal(tr_page_open(&page, path, NULL), 0);
+	assert_int_equal(page.map->devices[0].total_bytes, scene.cards.at[0].total_bytes);
+	tr_page_close(&page);
+	bed_assert_armed(pod, 0);
+}
+
 /* ---- starts of the agent ---- */
 
 static void restarts(void **state)
@@ -434,8 +489,9 @@ int main(void)
 		TEST(F34_each_its_own), TEST(all_kinds),       TEST(armed_once),
 		TEST(stale_pod),        TEST(refusals),        TEST(other_node),
 		TEST(no_room),          TEST(never_allocated), TEST(bad_requests),
-		TEST(inject_fails),     TEST(restarts),        TEST(reboots),
-		TEST(leftovers),        TEST(tenants_files),   TEST(come_and_go),
+		TEST(inject_fails),     TEST(no_space),        TEST(cards_come_later),
+		TEST(restarts),         TEST(reboots),         TEST(leftovers),
+		TEST(tenants_files),    TEST(come_and_go),
 	};
 
 	return cmocka_run_group_tests_name("arm", tests, NULL, NULL);
