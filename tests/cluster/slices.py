@@ -231,6 +231,78 @@ def a_runtime_without_cdi_gives_no_gpu(build, state):
             equal(cluster.exec("p", "sh", "-c", "echo $NVIDIA_VISIBLE_DEVICES").stdout.strip(), "void")
 
 
+def in_patch(cluster, name, annotations):
+    cluster.api("PATCH", f"/api/v1/namespaces/default/pods/{name}", {"metadata": {"annotations": annotations}},
+                kind="application/merge-patch+json")
+
+
+@case
+def limits_change_while_it_runs(build, state):
+    """By a grant, and by root's hand; a wish and a changed decision change nothing."""
+    with Sliced(state, build) as cluster:
+        cluster.apply(gpu_pod("p", container("a", 3000, 30), container("b", 5000, 60)))
+        cluster.wait_pod("p")
+        pod = cluster.pod("p")
+        uid, uuid = pod["metadata"]["uid"], cluster.registered()[0]["id"]
+
+        def becomes(a, b, what):
+            wait_for(lambda: (cluster.info("p", "a")[1], cluster.info("p", "b")[1]) == (a, b), 20, lambda: f"{what}: {cluster.log('tranched')}")
+
+        in_patch(cluster, "p", {"tranche.io/resize": f"{uuid},NVIDIA,9000,90:;{uuid},NVIDIA,5000,60:;",
+                                DECISION: f"{uuid},NVIDIA,9000,90:;{uuid},NVIDIA,5000,60:;"})
+        in_patch(cluster, "p", {"tranche.io/granted": f"v1 {uid} 1 {uuid},NVIDIA,4000,20:;{uuid},NVIDIA,5000,50:;"})
+        becomes(4000, 5000, "the grant")
+        in_patch(cluster, "p", {"tranche.io/granted": f"v1 {uid} 2 {uuid},NVIDIA,400000,20:;{uuid},NVIDIA,5000,50:;"})
+        in_patch(cluster, "p", {"tranche.io/granted": f"v1 {uid} 1 {uuid},NVIDIA,6000,20:;{uuid},NVIDIA,5000,50:;"})
+        in_patch(cluster, "p", {"tranche.io/granted": "v1 0-0 9 " + f"{uuid},NVIDIA,6000,20:;"})
+        tranche = f"{build}/bin/tranche"
+        told = cluster.run(tranche, "node", "set", "default/p/b", "--mem", "2000Mi", "--cores", "70")
+        becomes(4000, 2000, "by hand: " + told.stdout)
+        too_much = cluster.run(tranche, "node", "set", "default/p/b", "--mem", "900Gi", check=False)
+        expect(too_much.returncode != 0 and "room" in too_much.stderr, f"{too_much}")
+        spin(cluster, "p", "b")
+        time.sleep(5)
+        expect(abs(shares(cluster, [("p", "b")], 10)["p", "b"] - 70) < 5, "time as well")
+        cluster.restart("tranched", signal.SIGKILL)
+        cluster.wait_offered()
+        time.sleep(3)
+        becomes(4000, 2000, "over a restart of the agent, with stale grants on the pod")
+
+
+@case
+def F35_a_card_comes_back(build, state):
+    with Sliced(state, build, gpus="gpus=2xh100", settings={"recover_seconds": 3}) as cluster:
+        cluster.wait_offered(20)
+        sim = [f"{build}/lib/sim/sim-ctl", "device", "1"]
+        cluster.run(*sim, "xid=32", env={"TRANCHE_SIM": "/run/tranche-sim"})
+        wait_for(lambda: cluster.offered() == 10, 30, lambda: f"one card less: {cluster.offered()} {cluster.log('tranched')}")
+        wait_for(lambda: [one.get("health", False) for one in cluster.registered()] == [True, False], 30, "the register to tell it")
+        wait_for(lambda: cluster.offered() == 20, 60, lambda: f"it to come back: {cluster.log('tranched')}")
+        wait_for(lambda: all(one.get("health") for one in cluster.registered()), 30, "the register again")
+
+
+@case
+def a_drained_node_offers_nothing(build, state):
+    with Sliced(state, build) as cluster:
+        cluster.apply(gpu_pod("p", container("a", 3000, 30), restartPolicy="Always"))
+        cluster.wait_pod("p")
+        tranche = f"{build}/bin/tranche"
+        cluster.run(tranche, "node", "drain")
+        wait_for(lambda: cluster.offered() == 0, 30, "nothing to be offered")
+        cluster.restart("tranched", signal.SIGKILL)
+        time.sleep(3)
+        equal((cluster.offered(), cluster.info("p")[1]), (0, 3000), "over a restart; who runs goes on")
+        cluster.run("kill", "-9", str(cluster.container_pids("p", "a")[0]))
+        wait_for(lambda: (now := cluster.pod("p")["status"]["containerStatuses"][0])["restartCount"] and now["ready"], 60,
+                 lambda: f"the container to start again: {cluster.events('p')}")
+        cluster.run(tranche, "node", "drain", "--off")
+        cluster.wait_offered(10)
+        told = cluster.run(tranche, "node", "status").stdout
+        expect("GPU-" in told, told)
+        slices = cluster.run(tranche, "node", "slices").stdout
+        expect("default" in slices and "p" in slices, slices)
+
+
 @case
 def F36_series_are_there_before_the_program(build, state):
     with Sliced(state, build) as cluster:
