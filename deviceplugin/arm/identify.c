@@ -218,7 +218,7 @@ int tr_identify(const struct tr_book *book, const struct tr_pod_list *rows,
 	if (!count)
 		return tr_fail(err, EBADMSG, "pod %s/%s asks for no %s", pod->object.space,
 			       pod->object.name, resource);
-	memset(by_index, 0, pod->container_count * sizeof(*by_index));
+	memset(by_index, 0, pod->container_count * sizeof(void *));
 	for (struct tr_alloc *a = book->first; a; a = a->next)
 		all[n++] = a;
 	for (size_t from = n >= count ? n - count + 1 : 0; from--;) {

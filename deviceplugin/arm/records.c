@@ -96,7 +96,7 @@ static void *run(void *arg)
 
 		if (n < 0 && errno != EINTR)
 			break;
-		for (ssize_t i = 0; i < n / (ssize_t)sizeof(*jobs); i++) {
+		for (ssize_t i = 0; i < n / (ssize_t)sizeof(void *); i++) {
 			if (!jobs[i]->is_settling)
 				work(records, jobs[i]);
 			is_settling = is_settling || jobs[i]->is_settling;
@@ -113,7 +113,7 @@ static void *run(void *arg)
 /* Takes JOB over. With thousands before it (a disk that hangs) it is dropped, and told as a problem. */
 static void tell(struct tr_records *records, struct job *job)
 {
-	if (write(records->tell_fd, &job, sizeof(job)) == sizeof(job))
+	if (write(records->tell_fd, &job, sizeof(void *)) == sizeof(void *))
 		return;
 	tr_buf_free(&job->text);
 	free(job);
@@ -153,7 +153,7 @@ void tr_records_settle(struct tr_records *records)
 	char byte;
 
 	job->is_settling = true;
-	while (write(records->tell_fd, &job, sizeof(job)) < 0 &&
+	while (write(records->tell_fd, &job, sizeof(void *)) < 0 &&
 	       (errno == EINTR || errno == EAGAIN))
 		(void)usleep(1000);
 	while (read(records->settled[0], &byte, 1) < 0 && errno == EINTR)

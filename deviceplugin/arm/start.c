@@ -27,7 +27,7 @@ struct start {
 	char uid[TR_POD_UID]; /* instead, where no row names it; "": one does */
 	bool is_fresh;
 	char *claim; /* a decision of our own that is being written; NULL: none */
-	struct start *next, **link;
+	struct start *next, **link; /* link NULL: not in the list */
 };
 
 static struct tr_ids ids_of(const struct start *start)
@@ -57,8 +57,9 @@ static void end(struct start *start, int r, const struct tr_err *err)
 	tr_armed *done = start->done;
 	void *done_arg = start->done_arg;
 
-	*start->link = start->next;
-	if (start->next)
+	if (start->link)
+		*start->link = start->next;
+	if (start->link && start->next)
 		start->next->link = start->link;
 	if (start->waiter)
 		tr_pods_forget(start->waiter);
@@ -78,9 +79,15 @@ void tr_arm_starts_end(struct tr_arm *arm)
 {
 	struct tr_err err = { 0 };
 
-	while (arm->starts)
-		end(arm->starts, tr_fail(&err, ECANCELED, "the node agent is stopping"),
-		    &err);
+	while (arm->starts) {
+		struct start *start = arm->starts;
+
+		arm->starts = start->next;
+		if (start->next)
+			start->next->link = &arm->starts;
+		start->link = NULL;
+		end(start, tr_fail(&err, ECANCELED, "the node agent is stopping"), &err);
+	}
 }
 
 int tr_arm_rearm(struct tr_arm *arm, const struct tr_ids *ids, struct tr_err *err)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What the agent reads of allocations. First byte: 'r' a record, which must print as what reads as the
- * same again; else a decision on a pod with init container, sidecar and two others, which must be
+ * same again; 'c' the kubelet's checkpoint, which names one pod or none; else a decision on a pod with init container, sidecar and two others, which must be
  * refused or be just what they ask for.
  */
 #include <errno.h>
@@ -94,6 +94,18 @@ static void try_decision(const char *text)
 	tr_shares_free(shares, 4);
 }
 
+static void try_checkpoint(const char *text, size_t n)
+{
+	static const char *const texts[] = { "x-1", "x-2" };
+	struct tr_ids ids = { texts, 2 };
+	struct tr_err err = { 0 };
+	char uid[TR_POD_UID];
+	int r = tr_checkpoint_parse(text, n, "nvidia.com/gpu", &ids, uid, &err);
+
+	CHECK(r == 0 || ((r == -EAGAIN || r == -EBADMSG) && err.msg[0]));
+	CHECK(r < 0 || (uid[0] && strstr(text, uid)) || memchr(text, '\\', n));
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n)
 {
 	char *text;
@@ -103,6 +115,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n)
 	text = tr_xstrndup((const char *)bytes + 1, n - 1);
 	if (bytes[0] == 'r')
 		try_record(text, strlen(text));
+	else if (bytes[0] == 'c')
+		try_checkpoint(text, strlen(text));
 	else
 		try_decision(text);
 	free(text);
