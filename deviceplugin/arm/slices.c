@@ -179,7 +179,7 @@ int tr_alloc_slice_make(const char *root, const struct tr_alloc *alloc,
 			const struct tr_cards *cards, enum tr_bypass on_bypass,
 			struct tr_err *err)
 {
-	struct tr_page_device rows[TR_DEVICES_MAX];
+	struct tr_page_device rows[TR_DEVICES_MAX] = { { 0 } };
 	struct tr_page_spec spec;
 	struct tr_slice_dir dir;
 	int r = 0;
@@ -205,7 +205,7 @@ int tr_alloc_slice_fill(const char *root, const struct tr_alloc *alloc,
 	struct tr_page_spec spec, waiting = { .serial = alloc->serial,
 					      .device_count = 1,
 					      .devices = nothing };
-	struct tr_page_device rows[TR_DEVICES_MAX];
+	struct tr_page_device rows[TR_DEVICES_MAX] = { { 0 } };
 	struct tr_slice_dir dir;
 	struct tr_page page;
 	int r = -EBADMSG;
