@@ -214,6 +214,36 @@ static void test_one_writer(void **state)
 	tr_page_close(&second);
 }
 
+/* Other rows in place: nothing of the old ones is left. */
+static void test_refill(void **state)
+{
+	static const struct tr_page_device one[] = { { "GPU-1", 500, 5, 600 } };
+	struct tr_page_spec spec = good_spec(), other = good_spec();
+	struct tr_page page;
+
+	(void)state;
+	other.devices = one;
+	other.device_count = 1;
+	assert_int_equal(tr_page_create(path, &spec, NULL), 0);
+	assert_int_equal(tr_page_open_writer(&page, path, NULL), 0);
+	other.serial = 8;
+	assert_int_equal(tr_page_refill(&page, &other, NULL), -EINVAL);
+	other.serial = 7;
+	other.device_count = 0;
+	assert_int_equal(tr_page_refill(&page, &other, NULL), -EINVAL);
+	other.device_count = 1;
+	assert_int_equal(tr_page_refill(&page, &other, NULL), 0);
+	tr_page_close(&page);
+	assert_int_equal(tr_page_open(&page, path, NULL), 0);
+	assert_string_equal(page.name, "train");
+	assert_int_equal(page.device_count, 1);
+	assert_string_equal(page.map->devices[0].uuid, "GPU-1");
+	assert_int_equal(page.map->devices[0].limit_bytes, 500);
+	assert_int_equal(page.map->devices[1].uuid[0], 0);
+	assert_int_equal(page.map->sequence % 2, 0);
+	tr_page_close(&page);
+}
+
 static void test_uuid_key(void **state)
 {
 	(void)state;
@@ -235,6 +265,7 @@ int main(void)
 		FRESH("page: never replaces a file", test_never_replaces, NULL),
 		FRESH("page: not a regular file", test_not_a_file, NULL),
 		FRESH("page: one writer at a time", test_one_writer, NULL),
+		FRESH("page: other rows in place", test_refill, NULL),
 		FRESH("page: keys of UUIDs", test_uuid_key, NULL),
 	};
 	size_t n = 6;
