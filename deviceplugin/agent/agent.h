@@ -51,6 +51,7 @@ struct tr_agent {
 		uint64_t serial, at_ns;
 	} injected[TR_AGENT_INJECTED]; /* the last ones */
 	size_t injected_next;
+	bool is_minor_missing; /* a card was not known yet: injected again when cards are told */
 
 	/* slices.c */
 	struct tr_rpc *rpc;
@@ -135,9 +136,6 @@ int tr_agent_drain(struct tr_agent *a, bool is_draining, struct tr_err *err);
 /* Without one the agent goes on: kube_says why. */
 void tr_agent_cluster_open(struct tr_agent *a);
 void tr_agent_cluster_close(struct tr_agent *a);
-/* For struct tr_arm_ports. */
-void tr_agent_pod_of(const char *space, const char *name, bool is_fresh, tr_pod_told *told,
-		     void *told_arg, void *arg);
 /* As the watch has it, or NULL. */
 const struct tr_pod *tr_agent_find_pod(const struct tr_agent *a, const char *space,
 				       const char *name);
@@ -146,11 +144,19 @@ void tr_agent_obey_grants(struct tr_agent *a);
  * they are not known now. */
 const struct tr_pod **tr_agent_pods(struct tr_agent *a, size_t *count);
 
-/* ---- marks.c: what is written on pods ---- */
+/* ---- asks.c: for struct tr_arm_ports ---- */
 
-/* When all of POD's containers are armed: HAMi's bind phase and lock, or, of a pod that nobody had decided
- * on, what it got. */
-void tr_agent_mark_pod(struct tr_agent *a, const struct tr_pod *pod);
+void tr_agent_pod_of(const char *space, const char *name, bool is_fresh, tr_pod_told *told,
+		     void *told_arg, void *arg);
+void tr_agent_node_of(tr_node_told *told, void *told_arg, void *arg);
+bool tr_agent_is_promised(const struct tr_pod *pod, const char *uuid, void *arg);
+void tr_agent_annotate(const char *space, const char *name, const char *version,
+		       const struct tr_named_list *annotations, tr_pod_written *written,
+		       void *written_arg, void *arg);
+void tr_agent_annotate_node(const char *version, const struct tr_named_list *annotations,
+			    tr_pod_written *written, void *written_arg, void *arg);
+/* Nobody is told any more. */
+void tr_agent_forget_asks(struct tr_agent *a);
 
 /* ---- tell.c, commands.c: what is told ---- */
 

@@ -9,71 +9,9 @@
 #include "tranche/names.h"
 #include "tranche/paths.h"
 
-#define POD_MS  5000 /* a pod that is asked for while a container waits */
-#define AGAIN_S 10   /* credentials that were not there may come */
+#define AGAIN_S 10 /* credentials that were not there may come */
 
-/* ---- pods that are asked for ---- */
-
-struct tr_agent_ask {
-	struct tr_agent *agent;
-	tr_pod_told *told;
-	void *told_arg;
-	struct tr_kube_call *call;
-	struct tr_agent_ask *next;
-};
-
-static void ask_end(struct tr_agent_ask *ask)
-{
-	struct tr_agent_ask **at = &ask->agent->asks;
-
-	while (*at != ask)
-		at = &(*at)->next;
-	*at = ask->next;
-	free(ask);
-}
-
-static void on_pod(void *arg, int r, const struct tr_kube_reply *reply,
-		   const struct tr_err *problem)
-{
-	struct tr_agent_ask *ask = arg;
-	struct tr_object *object = NULL;
-	struct tr_err err = { 0 };
-	tr_pod_told *told = ask->told;
-	void *told_arg = ask->told_arg;
-
-	if (r < 0)
-		err = *problem;
-	else
-		r = tr_pod_extract(reply->body, &ask->agent->keep, &object, &err);
-	ask_end(ask);
-	told(told_arg, r, (const struct tr_pod *)(const void *)object, &err);
-	free(object);
-}
-
-static int ask_pod(struct tr_agent *a, const char *space, const char *name,
-		   tr_pod_told *told, void *told_arg, struct tr_err *err)
-{
-	char path[TR_KUBE_PATH];
-	struct tr_agent_ask *ask;
-	int r;
-
-	if (!a->kube)
-		return tr_fail(err, ENOTCONN,
-			       "the API server cannot be asked about pod %s/%s: %s", space,
-			       name, a->kube_says);
-	r = tr_kube_path(path, &tr_kube_pods, space, name, NULL, err);
-	if (r < 0)
-		return r;
-	ask = tr_xcalloc(1, sizeof(*ask));
-	*ask = (struct tr_agent_ask){ a, told, told_arg, NULL, a->asks };
-	a->asks = ask;
-	ask->call = tr_kube_start(a->kube,
-				  &(struct tr_kube_ask){ .verb = TR_KUBE_GET,
-							 .path = path,
-							 .deadline_ms = POD_MS },
-				  on_pod, ask);
-	return 0;
-}
+/* ---- pods that are known ---- */
 
 const struct tr_pod *tr_agent_find_pod(const struct tr_agent *a, const char *space,
 				       const char *name)
@@ -81,23 +19,6 @@ const struct tr_pod *tr_agent_find_pod(const struct tr_agent *a, const char *spa
 	return a->watch ? (const struct tr_pod *)(const void *)tr_watch_find(a->watch,
 									     space, name)
 			: NULL;
-}
-
-void tr_agent_pod_of(const char *space, const char *name, bool is_fresh, tr_pod_told *told,
-		     void *told_arg, void *arg)
-{
-	struct tr_agent *a = arg;
-	const struct tr_pod *pod = is_fresh ? NULL : tr_agent_find_pod(a, space, name);
-	struct tr_err err = { 0 };
-	int r;
-
-	if (pod) {
-		told(told_arg, 0, pod, &err);
-		return;
-	}
-	r = ask_pod(a, space, name, told, told_arg, &err);
-	if (r < 0)
-		told(told_arg, r, NULL, &err);
 }
 
 struct gathering {
@@ -166,7 +87,6 @@ static void on_pod_changed(void *arg, const struct tr_object *old,
 		return;
 	}
 	obey_grant(a, pod);
-	tr_agent_mark_pod(a, pod);
 }
 
 static void on_watch_trouble(void *arg, int r, const struct tr_err *err)
@@ -187,8 +107,9 @@ static void on_register_trouble(const char *sentence, void *arg)
 static void set_keep(struct tr_agent *a)
 {
 	static const char *const annotations[] = {
-		TR_POD_ALLOCATED, TR_POD_TO_ALLOCATE, TR_POD_GRANTED, TR_POD_BIND_PHASE,
-		TR_POD_BIND_TIME, TR_POD_NODE,        TR_POD_MIG,     NULL,
+		TR_POD_ALLOCATED,  TR_POD_TO_ALLOCATE, TR_POD_GRANTED,
+		TR_POD_BIND_PHASE, TR_POD_BIND_TIME,   TR_POD_NODE,
+		TR_POD_MIG,        TR_NODE_LOCK,       NULL,
 	};
 	static const char *const env[] = { TR_ENV_PRIORITY, TR_ENV_DISABLE, NULL };
 	const struct tr_config *c = &a->config;
@@ -256,10 +177,7 @@ static int open_all(struct tr_agent *a, struct tr_err *err)
 
 static void close_all(struct tr_agent *a)
 {
-	while (a->asks) {
-		tr_kube_cancel(a->asks->call);
-		ask_end(a->asks);
-	}
+	tr_agent_forget_asks(a);
 	tr_register_close(a->reg);
 	if (a->watch)
 		tr_watch_close(a->watch);

@@ -27,15 +27,6 @@ static void keep(struct tr_agent *a, const struct tr_alloc *alloc, bool is_kept)
 		tr_log(TR_LOG_ERROR, "keeper_not_told", "slice", alloc->name, NULL);
 }
 
-/* All that belongs to a pod may be armed now. */
-static void mark(struct tr_agent *a, const struct tr_alloc *alloc)
-{
-	const struct tr_pod *pod = tr_agent_find_pod(a, alloc->space, alloc->pod);
-
-	if (pod && strcmp(pod->object.uid, alloc->uid) == 0)
-		tr_agent_mark_pod(a, pod);
-}
-
 static void on_event(enum tr_arm_event event, const struct tr_alloc *alloc,
 		     const char *sentence, void *arg)
 {
@@ -48,8 +39,6 @@ static void on_event(enum tr_arm_event event, const struct tr_alloc *alloc,
 	else if (event == TR_ARM_MADE)
 		tr_agent_sweep_soon(a);
 	tr_agent_on_alloc(event, alloc, sentence, a);
-	if (event == TR_ARM_ARMED)
-		mark(a, alloc);
 }
 
 void tr_agent_slices_keep_all(struct tr_agent *a)
@@ -153,6 +142,11 @@ static struct tr_arm_options options_of(struct tr_agent *a)
 		.cdi_kind = TR_CDI_KIND,
 		.cdi_common = TR_CDI_DRIVER_DEVICE,
 		.ports = { .pod_of = tr_agent_pod_of,
+			   .annotate = tr_agent_annotate,
+			   .node_of = c->hami_protocol ? tr_agent_node_of : NULL,
+			   .annotate_node = c->hami_protocol ? tr_agent_annotate_node
+							     : NULL,
+			   .is_promised = tr_agent_is_promised,
 			   .inject = tr_agent_inject,
 			   .eject = tr_agent_eject,
 			   .is_injected = tr_agent_is_injected,
