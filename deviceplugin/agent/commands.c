@@ -103,7 +103,7 @@ static int slices(struct tr_agent *a, json_t *reply, struct tr_err *err)
 	json_t *all;
 
 	tr_slices_json(tr_agent_view(a), &text);
-	all = json_loadb(text.p, text.n, 0, NULL);
+	all = json_loadb(text.p ? text.p : "", text.n, 0, NULL);
 	if (!all)
 		return tr_fail(err, EIO, "the slices could not be written down");
 	return json_object_update_new(reply, all);
@@ -245,13 +245,15 @@ static int set(struct tr_agent *a, const json_t *request, json_t *reply, struct 
 {
 	const char *name = json_string_value(json_object_get(request, "slice"));
 	struct tr_alloc *alloc = NULL;
-	struct change change = { 0 };
-	int r = name ? read_change(request, &change, err)
-		     : tr_fail(err, EINVAL, "set: which slice?");
+	struct change change;
+	int r;
 
+	if (!name)
+		return tr_fail(err, EINVAL, "set: which slice?");
+	r = read_change(request, &change, err);
 	if (r == 0)
 		r = find_alloc(a, name, &alloc, err);
-	return r < 0 ? r : resize(a, &change, alloc, reply, err);
+	return r < 0 || !alloc ? r : resize(a, &change, alloc, reply, err);
 }
 
 static int drain(struct tr_agent *a, const json_t *request, json_t *reply,

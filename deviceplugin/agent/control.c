@@ -36,6 +36,13 @@ struct tr_control {
 
 /* ---- one client ---- */
 
+static void client_free(struct client *c)
+{
+	bufferevent_free(c->stream);
+	event_free(c->deadline);
+	free(c);
+}
+
 static void client_end(struct client *c)
 {
 	struct client **at = &c->control->clients;
@@ -44,9 +51,7 @@ static void client_end(struct client *c)
 		at = &(*at)->next;
 	*at = c->next;
 	c->control->count--;
-	bufferevent_free(c->stream);
-	event_free(c->deadline);
-	free(c);
+	client_free(c);
 }
 
 json_t *tr_control_reply(const char *line, size_t n, tr_control_answer *answer, void *arg)
@@ -216,8 +221,10 @@ void tr_control_close(struct tr_control *control)
 {
 	if (!control)
 		return;
-	while (control->clients)
-		client_end(control->clients);
+	for (struct client *c = control->clients, *next; c; c = next) {
+		next = c->next;
+		client_free(c);
+	}
 	if (control->listening) {
 		event_free(control->listening);
 		(void)unlink(control->at.sun_path);

@@ -171,6 +171,7 @@ int tr_agent_inject(const struct tr_alloc *alloc, const char *slice_dir, void *a
 	slice.preload_path = a->installed.preload;
 	for (size_t i = 0; i < alloc->part_count && i < TR_DEVICES_MAX; i++) {
 		r = minor_of(a, alloc->parts[i].uuid, err);
+		a->is_minor_missing |= r < 0;
 		if (r < 0)
 			return r;
 		minors[slice.minor_count++] = r;

@@ -323,6 +323,10 @@ static void on_cards(const struct tr_cards *cards, void *arg)
 	if (cards->count &&
 	    (!a->has_driver || strcmp(a->driver.version, cards->driver) != 0))
 		tr_agent_files_renew(a);
+	if (a->is_minor_missing) {
+		a->is_minor_missing = false;
+		tr_arm_inject_all(a->arm);
+	}
 	tr_agent_offer(a);
 	if (!a->kubelet)
 		on_late(-1, 0, a);
