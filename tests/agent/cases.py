@@ -149,29 +149,47 @@ def folders_that_cannot_be_written_to(build):
         expect("library" in agent.page("/readyz")[1], "readyz says why")
 
 
-@case
-def a_full_disk_refuses_and_recovers(build):
-    with Node(build) as node:
-        state = node.settings["state_dir"]
-        os.makedirs(state)
-        # Its own mount namespace, which the test enters by the process's /proc.
-        agent = node.agent(before=["unshare", "-m", "sh", "-c",
-                                   f'mount -t tmpfs -o size=256k none {state} && exec "$@"', "sh"])
-        node.kubelet.wait_devices(lambda d: len(d) == 20, 20)
-        inside = f"/proc/{agent.child.pid}/root{state}"
-        filler = f"{inside}/filler"
-        with open(filler, "wb", buffering=0) as out:
-            try:
-                while out.write(b"x" * 4096):
-                    pass
-            except OSError:
+def fill(path):
+    with open(path, "wb", buffering=0) as out:
+        try:
+            while out.write(b"x" * 4096):
                 pass
+        except OSError:
+            pass
+
+
+def agent_on_small(node, folder, size):
+    """An agent whose FOLDER is a small tmpfs in a mount namespace of its own, and where that is seen from here."""
+    os.makedirs(folder, exist_ok=True)
+    agent = node.agent(before=["unshare", "-m", "sh", "-c", f'mount -t tmpfs -o size={size} none {folder} && exec "$@"', "sh"])
+    node.kubelet.wait_devices(lambda d: len(d) == 20, 20)
+    return agent, f"/proc/{agent.child.pid}/root{folder}"
+
+
+@case
+def a_full_tmpfs_refuses_and_recovers(build):
+    with Node(build) as node:
+        agent, inside = agent_on_small(node, node.settings["run_dir"], "4m")
         first = sorted(node.kubelet.devices)[0]
+        fill(f"{inside}/filler")
         answer = node.kubelet.call("Allocate", [first])
         expect(answer["code"] != 0 and "space" in answer["says"], answer)
-        equal(agent.ask(do="status")["slices"], 0, "nothing is half made")
-        os.unlink(filler)
+        expect("slices" not in os.listdir(inside) or os.listdir(f"{inside}/slices") == [], "nothing is half made")
+        os.unlink(f"{inside}/filler")
         equal(node.kubelet.call("Allocate", [first])["code"], 0, "Allocate with room")
+        expect(agent.child.poll() is None, "it lives")
+
+
+@case
+def a_full_disk_is_told_and_stops_nobody(build):
+    with Node(build) as node:
+        agent, inside = agent_on_small(node, node.settings["state_dir"], "64k")
+        fill(f"{inside}/filler")
+        made = node.run_pod("p", {"a": [(0, 4096, 30)]})
+        agent.says("records cannot be written", 30)
+        os.unlink(f"{inside}/filler")
+        wait_for(lambda: len(os.listdir(f"{inside}/records")) == 1, 30, "the record")
+        equal(node.kubelet.call("PreStartContainer", made["a"]["ids"])["code"], 0, "it starts again")
 
 
 @case
@@ -326,6 +344,37 @@ def agent_answers(agent):
         return agent.ask(do="status")["ok"]
     except (OSError, ValueError):
         return False
+
+
+@case
+def a_pod_that_nobody_decided_on(build):
+    with Node(build) as node:
+        node.ready_agent()
+        made = node.place("p", {"a": [(0, 0, 0)]}, annotations={})
+        answer = node.kubelet.call("PreStartContainer", made["a"]["ids"])
+        expect(answer["code"] != 0 and "default/p" in answer["says"], answer)
+    with Node(build, unscheduled_pods="whole-card") as node:
+        agent = node.ready_agent()
+        node.run_pod("p", {"a": [(0, 0, 0)]}, annotations={})
+        told = wait_for(lambda: node.api.pod("p")["metadata"]["annotations"].get("hami.io/vgpu-devices-allocated"), 5,
+                        "what it got")
+        expect(any(told.startswith(f"{uuid},NVIDIA,") for uuid in node.uuids()), told)
+        given = sorted(card["given_bytes"] for card in agent.ask(do="status")["cards"])
+        expect(given[0] == 0 and given[1] > 70 * GIB, f"one whole card: {given}")
+
+
+@case
+def hamis_scheduler_hears_of_the_last_allocate(build):
+    with Node(build) as node:
+        node.ready_agent()
+        decision = f"{node.uuids()[0]},NVIDIA,1024,10:;"
+        node.api.ask("PATCH", f"/api/v1/nodes/{NODE}", {"metadata": {"annotations": {
+            "hami.io/mutex.lock": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()) + ",default,p"}}})
+        node.run_pod("p", {"a": [(0, 1024, 10)]}, annotations={
+            "hami.io/vgpu-devices-allocated": decision, "hami.io/vgpu-devices-to-allocate": decision,
+            "hami.io/bind-phase": "allocating", "hami.io/bind-time": str(int(time.time())), "hami.io/vgpu-node": NODE})
+        wait_for(lambda: node.api.pod("p")["metadata"]["annotations"]["hami.io/bind-phase"] == "success", 5, "the phase")
+        wait_for(lambda: "hami.io/mutex.lock" not in node.api.node_annotations(), 5, "the lock's end")
 
 
 @case

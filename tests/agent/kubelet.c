@@ -159,9 +159,11 @@ static void dial(const char *endpoint)
 	char path[400];
 	struct tr_err err = { 0 };
 
-	hang_up();
+	if (listening)
+		tr_rpc_cancel(listening); /* it registered again */
 	snprintf(path, sizeof(path), "%s/%s", dir, endpoint);
-	must(tr_rpc_channel_open(rpc, path, &limits, &plugin, &err), &err);
+	if (!plugin)
+		must(tr_rpc_channel_open(rpc, path, &limits, &plugin, &err), &err);
 	must(tr_rpc_ask(plugin, &question, &listening, &err), &err);
 }
 

@@ -228,7 +228,9 @@ class Node:
         self.config_path, self.port = f"{self.folder}/config.yaml", free_port()
         os.mkdir(self.kubelet_dir)
         os.mkdir(self.sim)
-        self.env = {"PATH": os.environ["PATH"], "TRANCHE_SIM": self.sim}
+        # The probe preloads the library, also where it has a sanitizer.
+        self.env = {"PATH": os.environ["PATH"], "TRANCHE_SIM": self.sim,
+                    "ASAN_OPTIONS": "verify_asan_link_order=0:detect_leaks=1"}
         self.gpus = gpus
         self.kubelet = self.api = None
         self.install_driver()
