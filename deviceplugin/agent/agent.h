@@ -57,7 +57,7 @@ struct tr_agent {
 	struct tr_rpc *rpc;
 	struct tr_pods *pods;
 	struct tr_arm *arm;
-	char *slices_dir, *records_dir, *drain_path;
+	char *slices_dir, *records_dir, *checkpoint, *drain_path;
 	struct event *sweep_timer;
 	struct tr_pods_waiter *sweeping;
 
@@ -148,6 +148,8 @@ const struct tr_pod **tr_agent_pods(struct tr_agent *a, size_t *count);
 
 void tr_agent_pod_of(const char *space, const char *name, bool is_fresh, tr_pod_told *told,
 		     void *told_arg, void *arg);
+void tr_agent_pod_with(const char *uid, tr_pod_told *told, void *told_arg, void *arg);
+void tr_agent_pending_pod(tr_pod_told *told, void *told_arg, void *arg);
 void tr_agent_node_of(tr_node_told *told, void *told_arg, void *arg);
 bool tr_agent_is_promised(const struct tr_pod *pod, const char *uuid, void *arg);
 void tr_agent_annotate(const char *space, const char *name, const char *version,

@@ -6,6 +6,7 @@
 #include "base/mem.h"
 #include "deviceplugin/agent/agent.h"
 #include "deviceplugin/arm/identify.h"
+#include "kube/marks.h"
 #include "kube/write.h"
 #include "tranche/names.h"
 
@@ -162,6 +163,64 @@ bool tr_agent_is_promised(const struct tr_pod *pod, const char *uuid, void *arg)
 	if (a->watch)
 		tr_watch_each(a->watch, look_at, &p);
 	return p.is_made;
+}
+
+struct search {
+	const char *uid; /* NULL: one that is being allocated by HAMi's marks */
+	const char *node;
+	const struct tr_pod *found;
+};
+
+/* HAMi's rule for whose an Allocate is, where nobody can know. */
+static bool is_allocating(const struct tr_pod *pod, const char *node)
+{
+	const struct tr_named_list *notes = &pod->object.annotations;
+	const char *phase = tr_named_find(notes, TR_POD_BIND_PHASE);
+	const char *of = tr_named_find(notes, TR_POD_NODE);
+	enum tr_bind_phase bind;
+
+	return pod->phase == TR_POD_PENDING && tr_named_find(notes, TR_POD_BIND_TIME) &&
+	       phase && tr_bind_phase_parse(phase, &bind) == 0 && bind != TR_BIND_FAILED &&
+	       of && strcmp(of, node) == 0;
+}
+
+static void look_for(void *arg, const struct tr_object *object)
+{
+	struct search *s = arg;
+	const struct tr_pod *pod = (const struct tr_pod *)(const void *)object;
+
+	if (s->uid ? strcmp(object->uid, s->uid) != 0 : !is_allocating(pod, s->node))
+		return;
+	/* The watch knows no order; names do. */
+	if (!s->found || strcmp(object->name, s->found->object.name) < 0)
+		s->found = pod;
+}
+
+static void tell_found(struct tr_agent *a, struct search *s, tr_pod_told *told,
+		       void *told_arg)
+{
+	struct tr_err err = { 0 };
+
+	if (a->watch)
+		tr_watch_each(a->watch, look_for, s);
+	told(told_arg,
+	     s->found ? 0
+		      : tr_fail(&err, ENOENT,
+				a->watch ? "no such pod is known of this node"
+					 : "the API server is not watched"),
+	     s->found, &err);
+}
+
+void tr_agent_pod_with(const char *uid, tr_pod_told *told, void *told_arg, void *arg)
+{
+	tell_found(arg, &(struct search){ .uid = uid }, told, told_arg);
+}
+
+void tr_agent_pending_pod(tr_pod_told *told, void *told_arg, void *arg)
+{
+	struct tr_agent *a = arg;
+
+	tell_found(a, &(struct search){ .node = a->config.node_name }, told, told_arg);
 }
 
 /* ---- writing ---- */

@@ -25,6 +25,7 @@ struct tr_config_numbers {
 };
 
 /* WORDs: their places in the row's list. */
+enum tr_identity_way { TR_IDENTITY_CDI, TR_IDENTITY_INFER };
 enum tr_unscheduled { TR_UNSCHEDULED_REFUSE, TR_UNSCHEDULED_WHOLE_CARD };
 enum tr_bypass_way { TR_BYPASS_WAY_TELL, TR_BYPASS_WAY_LOWER };
 /* log_level and log_format are in the order of report/log.h. */

@@ -125,6 +125,7 @@ void tr_agent_slices_block(struct tr_agent *a)
 static struct tr_arm_options options_of(struct tr_agent *a)
 {
 	const struct tr_config *c = &a->config;
+	bool infers = c->identity == TR_IDENTITY_INFER;
 
 	return (struct tr_arm_options){
 		.slices_dir = a->slices_dir,
@@ -139,9 +140,13 @@ static struct tr_arm_options options_of(struct tr_agent *a)
 		.takes_whole_cards = c->unscheduled_pods == TR_UNSCHEDULED_WHOLE_CARD,
 		.hook_path = *a->library_trouble ? NULL : a->installed.hook,
 		.preload_path = *a->library_trouble ? NULL : a->installed.preload,
-		.cdi_kind = TR_CDI_KIND,
-		.cdi_common = TR_CDI_DRIVER_DEVICE,
+		.checkpoint = a->checkpoint,
+		.infers = infers,
+		.cdi_kind = infers ? NULL : TR_CDI_KIND,
+		.cdi_common = infers ? NULL : TR_CDI_DRIVER_DEVICE,
 		.ports = { .pod_of = tr_agent_pod_of,
+			   .pod_with = tr_agent_pod_with,
+			   .pending_pod = tr_agent_pending_pod,
 			   .annotate = tr_agent_annotate,
 			   .node_of = c->hami_protocol ? tr_agent_node_of : NULL,
 			   .annotate_node = c->hami_protocol ? tr_agent_annotate_node
@@ -165,6 +170,7 @@ int tr_agent_slices_open(struct tr_agent *a, struct tr_err *err)
 
 	a->slices_dir = tr_xprintf("%s/slices", c->run_dir);
 	a->records_dir = tr_xprintf("%s/records", c->state_dir);
+	a->checkpoint = tr_xprintf("%s/kubelet_internal_checkpoint", c->kubelet_dir);
 	if (r == 0)
 		r = tr_pods_open(a->rpc, a->base, c->pod_resources_socket, c->resource_name,
 				 &a->pods, err);
@@ -191,4 +197,5 @@ void tr_agent_slices_close(struct tr_agent *a)
 	tr_rpc_close(a->rpc);
 	free(a->slices_dir);
 	free(a->records_dir);
+	free(a->checkpoint);
 }

@@ -378,6 +378,23 @@ def hamis_scheduler_hears_of_the_last_allocate(build):
 
 
 @case
+def without_cdi_the_pod_is_inferred(build):
+    with Node(build, identity="infer") as node:
+        node.ready_agent()
+        decision = f"{node.uuids()[1]},NVIDIA,1024,10:;"
+        made = node.run_pod("p", {"a": [(0, 1024, 10)]}, annotations={
+            "hami.io/vgpu-devices-allocated": decision, "hami.io/vgpu-devices-to-allocate": decision,
+            "hami.io/bind-phase": "allocating", "hami.io/bind-time": str(int(time.time())), "hami.io/vgpu-node": NODE})
+        answer = made["a"]["answer"]
+        equal(answer["cdi_devices"], [], "CDI names")
+        env = {pair["key"]: pair["value"] for pair in answer["envs"]}
+        equal(env["NVIDIA_VISIBLE_DEVICES"], node.uuids()[1], "what NVIDIA's hook is told")
+        free = next(i for i in sorted(node.kubelet.devices) if i not in made["a"]["ids"])
+        refused = node.kubelet.call("Allocate", [free])
+        expect(refused["code"] != 0, f"an Allocate of nobody: {refused}")
+
+
+@case
 def the_kubelet_restarts(build):
     with Node(build) as node:
         node.ready_agent()
