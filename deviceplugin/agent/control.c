@@ -72,7 +72,9 @@ json_t *tr_control_reply(const char *line, size_t n, tr_control_answer *answer, 
 	json_decref(request);
 	if (r < 0) {
 		json_object_clear(reply);
-		json_object_set_new(reply, "error", json_string(err.msg));
+		/* A name that was cut within a character is no text. */
+		if (json_object_set_new(reply, "error", json_string(err.msg)) < 0)
+			json_object_set_new(reply, "error", json_string("refused"));
 	}
 	json_object_set_new(reply, "ok", json_boolean(r >= 0));
 	return reply;

@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Settings of the node agent. First byte: 'f' its own file, 'h' HAMi's device-config.yaml, 'w' words of
- * a command line, one a line, 'e' an environment. What is accepted is printed, and read again as a file
- * it is the same.
+ * Settings of the node agent, and requests of its control socket. First byte: 'f' its own file, 'h'
+ * HAMi's device-config.yaml, 'w' words of a command line, one a line, 'e' an environment. What is accepted
+ * is printed, and read again as a file it is the same. 'c': a request; the reply is whole whatever it was.
  */
 #include <stdlib.h>
 #include <string.h>
 
 #include "deviceplugin/agent/config_key.h"
+#include "deviceplugin/agent/control.h"
 #include "fuzz.h"
 #include "naive.h"
 
@@ -59,6 +60,26 @@ static void read_back(const struct tr_config *a)
 	tr_buf_free(&second);
 }
 
+static int answer(const char *what, const json_t *request, json_t *reply, void *arg,
+		  struct tr_err *err)
+{
+	(void)request;
+	(void)arg;
+	json_object_set_new(reply, "what", json_string(what));
+	return strlen(what) % 2 ? tr_fail(err, 22, "%s", what) : 0;
+}
+
+static void try_request(const char *line, size_t n)
+{
+	json_t *reply = tr_control_reply(line, n, answer, NULL);
+	const json_t *ok = json_object_get(reply, "ok");
+
+	CHECK(json_is_boolean(ok));
+	CHECK(json_is_true(ok) == (json_object_get(reply, "what") != NULL));
+	CHECK(json_is_true(ok) || json_is_string(json_object_get(reply, "error")));
+	json_decref(reply);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n)
 {
 	struct tr_config config = { 0 };
@@ -70,6 +91,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n)
 
 	if (!n)
 		return 0;
+	if (bytes[0] == 'c') {
+		try_request((const char *)bytes + 1, n - 1);
+		return 0;
+	}
 	text = calloc(1, n);
 	CHECK(text != NULL);
 	memcpy(text, bytes + 1, n - 1);
