@@ -7,6 +7,7 @@
 
 #include "base/mem.h"
 #include "deviceplugin/report/text.h"
+#include "rt/sat.h"
 #include "tranche/limits.h"
 
 /* jansson takes UTF-8 only. */
@@ -72,7 +73,9 @@ static json_t *device_of(const struct tr_report_device *d)
 	return OBJECT(
 		{ "uuid", text_of(d->uuid) },
 		{ "memory_limit_bytes", number_of(d->limit_bytes) },
-		{ "memory_used_bytes", number_of(d->used_bytes) },
+		{ "memory_used_bytes",
+		  number_of(tr_sat_add(d->used_bytes,
+				       d->overhead_bytes)) }, /* as the metric */
 		{ "memory_overhead_bytes", number_of(d->overhead_bytes) },
 		{ "memory_peak_bytes", number_of(d->peak_bytes) },
 		{ "refused", number_of(d->refused) },
