@@ -4,7 +4,7 @@
 
 usage: ctl.py [--state DIR] [--build DIR] COMMAND      DIR: build/cluster and build
   up [KEY=VALUE...] [--no-gpus]    start it; KEY=VALUE are settings of the simulated GPUs (gpus=2xh100)
-  play [KEY=VALUE...] [--no-gpus]  up, tell how to talk to it, and down at Ctrl-C
+  play [KEY=VALUE...] [--no-gpus]  up, with the node agent and a binder, tell how to talk to it, and down at Ctrl-C
   down                             end it and remove all of it
   run COMMAND...                   on the node, as root
   kubectl WORD...                  with the right kubeconfig
@@ -23,7 +23,8 @@ import subprocess
 import sys
 import time
 
-from cluster import ROOT, ApiError, Cannot, Cluster, build_programs, obstacle
+from cluster import HERE, ROOT, ApiError, Cannot, Cluster, build_programs, obstacle
+from sliced import Sliced
 
 
 def tell(cluster):
@@ -36,6 +37,14 @@ A Kubernetes cluster of one node runs here; its files are in {cluster.state}.
 
   tests/cluster/ctl.py --state {cluster.state} run COMMAND...      # on the node, as root, for example:
       kubectl get pods -A;  ctr -n k8s.io containers ls;  ls /dev/nvidia*
+""", flush=True)
+    if isinstance(cluster, Sliced):
+        print(f"""Slices of its GPUs, by tranched (its log: {cluster.state}/logs/tranched.log):
+
+  kubectl apply -f {HERE}/pod.yaml
+  kubectl logs two -c small                # "info FREE TOTAL": bytes
+  kubectl exec two -c small -- env -i tenant 2000 2000
+  tests/cluster/ctl.py --state {cluster.state} run {cluster.build}/bin/tranche node slices
 """, flush=True)
 
 
@@ -105,7 +114,8 @@ def main(words):
         where[words[0]], words = words[1], words[2:]
     if not words:
         sys.exit(__doc__)
-    cluster = Cluster(where["--state"], where["--build"], settings_of(words[1:]))
+    kind = Sliced if words[0] == "play" and settings_of(words[1:]) else Cluster
+    cluster = kind(where["--state"], where["--build"], settings_of(words[1:]))
     try:
         return act(cluster, words[0], words[1:])
     except Cannot as why:

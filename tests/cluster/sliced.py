@@ -42,8 +42,8 @@ def gpu_pod(name, *containers, scheduler="binder", **spec):
 class Sliced(Cluster):
     """Cluster, with tranched and the binder as services of its node."""
 
-    def __init__(self, state, build, gpus="gpus=h100", settings=None, **more):
-        super().__init__(state, build, gpus=[gpus], more=more)
+    def __init__(self, state, build, gpus="gpus=h100", settings=None):
+        super().__init__(state, build, gpus=[gpus] if isinstance(gpus, str) else gpus)
         self.settings = {"node_name": "node1", "hook_source": f"{self.build}/lib/libvgpu.so", **(settings or {})}
 
     def up(self, tied=False):
