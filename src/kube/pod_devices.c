@@ -220,11 +220,15 @@ int tr_pod_devices_align(struct tr_pod_devices *d, const uint32_t *wanted, size_
 		/* HAMi's own only ever stand too early. */
 		if (from == d->container_count || from > c ||
 		    d->containers[from].count != wanted[c]) {
+			uint32_t has = from < d->container_count && from <= c
+					       ? d->containers[from].count
+					       : 0;
+
 			free(moved);
 			return tr_fail(err, EBADMSG,
-				       "container %zu asks for %u devices, the decision "
-				       "has others",
-				       c, wanted[c]);
+				       "container %zu asks for %u device%s, the decision "
+				       "gives it %u",
+				       c, wanted[c], wanted[c] == 1 ? "" : "s", has);
 		}
 		moved[c] = d->containers[from];
 		from = next_of(d, from + 1);

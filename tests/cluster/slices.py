@@ -113,8 +113,8 @@ def refused_pods_are_told_why(build, state):
             "garbage": ("no decision at all", "not an identifier"),
             "absent": (None, "no GPU scheduler has decided"),
             "toomuch": (f"{uuid},NVIDIA,900000,10:;", "no room for 878.90 GiB"),
-            "twice": (f"{uuid},NVIDIA,1000,10:{uuid},NVIDIA,1000,10:;", "asks for 1"),
-            "empty": (";;", "asks for 1"),
+            "twice": (f"{uuid},NVIDIA,1000,10:{uuid},NVIDIA,1000,10:;", "asks for 1 device, the decision gives it"),
+            "empty": (";;", "asks for 1 device, the decision gives it"),
         }
         cluster.apply(gpu_pod("right", *one))
         cluster.wait_pod("right")

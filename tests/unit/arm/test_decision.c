@@ -105,9 +105,11 @@ struct bad_case {
 
 static const struct bad_case bad_cases[] = {
 	{ "", 1, -ENOENT, "no GPU scheduler has decided on pod default/p" },
-	{ ";;", 1, -EBADMSG, "container 1 asks for 1 devices, the decision has others" },
-	{ ";" G0 ",NVIDIA,1,0:;", 2, -EBADMSG, "the decision has others" },
-	{ ";" G0 ",NVIDIA,1,0:" G1 ",NVIDIA,1,0:;", 1, -EBADMSG, "has others" },
+	{ ";;", 1, -EBADMSG, "asks for 1 device, the decision gives it 0" },
+	{ ";" G0 ",NVIDIA,1,0:;", 2, -EBADMSG,
+	  "asks for 2 devices, the decision gives it 1" },
+	{ ";" G0 ",NVIDIA,1,0:" G1 ",NVIDIA,1,0:;", 1, -EBADMSG,
+	  "asks for 1 device, the decision gives it 2" },
 	{ G0 ",NVIDIA,1,0:;" G0 ",NVIDIA,1,0:;", 1, -EBADMSG, "more containers than ask" },
 	{ ";" G0 ",NVIDIA,1,0:" G0 ",NVIDIA,1,0:;", 2, -EBADMSG,
 	  G0 " was decided on twice" },
