@@ -8,6 +8,7 @@
 #include "base/buf.h"
 #include "base/mem.h"
 #include "kube/backoff.h"
+#include "kube/server_json.h"
 #include "rt/file.h"
 
 #define MS UINT64_C(1000000)
@@ -193,7 +194,7 @@ static void on_end(void *arg, const struct tr_wire_end *end)
 
 	call->job = NULL;
 	if (end->r == 0)
-		body = json_loadb(reply.text, reply.bytes, JSON_DECODE_ANY, NULL);
+		body = tr_server_json(reply.text, reply.bytes, JSON_DECODE_ANY, NULL);
 	tr_kube_status_read(&reply.status, end->status, body, reply.text,
 			    end->status >= 300 ? reply.bytes : 0);
 	if (end->retry_after_s > reply.status.retry_after_s)

@@ -8,6 +8,7 @@
 #include "base/buf.h"
 #include "base/mem.h"
 #include "kube/backoff.h"
+#include "kube/server_json.h"
 #include "kube/split.h"
 #include "kube/store.h"
 #include "rt/file.h"
@@ -227,7 +228,7 @@ static int take_piece(void *arg, enum tr_split_piece what, const char *bytes, si
 
 	if (what == TR_SPLIT_TOO_LARGE)
 		return take_too_large(w, bytes);
-	json = json_loadb(bytes, n, 0, &problem);
+	json = tr_server_json(bytes, n, 0, &problem);
 	if (!json)
 		return tr_fail(&w->err, EBADMSG, "%s: not JSON: %s", w->base_path,
 			       problem.text);
@@ -395,7 +396,8 @@ static int judge(struct tr_watch *w, const struct tr_wire_end *end, uint32_t *le
 			       ? 0
 			       : tr_fail(&w->err, ECONNRESET, "%s: it ended in the middle",
 					 w->base_path);
-	body = json_loadb(w->error_text.p ? w->error_text.p : "", w->error_text.n, 0, NULL);
+	body = tr_server_json(w->error_text.p ? w->error_text.p : "", w->error_text.n, 0,
+			      NULL);
 	tr_kube_status_read(&s, end->status, body, w->error_text.p, w->error_text.n);
 	json_decref(body);
 	if (s.retry_after_s > *least_s)

@@ -95,7 +95,8 @@ static bool place(const struct tr_pod_container *c, struct tr_buf *out)
 static void on_bound(void *arg, int r, const struct tr_kube_reply *reply,
 		     const struct tr_err *err)
 {
-	(void)arg, (void)reply;
+	(void)arg;
+	(void)reply;
 	if (!r)
 		return;
 	fprintf(stderr, "binder: %s\n", err->msg);
@@ -182,7 +183,8 @@ int main(int argc, char **argv)
 		return 2;
 	}
 	signal(SIGPIPE, SIG_IGN);
-	b.node = argv[1], b.scheduler = argv[2];
+	b.node = argv[1];
+	b.scheduler = argv[2];
 	nodes.kind = &tr_watch_nodes;
 	if (tr_kube_access_find(&access, NULL, &err) ||
 	    tr_kube_open(&b.kube, base, &access, &err) ||

@@ -11,6 +11,7 @@
 #include "base/yaml.h"
 #include "fuzz.h"
 #include "kube/object.h"
+#include "kube/server_json.h"
 #include "kube/split.h"
 #include "naive.h"
 
@@ -67,7 +68,7 @@ static void read_pod(const json_t *json)
 
 static void read_object(const char *bytes, size_t n)
 {
-	json_t *json = json_loadb(bytes, n, 0, NULL);
+	json_t *json = tr_server_json(bytes, n, 0, NULL);
 	json_t *inner = json_object_get(json, "object");
 	struct tr_object *o = NULL;
 

@@ -225,6 +225,29 @@ static void test_a_life(void **state)
 	close_stage(&s);
 }
 
+/* Who may make a pod may do so: nobody else's must become unreadable for it. */
+static void test_nul_in_a_list(void **state)
+{
+	struct stage s;
+
+	(void)state;
+	open_stage(&s, "nul");
+	ask(&s, TR_KUBE_CREATE, "/api/v1/namespaces/a/pods",
+	    json_pack("{s:{s:s, s:{s:s%}}}", "metadata", "name", "bad", "annotations",
+		      "hami.io/x", "a\0b", (size_t)3));
+	make_pod(&s, "good", "n");
+	open_watch(&s, (struct tr_watch_options){ 0 });
+	reach(&s.synced, 1);
+	assert_non_null(pod(&s, "good"));
+	assert_string_equal(tr_named_find(&pod(&s, "bad")->object.annotations, "hami.io/x"),
+			    "a\xef\xbf\xbd"
+			    "b");
+	set_phase(&s, "bad", "Running");
+	reach(&s.modified, 1);
+	assert_int_equal(s.troubles, 0);
+	close_stage(&s);
+}
+
 static void test_pages_and_selectors(void **state)
 {
 	struct stage s;
@@ -485,6 +508,7 @@ int main(void)
 {
 	static const struct CMUnitTest others[] = {
 		cmocka_unit_test(test_a_life),
+		cmocka_unit_test(test_nul_in_a_list),
 		cmocka_unit_test(test_pages_and_selectors),
 		cmocka_unit_test(test_bookmarks_carry_on),
 		cmocka_unit_test(test_expired),
