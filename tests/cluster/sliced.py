@@ -114,8 +114,10 @@ class Sliced(Cluster):
         done = self.run("ls", "/run/tranche/node/slices", check=False)
         return [name for name in done.stdout.split() if not name.startswith(".")]
 
-    def cdi_files(self):
-        return [name for name in self.run("ls", "/var/run/cdi", check=False).stdout.split() if name.startswith("tranche-s")]
+    def cdi_devices(self):
+        """The allocations that the runtime could give to a container."""
+        told = self.run("sh", "-c", "cat /var/run/cdi/tranche-gpu-*.json 2>/dev/null", check=False).stdout
+        return re.findall(r'"name": ?"(s[0-9a-f]+)"', told)
 
     def records(self):
         return self.run("ls", "/var/lib/tranche/records", check=False).stdout.split()

@@ -167,8 +167,8 @@ def F33_many_pods_at_once_have_their_own(build, state):
 
 def nothing_stays(cluster, names):
     delete_all(cluster, names)
-    wait_for(lambda: not (cluster.slice_folders() or cluster.cdi_files() or cluster.records()), 120,
-             lambda: f"slices to go: {cluster.slice_folders()} {cluster.cdi_files()} {cluster.records()} {cluster.log('tranched', 30)}")
+    wait_for(lambda: not (cluster.slice_folders() or cluster.cdi_devices() or cluster.records()), 120,
+             lambda: f"slices to go: {cluster.slice_folders()} {cluster.cdi_devices()} {cluster.records()} {cluster.log('tranched', 30)}")
     expect(not cluster.metrics("hami_vgpu_memory_limit_bytes"), "their series go too")
 
 
@@ -308,6 +308,7 @@ def F36_series_are_there_before_the_program(build, state):
     with Sliced(state, build) as cluster:
         cluster.apply(gpu_pod("p", container("a", 3000, 30)))
         cluster.wait_pod("p")
+        equal(len(cluster.cdi_devices()), 1, "what is looked for when it is gone")
         wait_for(lambda: cluster.metrics("hami_vgpu_memory_limit_bytes", pod="p", container="a"), 5, "series without a program")
         equal(cluster.metric("hami_vgpu_memory_used_bytes", pod="p", container="a"), 0)
         equal(cluster.metric("tranche_container_gpu_seconds_total", pod="p", container="a"), 0)
