@@ -9,7 +9,7 @@ help:
 	@echo "make build     build/bin/tranche, build/lib/libvgpu.so, build/lib/sim (a GPU in software)"
 	@echo "make check     both compilers, sanitizers, clang-tidy, cppcheck, formatting, lints"
 	@echo "make bench     measure against the bare driver; tables, build/bench.jsonl and build/limiter.jsonl"
-	@echo "make soak      the stress tests for 10 minutes (SECONDS=n for another time)"
+	@echo "make soak      the stress tests for 10 minutes (SECONDS=n for another time); 200 ends of a node's agent (KILLS=n)"
 	@echo "make fuzz      every fuzz target for 10^6 inputs (RUNS=n for another number)"
 	@echo "make gpu-test  build/gpu-test.tar.gz: the tests for a machine with a real driver"
 	@echo "make cluster   a Kubernetes of one node with a simulated GPU (GPUS=2xh100,l4), until Ctrl-C"
@@ -41,6 +41,7 @@ soak:
 	@scripts/setup.sh test
 	@scripts/build.sh
 	@SOAK_SECONDS=$(or $(SECONDS),600) tests/stress/run.sh
+	@KILLS=$(or $(KILLS),200) SEED=$(or $(SEED),1) tests/cluster/soak.py build kills_lose_nothing || test $$? = 77
 
 fuzz:
 	@scripts/setup.sh test
