@@ -13,6 +13,7 @@ ALIVE = 10
 NAMES = 40  # a name comes again, with another uid and other sizes
 TOLD = re.compile(r"info \d+ (\d+) 0")
 EXPECTED = {"MissingClusterDNS", "BackOff"}  # the cluster has none; some containers end again and again
+AWAY = "unable to retrieve container logs"  # with status 200
 PODS = "/api/v1/namespaces/default/pods"
 
 
@@ -115,11 +116,26 @@ class Churn:
         if running:
             self.check_now(name, self.rng.choice(running))
 
+    def log(self, path, seconds=8):
+        """None: it cannot be had, also after kubelet and containerd have had some time to come back."""
+        end = time.monotonic() + seconds
+        while True:
+            try:
+                text = self.cluster.api("GET", path, text=True)
+                if not text.startswith(AWAY):
+                    return text
+            except ApiError as error:
+                if error.status < 500:
+                    return None
+            except (OSError, http.client.HTTPException):
+                pass
+            if time.monotonic() > end:
+                return None
+            time.sleep(0.3)
+
     def check_log(self, name, which, previous):
-        path = f"{PODS}/{name}/log?container={which}" + ("&previous=true" if previous else "")
-        try:
-            text = self.cluster.api("GET", path, text=True)
-        except (ApiError, OSError, http.client.HTTPException):
+        text = self.log(f"{PODS}/{name}/log?container={which}" + ("&previous=true" if previous else ""))
+        if text is None:
             self.count["logs that could not be had"] += 1
             return
         lines = text.splitlines()

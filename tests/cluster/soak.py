@@ -227,7 +227,7 @@ def a_reboot_loses_nothing(build, state):
         cluster.apply(gpu_pod("once", container("a", 2000, 0, SAY)))
         for name in ("back", "gone", "once"):
             cluster.wait_pod(name)
-        cluster.run("sh", "-c", "for i in 1 2 3 4 5 6 7 8 9 10; do test $(ls /var/lib/tranche/records | wc -l) = 5 && exit 0; sleep 0.5; done; exit 1")
+        wait_for(lambda: len(cluster.records()) == 5, 10, "the records on the disk")
         before = {one["name"]: one["restartCount"] for one in cluster.pod("back")["status"]["containerStatuses"]}
         power_off(cluster)
         cluster.api("DELETE", "/api/v1/namespaces/default/pods/gone", {"gracePeriodSeconds": 0})
