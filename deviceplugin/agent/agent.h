@@ -59,6 +59,7 @@ struct tr_agent {
 	struct tr_arm *arm;
 	char *slices_dir, *records_dir, *checkpoint, *drain_path;
 	struct event *sweep_timer;
+	bool is_sweep_soon;
 	struct tr_pods_waiter *sweeping;
 
 	/* offers.c */

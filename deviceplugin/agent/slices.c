@@ -89,6 +89,7 @@ static void on_sweep(evutil_socket_t fd, short what, void *arg)
 
 	(void)fd;
 	(void)what;
+	a->is_sweep_soon = false;
 	if (a->sweeping)
 		return;
 	if (tr_arm_book(a->arm)->count == 0 ||
@@ -98,8 +99,11 @@ static void on_sweep(evutil_socket_t fd, short what, void *arg)
 
 void tr_agent_sweep_soon(struct tr_agent *a)
 {
-	if (a->sweep_timer && !a->sweeping)
-		again_in(a, SWEEP_SOON_S);
+	/* Not put off by whoever comes next: then it would never be where pods come and go all the time. */
+	if (!a->sweep_timer || a->sweeping || a->is_sweep_soon)
+		return;
+	a->is_sweep_soon = true;
+	again_in(a, SWEEP_SOON_S);
 }
 
 /* ---- its life ---- */

@@ -63,6 +63,22 @@ def a_container_gets_its_own_slice(build):
 
 
 @case
+def slices_end_while_others_come_and_go(build):
+    """Each pod that ends is a reason to look soon; so many of them are none to look never."""
+    with Node(build) as node:
+        agent = node.ready_agent()
+        node.run_pod("p", {"a": [(0, 1024, 0)]})
+        node.end_pod("p")
+        end, i = time.monotonic() + 20, 0
+        while agent.ask(do="status")["slices"]:
+            expect(time.monotonic() < end, "the slice's end while other pods end all the time")
+            node.api.make_pod(f"job{i}", [("a", 1)], {})
+            time.sleep(0.2)
+            node.api.delete_pod(f"job{i}")
+            i += 1
+
+
+@case
 def the_second_agent_says_who_is_there(build):
     with Node(build) as node:
         first = node.ready_agent()
