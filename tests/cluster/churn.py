@@ -28,7 +28,7 @@ class Churn:
 
     def size(self):
         self.serial += 1
-        return 1000 + self.serial % 2000
+        return 1000 + self.serial % 500
 
     def pod(self, name):
         """Of one of the kinds that differ in when containers start."""
@@ -197,6 +197,11 @@ class Churn:
                 self.fault(name, f"{which} has {want} MiB, the metrics say {found}")
                 return
             time.sleep(0.5)
+
+    def stray_slices(self):
+        """Armed, of pods that are gone."""
+        uids = {one["uid"] for one in self.alive.values()}
+        return [one for one in self.cluster.debug_slices()["slices"] if one["state"] == "armed" and one["uid"] not in uids]
 
     # ---- telling
 

@@ -27,7 +27,7 @@ CASES = {}
 BOOT_ID = "/proc/sys/kernel/random/boot_id"
 SAY = ["sh", "-c", "tenant; exec sleep 3000"]
 MAX_GROWTH_KIB = 1024
-GPUS = {"gpus": "gpus=2xh100", "settings": {"split_count": 40}}
+GPUS = {"gpus": "gpus=2xh100", "settings": {"split_count": 100}}
 
 
 def case(function):
@@ -128,18 +128,19 @@ def kills_lose_nothing(build, state):
     rng = random.Random(seed)
     with Sliced(state, build, **GPUS) as cluster, Kept(cluster):
         churn, ends, began = Churn(cluster, rng), Ends(cluster, rng, kills), time.monotonic()
-        look, limit = max(kills // 10, 5), float(os.environ.get("SOAK_LIMIT", "inf"))
+        limit = float(os.environ.get("SOAK_LIMIT", "inf"))
         for i in range(kills):
             if time.monotonic() - began > limit:
                 break
             if rng.random() < 0.8:
                 ends.wait_registered()
                 churn.turn()
-            time.sleep(min(rng.expovariate(1 / 1.5), 5))
+            time.sleep(min(rng.expovariate(1), 5))
             ends.one(i)
-            if i % look == look - 1:
+            if i % 10 == 9:
                 settle(cluster)
                 churn.check_all()
+                wait_for(lambda: not churn.stray_slices(), 100, lambda: f"slices of no pod: {churn.stray_slices()}")
                 print(f"{time.strftime('%H:%M:%S')} {i + 1} of {kills}: {churn.told()}", flush=True)
         settle(cluster)
         churn.check_all()
