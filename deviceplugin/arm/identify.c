@@ -171,19 +171,42 @@ static struct tr_alloc *newest_fit(struct tr_alloc *const *all, size_t count,
 	return NULL;
 }
 
-/* Without a whole run: the kubelet allocates for one container alone when it has lost what it knew of
- * it. Listed containers are told by their ids; of those that are not, what they were armed with. */
+/* Of an init container, which is listed nowhere: the last that had ids of the NEXT container's before it, if that
+ * is nobody's yet. */
+static struct tr_alloc *given_on(struct tr_alloc *const *all, size_t count,
+				 const struct asks *asks, const struct tr_alloc *next)
+{
+	struct tr_ids ids = { (const char *const *)next->ids, next->id_count };
+	struct tr_alloc *found = NULL;
+
+	for (size_t i = 0; i < count && all[i] != next; i++)
+		if (tr_alloc_shares_ids(all[i], &ids))
+			found = all[i];
+	if (found && found->state == TR_ALLOC_WAITING && found->id_count == asks->wanted)
+		return found;
+	return NULL;
+}
+
+/*
+ * Without a whole run: the kubelet allocates for one container alone when it has lost what it knew of it, and,
+ * when it was restarted between two containers of a pod, for the rest after others. Listed containers are told by
+ * their ids; those that are not by what they were armed with, or by whom their ids were given on to.
+ */
 static int match_singly(struct tr_alloc *const *all, size_t all_count,
 			const struct asks *asks, size_t count, const struct tr_book *book,
 			const struct tr_pod *pod, struct tr_alloc **by_index,
 			struct tr_err *err)
 {
-	for (size_t i = 0; i < count; i++) {
+	const struct tr_alloc *next = NULL;
+
+	for (size_t i = count; i--;) {
 		const char *container = pod->containers[asks[i].index].name;
 		struct tr_alloc *found =
 			asks[i].row ? newest_fit(all, all_count, &asks[i], pod)
 				    : tr_book_of(book, pod->object.uid, container);
 
+		if (!found && !asks[i].row && next)
+			found = given_on(all, all_count, &asks[i], next);
 		if (!found)
 			return tr_fail(
 				err, EAGAIN,
@@ -191,15 +214,16 @@ static int match_singly(struct tr_alloc *const *all, size_t all_count,
 				"pod %s/%s",
 				asks[i].wanted, container, pod->object.space,
 				pod->object.name);
-		for (size_t k = 0; k < i; k++)
+		for (size_t k = i + 1; k < count; k++)
 			if (by_index[asks[k].index] == found)
 				return tr_fail(err, EAGAIN,
 					       "containers %s and %s of pod %s/%s have one "
 					       "allocation",
+					       container,
 					       pod->containers[asks[k].index].name,
-					       container, pod->object.space,
-					       pod->object.name);
+					       pod->object.space, pod->object.name);
 		by_index[asks[i].index] = found;
+		next = found;
 	}
 	return 0;
 }
