@@ -6,14 +6,14 @@ import json
 import re
 import time
 
-from cluster import ApiError
+from cluster import ApiError, wait_for
 from sliced import container, gpu_pod
 
 ALIVE = 10
 NAMES = 40  # a name comes again, with another uid and other sizes
 TOLD = re.compile(r"info \d+ (\d+) 0")
 EXPECTED = {"MissingClusterDNS", "BackOff"}  # the cluster has none; some containers end again and again
-AWAY = "unable to retrieve container logs"  # with status 200
+AWAY = ("unable to retrieve container logs", "failed to try resolving symlinks in path")  # with status 200
 PODS = "/api/v1/namespaces/default/pods"
 
 
@@ -167,13 +167,25 @@ class Churn:
                 return
             time.sleep(0.5)
 
+    def not_started(self):
+        """Pods of which a container has never started, though nobody has refused them for good."""
+        found = []
+        for name in self.alive:
+            status = self.cluster.pod(name)["status"]
+            each = status.get("initContainerStatuses", []) + status.get("containerStatuses", [])
+            if not status.get("reason") and (not each or any(not one.get("containerID") for one in each)):
+                found.append(name)
+        return found
+
     def is_running(self, name, which):
         status = self.cluster.pod(name)["status"]
         return any(one["name"] == which and "running" in one["state"]
                    for one in status.get("containerStatuses", []) + status.get("initContainerStatuses", []))
 
     def check_all(self):
-        """On a node that serves: every container that runs has its slice, and the series of it, once."""
+        """On a node that serves: every container has started or does, and has its slice, and the series of it, once."""
+        wait_for(lambda: not self.not_started(), 120, lambda: "containers to start: " + ", ".join(
+            f"{name} {self.alive[name]['uid']} {self.cluster.events(name)}" for name in self.not_started()))
         for name, one in self.alive.items():
             for which in one["sizes"]:
                 if self.is_running(name, which):
