@@ -43,7 +43,7 @@ def leavings(cluster):
                                                                             "tranche_container_gpu_seconds_total")}
     told = {"folders": cluster.run("ls", "-A", "/run/tranche/node/slices").stdout.split(),
             "records": cluster.run("ls", "-A", "/var/lib/tranche/records").stdout.split(),
-            "CDI": cluster.cdi_files(), "mounts": mounts(cluster), **series}
+            "CDI": cluster.cdi_devices(), "mounts": mounts(cluster), **series}
     return {what: names for what, names in told.items() if names}
 
 
