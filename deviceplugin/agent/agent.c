@@ -80,6 +80,18 @@ static int open_loop(struct tr_agent *a, struct tr_err *err)
 
 /* ---- start and end ---- */
 
+/* CDI files that are not in its book an agent removes, so two with one folder would take each other's
+ * away. A folder that cannot be written is told when it is needed: containers that run go on. */
+static int lock_cdi(struct tr_agent *a, struct tr_err *err)
+{
+	struct tr_err why = { 0 };
+	int r = tr_folder_make(a->config.cdi_dir, &why);
+
+	if (r == 0)
+		r = tr_agent_lock(a->config.cdi_dir, "tranche.lock", &a->cdi_lock, &why);
+	return r == -EBUSY ? tr_fail(err, EBUSY, "%s", why.msg) : 0;
+}
+
 static int open_dirs(struct tr_agent *a, struct tr_err *err)
 {
 	const struct tr_config *c = &a->config;
@@ -90,7 +102,9 @@ static int open_dirs(struct tr_agent *a, struct tr_err *err)
 	if (r == 0)
 		r = tr_agent_dir(c->state_dir, 0700, "state_dir, who was given what", err);
 	for (size_t i = 0; r == 0 && i < 2; i++)
-		r = tr_agent_lock(dirs[i], &a->locks[i], err);
+		r = tr_agent_lock(dirs[i], "lock", &a->locks[i], err);
+	if (r == 0)
+		r = lock_cdi(a, err);
 	if (r == 0)
 		r = tr_agent_dir_is_memory(c->run_dir, err);
 	if (r == 0)
@@ -139,6 +153,8 @@ static int close_all(struct tr_agent *a)
 	for (size_t i = 0; i < 2; i++)
 		if (a->locks[i] >= 0)
 			(void)close(a->locks[i]);
+	if (a->cdi_lock >= 0)
+		(void)close(a->cdi_lock);
 	tr_config_free(&a->config);
 	return r;
 }
@@ -152,7 +168,7 @@ int tr_agent_run(struct tr_config *config, const struct tr_config_inputs *inputs
 	a->config = *config;
 	*config = (struct tr_config){ 0 };
 	a->inputs = inputs;
-	a->locks[0] = a->locks[1] = -1;
+	a->locks[0] = a->locks[1] = a->cdi_lock = -1;
 	a->started_ns = tr_clock_ns();
 	(void)signal(SIGPIPE, SIG_IGN);
 	tr_agent_log_renew(&a->config);

@@ -34,7 +34,7 @@ struct tr_agent {
 	const struct tr_config_inputs *inputs;
 	struct event_base *base;
 	struct event *signals[3];
-	int locks[2]; /* -1: not taken */
+	int locks[2], cdi_lock; /* -1: not taken */
 	int status;   /* to exit with */
 	uint64_t started_ns;
 

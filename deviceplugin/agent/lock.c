@@ -42,9 +42,9 @@ static int write_who(int fd)
 	return 0;
 }
 
-int tr_agent_lock(const char *dir, int *fd, struct tr_err *err)
+int tr_agent_lock(const char *dir, const char *name, int *fd, struct tr_err *err)
 {
-	tr_autofree char *path = tr_xprintf("%s/lock", dir);
+	tr_autofree char *path = tr_xprintf("%s/%s", dir, name);
 	tr_autoclose int lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0644);
 	char who[WHO_MAX];
 	int r;

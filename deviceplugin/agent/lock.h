@@ -6,8 +6,9 @@
 
 /* One agent of a directory. The lock is the kernel's and ends with the process, however it ends. */
 
-/* Takes DIR/lock and writes into it who has it. -EBUSY: ERR says who has. *FD is to be kept open. */
-int tr_agent_lock(const char *dir, int *fd, struct tr_err *err);
+/* Takes the file NAME in DIR and writes into it who has it. -EBUSY: ERR says who has. *FD is to be kept
+ * open. */
+int tr_agent_lock(const char *dir, const char *name, int *fd, struct tr_err *err);
 
 /*
  * Makes DIR and what is above it, and sees that a file can be made in it. WHAT it is for goes into the

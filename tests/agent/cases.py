@@ -86,9 +86,13 @@ def the_second_agent_says_who_is_there(build):
         equal(second.child.wait(10), 1, "exit status")
         expect(f"pid {first.child.pid}" in second.text(), second.text())
         expect(first.ask(do="status")["ready"], "the first goes on")
+        # Elsewhere, but for CDI files: it would take the first one's for nobody's.
+        elsewhere = ["--run-dir", f"{node.folder}/run2", "--state-dir", f"{node.folder}/state2", "--metrics-address", ""]
+        second = node.agent(*elsewhere)
+        equal(second.child.wait(10), 1, "exit status")
+        expect("/cdi" in second.text() and f"pid {first.child.pid}" in second.text(), second.text())
         # Elsewhere, but for the same kubelet: the socket is not taken away from the first.
-        third = node.agent("--run-dir", f"{node.folder}/run2", "--state-dir", f"{node.folder}/state2",
-                           "--metrics-address", "")
+        third = node.agent(*elsewhere, "--cdi-dir", f"{node.folder}/cdi2")
         third.says("plugin_socket_failed")
         expect(first.ask(do="status")["ready"], "the first still goes on")
 
