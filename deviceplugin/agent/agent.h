@@ -9,6 +9,7 @@
 #include "deviceplugin/arm/arm.h"
 #include "deviceplugin/cards/nvml.h"
 #include "deviceplugin/cards/register.h"
+#include "deviceplugin/inject/cdi.h"
 #include "deviceplugin/inject/driver.h"
 #include "deviceplugin/inject/install.h"
 #include "deviceplugin/kubelet.h"
@@ -51,6 +52,7 @@ struct tr_agent {
 		uint64_t serial, at_ns;
 	} injected[TR_AGENT_INJECTED]; /* the last ones */
 	size_t injected_next;
+	struct tr_cdi_batch cdi; /* until tr_agent_flush() */
 	bool is_minor_missing; /* a card was not known yet: injected again when cards are told */
 
 	/* slices.c */
@@ -104,6 +106,7 @@ void tr_agent_files_renew(struct tr_agent *a);
 /* For struct tr_arm_ports. */
 int tr_agent_inject(const struct tr_alloc *alloc, const char *slice_dir, void *arg,
 		    struct tr_err *err);
+int tr_agent_flush(void *arg, struct tr_err *err);
 bool tr_agent_is_injected(const char *name, void *arg);
 void tr_agent_eject(const char *name, void *arg);
 void tr_agent_each_injected(void (*each)(const char *name, void *each_arg), void *each_arg,

@@ -74,6 +74,7 @@ void tr_agent_files_open(struct tr_agent *a)
 
 void tr_agent_files_close(struct tr_agent *a)
 {
+	tr_cdi_forget(&a->cdi, NULL);
 	tr_driver_free(&a->driver);
 }
 
@@ -176,13 +177,24 @@ int tr_agent_inject(const struct tr_alloc *alloc, const char *slice_dir, void *a
 			return r;
 		minors[slice.minor_count++] = r;
 	}
-	r = tr_cdi_write(a->config.cdi_dir, &a->driver, &slice, err);
+	r = tr_cdi_add(&a->cdi, &a->driver, &slice, err);
 	if (r < 0)
 		return r;
 	a->injected[a->injected_next].serial = alloc->serial;
 	a->injected[a->injected_next].at_ns = tr_clock_ns();
 	a->injected_next = (a->injected_next + 1) % TR_AGENT_INJECTED;
 	return 0;
+}
+
+int tr_agent_flush(void *arg, struct tr_err *err)
+{
+	struct tr_agent *a = arg;
+	int r = tr_cdi_flush(&a->cdi, a->config.cdi_dir, err);
+
+	if (r < 0)
+		memset(a->injected, 0,
+		       sizeof(a->injected)); /* which of them is not known */
+	return r;
 }
 
 /* Somebody may have emptied the folder since: only what was written a moment ago is there for certain. */
@@ -205,6 +217,7 @@ void tr_agent_eject(const char *name, void *arg)
 	struct tr_agent *a = arg;
 	struct tr_err err = { 0 };
 
+	tr_cdi_forget(&a->cdi, name);
 	if (tr_cdi_remove(a->config.cdi_dir, name, &err) < 0)
 		tr_log(TR_LOG_WARN, "cdi_file_stays", "slice", name, "reason", err.msg,
 		       NULL);

@@ -157,6 +157,7 @@ static struct tr_arm_options options_of(struct tr_agent *a)
 							     : NULL,
 			   .is_promised = tr_agent_is_promised,
 			   .inject = tr_agent_inject,
+			   .flush = tr_agent_flush,
 			   .eject = tr_agent_eject,
 			   .is_injected = tr_agent_is_injected,
 			   .each_injected = tr_agent_each_injected,

@@ -148,8 +148,35 @@ int tr_arm_ready(struct tr_arm *arm, struct tr_alloc *alloc, bool is_new,
 	if (r < 0)
 		return r;
 	alloc->ready_ms = (int64_t)(tr_clock_ns() / 1000000);
-	tr_arm_tell_armed(arm, alloc);
+	alloc->is_unflushed = true;
+	arm->is_unflushed = true;
 	return 0;
+}
+
+int tr_arm_flush(struct tr_arm *arm, struct tr_err *err)
+{
+	const struct tr_arm_ports *ports = &arm->options.ports;
+	int r = arm->is_unflushed && ports->flush ? ports->flush(ports->arg, err) : 0;
+
+	for (struct tr_alloc *a = arm->book.first; arm->is_unflushed && a; a = a->next) {
+		if (!a->is_unflushed)
+			continue;
+		a->is_unflushed = false;
+		if (r == 0)
+			tr_arm_tell_armed(arm, a);
+		else
+			a->ready_ms = 0;
+	}
+	arm->is_unflushed = false;
+	tr_arm_starts_flushed(arm, r, err);
+	return r;
+}
+
+int tr_arm_flushed(struct tr_arm *arm, int r, struct tr_err *err)
+{
+	int f = r < 0 ? 0 : tr_arm_flush(arm, err);
+
+	return f < 0 ? f : r;
 }
 
 int tr_arm_record(struct tr_arm *arm, const struct tr_alloc *alloc, struct tr_err *err)
@@ -167,9 +194,9 @@ int tr_arm_record(struct tr_arm *arm, const struct tr_alloc *alloc, struct tr_er
 void tr_arm_inject_all(struct tr_arm *arm)
 {
 	const struct tr_arm_ports *ports = &arm->options.ports;
+	struct tr_err err = { 0 };
 
 	for (struct tr_alloc *a = arm->book.first; a; a = a->next) {
-		struct tr_err err = { 0 };
 		char dir[256];
 
 		tr_arm_slice_path(arm, a, dir, sizeof(dir));
@@ -177,6 +204,9 @@ void tr_arm_inject_all(struct tr_arm *arm)
 		    ports->inject(a, dir, ports->arg, &err) < 0)
 			tr_arm_tell(arm, TR_ARM_ODD, a, err.msg);
 	}
+	arm->is_unflushed = true;
+	if (tr_arm_flush(arm, &err) < 0)
+		tr_arm_tell(arm, TR_ARM_ODD, NULL, err.msg);
 }
 
 bool tr_arm_drop(struct tr_arm *arm, struct tr_alloc *alloc)

@@ -76,6 +76,9 @@ struct tr_arm_ports {
 	 * the container is refused with the sentence. Called again for what is there already. */
 	int (*inject)(const struct tr_alloc *alloc, const char *slice_dir, void *arg,
 		      struct tr_err *err);
+	/* What inject was asked for since the last time is there now; not before is a container told
+	 * to start. -errno: none of it is relied on. NULL: inject itself is enough. */
+	int (*flush)(void *arg, struct tr_err *err);
 	void (*eject)(const char *name, void *arg);
 	/* Whether it is still there; NULL: not known, so inject is called for each start. */
 	bool (*is_injected)(const char *name, void *arg);

@@ -46,7 +46,8 @@ struct tr_alloc {
 	/* When slice and injection were last seen to be there, in ms of a clock that is not set; 0: not
 	 * since the start. Not recorded. */
 	int64_t ready_ms;
-	bool is_told; /* that it is armed, since the start. Not recorded. */
+	bool is_unflushed; /* injected, but not flushed yet. Not recorded. */
+	bool is_told;      /* that it is armed, since the start. Not recorded. */
 	/* Of a container that runs before the others, when it is over: takes no room. Not recorded. */
 	bool is_over;
 	struct {

@@ -232,6 +232,37 @@ void tr_infer_allocate(struct tr_arm *arm, struct tr_rpc_call *call,
 	work(arm);
 }
 
+/* Init containers' ids are others', of the same pod. */
+int tr_infer_verify(const struct tr_arm *arm, const struct tr_pod_list *list,
+		    const struct tr_ids *ids, struct tr_err *err)
+{
+	const struct tr_alloc *newest = tr_book_newest(&arm->book, ids);
+	const struct tr_pod_row *row;
+	int r = tr_owner_find(list, ids, &row, err);
+
+	for (size_t i = 0; r == 0 && newest && i < list->count; i++) {
+		struct tr_ids of = { list->rows[i].ids, list->rows[i].count };
+
+		if (tr_alloc_has_ids(newest, &of))
+			row = &list->rows[i];
+	}
+	/* Devices of init containers only are listed nowhere. */
+	if (r == -EAGAIN && newest && newest->kind == TR_CONTAINER_INIT)
+		return 0;
+	if (r < 0 || !newest || newest->state == TR_ALLOC_WAITING)
+		return r;
+	if (strcmp(row->namespace, newest->space) == 0 &&
+	    strcmp(row->pod, newest->pod) == 0 &&
+	    (newest->kind == TR_CONTAINER_INIT ||
+	     strcmp(row->container, newest->container) == 0))
+		return 0;
+	return tr_fail(err, EBADMSG,
+		       "the devices of container %s of pod %s/%s were taken for those of "
+		       "container %s of pod %s/%s: delete the pod",
+		       row->container, row->namespace, row->pod, newest->container,
+		       newest->space, newest->pod);
+}
+
 void tr_infer_close(struct tr_arm *arm)
 {
 	struct tr_err err = { 0 };

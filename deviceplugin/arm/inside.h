@@ -19,6 +19,8 @@ struct tr_arm {
 	struct tr_book book;
 	struct tr_records *records;
 	struct start *starts;      /* under way */
+	struct event *on_flush;    /* for those that are armed; NULL: none yet */
+	bool is_unflushed;         /* something was injected since the last flush */
 	struct handover *handover; /* the same, toward HAMi's scheduler; NULL: none */
 	struct request *requests, **last_request; /* Allocates that wait for their turn */
 	struct event *on_hami;
@@ -50,6 +52,9 @@ void tr_rows_free(struct tr_pod_list *rows);
 void tr_infer_allocate(struct tr_arm *arm, struct tr_rpc_call *call,
 		       const struct tr_ids *containers, size_t count);
 void tr_infer_close(struct tr_arm *arm);
+/* What was inferred, against what the kubelet knows by now. */
+int tr_infer_verify(const struct tr_arm *arm, const struct tr_pod_list *list,
+		    const struct tr_ids *ids, struct tr_err *err);
 
 int64_t tr_unix_us(void);
 void tr_arm_tell(struct tr_arm *arm, enum tr_arm_event event, const struct tr_alloc *alloc,
@@ -58,9 +63,20 @@ void tr_arm_tell(struct tr_arm *arm, enum tr_arm_event event, const struct tr_al
 int tr_arm_record(struct tr_arm *arm, const struct tr_alloc *alloc, struct tr_err *err);
 /* Once: slice and injection are there. */
 void tr_arm_tell_armed(struct tr_arm *arm, struct tr_alloc *alloc);
-/* Slice and injection of an armed allocation, made or made again. IS_NEW: it was waiting until now. */
+/* Slice and injection of an armed allocation, made or made again. IS_NEW: it was waiting until now. Not done before
+ * tr_arm_flush(). */
 int tr_arm_ready(struct tr_arm *arm, struct tr_alloc *alloc, bool is_new,
 		 struct tr_err *err);
+/* All that was injected, and the calls that wait for it are answered; -errno: none of it is ready, and they
+ * are refused. */
+int tr_arm_flush(struct tr_arm *arm, struct tr_err *err);
+void tr_arm_starts_flushed(struct tr_arm *arm, int r, const struct tr_err *err);
+/* R when it is an error; else flushes: R, or what became of that. */
+int tr_arm_flushed(struct tr_arm *arm, int r, struct tr_err *err);
+/* recruit.c: tr_arm_pod() without the flush. */
+int tr_arm_pod_soon(struct tr_arm *arm, const struct tr_pod_list *rows,
+		    const struct tr_pod *pod, const struct tr_ids *asked, bool is_fresh,
+		    struct tr_err *err);
 /* Injection, slice, record, book; in this order. False: some of the slice is left, for the next time. */
 bool tr_arm_drop(struct tr_arm *arm, struct tr_alloc *alloc);
 /* start.c */

@@ -111,8 +111,8 @@ static void complete(struct tr_arm *arm, struct tr_alloc *alloc)
 		/* Always: the driver's files may be others than when it was written. */
 		if (o->ports.inject)
 			r = o->ports.inject(alloc, dir, o->ports.arg, &err);
-		if (r == 0)
-			tr_arm_tell_armed(arm, alloc);
+		alloc->is_unflushed = r == 0;
+		arm->is_unflushed = true;
 	}
 	if (r < 0)
 		tr_arm_tell(arm, TR_ARM_ODD, alloc, err.msg);
@@ -122,6 +122,7 @@ int tr_arm_recover(struct tr_arm *arm, struct tr_err *err)
 {
 	const struct tr_arm_ports *ports = &arm->options.ports;
 	struct recovery recovery = { .arm = arm, .foreign = foreign_names };
+	struct tr_err odd = { 0 };
 	int r;
 
 	tr_alloc_slices_each(arm->options.slices_dir, take_slice, &recovery);
@@ -133,5 +134,7 @@ int tr_arm_recover(struct tr_arm *arm, struct tr_err *err)
 		ports->each_injected(drop_injected, &recovery, ports->arg);
 	for (struct tr_alloc *a = arm->book.first; a; a = a->next)
 		complete(arm, a);
+	if (tr_arm_flush(arm, &odd) < 0)
+		tr_arm_tell(arm, TR_ARM_ODD, NULL, odd.msg);
 	return 0;
 }

@@ -65,7 +65,7 @@ int tr_arm_resize(struct tr_arm *arm, struct tr_alloc *alloc,
 		return r;
 	tr_alloc_set_parts(alloc, parts, count);
 	alloc->grant_serial = next.grant_serial;
-	r = tr_arm_ready(arm, alloc, false, err);
+	r = tr_arm_flushed(arm, tr_arm_ready(arm, alloc, false, err), err);
 	if (r == 0) {
 		arm->counts.resized++;
 		tr_arm_tell(arm, TR_ARM_CHANGED, alloc, "");

@@ -8,6 +8,7 @@
 #include <jansson.h>
 #include <limits.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -194,34 +195,70 @@ static int write_file(const char *cdi_dir, const char *path, const struct tr_buf
 	return r < 0 ? r : tr_file_replace(path, text->p, text->n, 0644, err);
 }
 
-/* The file with all devices but NAME's, and LINE, when not NULL. */
-static int exchange(const char *cdi_dir, const char *name, const char *line,
-		    struct tr_err *err)
+/* One device of a file, exchanged. */
+struct tr_cdi_change {
+	char name[TR_CDI_NAME_MAX + 1];
+	char *line; /* NULL: no such device any more */
+	struct tr_cdi_change *next;
+};
+
+static const struct tr_cdi_change *find_change(const struct tr_cdi_change *first,
+					       const char *name)
+{
+	while (first && strcmp(first->name, name) != 0)
+		first = first->next;
+	return first;
+}
+
+static void add_line(struct tr_buf *text, size_t *count, const char *line, size_t n)
+{
+	tr_buf_text(text, (*count)++ ? ",\n" : "");
+	tr_buf_add(text, line, n);
+}
+
+/* The file NUMBER as it is after those CHANGES that are of it. */
+static int exchange(const char *cdi_dir, unsigned number,
+		    const struct tr_cdi_change *changes, struct tr_err *err)
 {
 	struct file f __attribute__((cleanup(close_file))) = { 0 };
 	struct tr_buf text tr_auto_buf = { 0 };
-	size_t count = line != NULL;
-	bool was_there = false;
+	bool is_changed = false;
 	struct device d;
-	int r = open_file(&f, cdi_dir, file_of(name), err);
+	size_t count = 0;
+	int r = open_file(&f, cdi_dir, number, err);
 
 	if (r < 0)
 		return r;
 	tr_buf_text(&text, HEAD(TR_CDI_KIND));
-	tr_buf_text(&text, line ? line : "");
+	for (const struct tr_cdi_change *c = changes; c; c = c->next)
+		if (c->line && file_of(c->name) == number)
+			add_line(&text, &count, c->line, strlen(c->line));
+	is_changed = count > 0;
 	while (next_device(&f, &d)) {
-		if (strcmp(d.name, name) == 0) {
-			was_there = true;
-			continue;
-		}
-		tr_buf_text(&text, count++ ? ",\n" : "");
-		tr_buf_add(&text, d.line, d.n);
+		if (find_change(changes, d.name))
+			is_changed = true;
+		else
+			add_line(&text, &count, d.line, d.n);
 	}
 	tr_buf_text(&text, TAIL);
 	/* CDI knows no file without devices. */
 	if (count == 0 && unlink(f.path) < 0 && errno != ENOENT)
 		return tr_fail_errno(err, "remove %s", f.path);
-	return line || (was_there && count) ? write_file(cdi_dir, f.path, &text, err) : 0;
+	return is_changed && count ? write_file(cdi_dir, f.path, &text, err) : 0;
+}
+
+static int exchange_all(const char *cdi_dir, const struct tr_cdi_change *changes,
+			struct tr_err *err)
+{
+	bool is_touched[GPU_FILES] = { false };
+	int r = 0;
+
+	for (const struct tr_cdi_change *c = changes; c; c = c->next)
+		is_touched[file_of(c->name)] = true;
+	for (unsigned i = 0; r == 0 && i < GPU_FILES; i++)
+		if (is_touched[i])
+			r = exchange(cdi_dir, i, changes, err);
+	return r;
 }
 
 /* ---- an allocation ---- */
@@ -278,11 +315,40 @@ static int check_minors(const struct tr_driver_files *driver,
 	return 0;
 }
 
-int tr_cdi_write(const char *cdi_dir, const struct tr_driver_files *driver,
-		 const struct tr_cdi_slice *slice, struct tr_err *err)
+void tr_cdi_forget(struct tr_cdi_batch *batch, const char *name)
 {
-	tr_autofree char *line = NULL;
+	struct tr_cdi_change **link = &batch->first;
+
+	while (*link) {
+		struct tr_cdi_change *change = *link;
+
+		if (name && strcmp(change->name, name) != 0) {
+			link = &change->next;
+			continue;
+		}
+		*link = change->next;
+		free(change->line);
+		free(change);
+	}
+}
+
+/* Takes LINE over. */
+static void add_change(struct tr_cdi_batch *batch, const char *name, char *line)
+{
+	struct tr_cdi_change *change = tr_xcalloc(1, sizeof(*change));
+
+	tr_cdi_forget(batch, name);
+	(void)snprintf(change->name, sizeof(change->name), "%s", name);
+	change->line = line;
+	change->next = batch->first;
+	batch->first = change;
+}
+
+int tr_cdi_add(struct tr_cdi_batch *batch, const struct tr_driver_files *driver,
+	       const struct tr_cdi_slice *slice, struct tr_err *err)
+{
 	json_t *edits;
+	char *line;
 	int r = check_name(slice->name, err);
 
 	if (r == 0)
@@ -301,7 +367,25 @@ int tr_cdi_write(const char *cdi_dir, const struct tr_driver_files *driver,
 	if (!line)
 		return tr_fail(err, EINVAL, "slice %s: a path of it is not fit for CDI",
 			       slice->name);
-	return exchange(cdi_dir, slice->name, line, err);
+	add_change(batch, slice->name, line);
+	return 0;
+}
+
+int tr_cdi_flush(struct tr_cdi_batch *batch, const char *cdi_dir, struct tr_err *err)
+{
+	int r = exchange_all(cdi_dir, batch->first, err);
+
+	tr_cdi_forget(batch, NULL);
+	return r;
+}
+
+int tr_cdi_write(const char *cdi_dir, const struct tr_driver_files *driver,
+		 const struct tr_cdi_slice *slice, struct tr_err *err)
+{
+	struct tr_cdi_batch batch = { 0 };
+	int r = tr_cdi_add(&batch, driver, slice, err);
+
+	return r < 0 ? r : tr_cdi_flush(&batch, cdi_dir, err);
 }
 
 int tr_cdi_write_driver(const char *cdi_dir, const struct tr_driver_files *driver,
@@ -333,9 +417,13 @@ int tr_cdi_write_driver(const char *cdi_dir, const struct tr_driver_files *drive
 
 int tr_cdi_remove(const char *cdi_dir, const char *name, struct tr_err *err)
 {
+	struct tr_cdi_batch batch = { 0 };
 	int r = check_name(name, err);
 
-	return r < 0 ? r : exchange(cdi_dir, name, NULL, err);
+	if (r < 0)
+		return r;
+	add_change(&batch, name, NULL);
+	return tr_cdi_flush(&batch, cdi_dir, err);
 }
 
 /* ---- what is there ---- */

@@ -41,6 +41,22 @@ struct tr_cdi_slice {     /* what one container is given */
  */
 int tr_cdi_write(const char *cdi_dir, const struct tr_driver_files *driver,
 		 const struct tr_cdi_slice *slice, struct tr_err *err);
+
+/*
+ * The same for many at once: of the files that they share each is written once. All zero bits: empty.
+ * What is added is not there before tr_cdi_flush().
+ */
+struct tr_cdi_batch {
+	struct tr_cdi_change *first;
+};
+/* Checks SLICE, and takes a copy of what it means, in place of one of that name. -EINVAL. */
+int tr_cdi_add(struct tr_cdi_batch *batch, const struct tr_driver_files *driver,
+	       const struct tr_cdi_slice *slice, struct tr_err *err);
+/* BATCH is empty then, whatever became of it: after an error some of it may be there. */
+int tr_cdi_flush(struct tr_cdi_batch *batch, const char *cdi_dir, struct tr_err *err);
+/* Of NAME, or (NULL) of all: as if it had not been added. */
+void tr_cdi_forget(struct tr_cdi_batch *batch, const char *name);
+
 /* The file of TR_CDI_DRIVER_DEVICE. Left untouched when it says that already. */
 int tr_cdi_write_driver(const char *cdi_dir, const struct tr_driver_files *driver,
 			struct tr_err *err);

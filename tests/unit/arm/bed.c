@@ -42,11 +42,11 @@ unsigned bed_count(const char *dir)
 
 /* ---- ports ---- */
 
-/* Whole or not at all, as CDI files are. */
+/* Whole or not at all, as CDI files are, and not before they are flushed. */
 static int inject(const struct tr_alloc *alloc, const char *slice_dir, void *arg,
 		  struct tr_err *err)
 {
-	char path[160], next[200];
+	char next[200];
 	FILE *file;
 
 	(void)arg;
@@ -55,15 +55,38 @@ static int inject(const struct tr_alloc *alloc, const char *slice_dir, void *arg
 		bed.inject_fails--;
 		return tr_fail(err, ENOSPC, "no room for the CDI file");
 	}
-	snprintf(path, sizeof(path), "%s/%s", bed.injected, alloc->name);
-	snprintf(next, sizeof(next), "%s.next", path);
+	snprintf(next, sizeof(next), "%s/%s.next", bed.injected, alloc->name);
 	file = fopen(next, "w");
 	if (!file)
 		return tr_fail_errno(err, "%s", next);
+	assert_in_range(bed.unflushed_count, 0, 255);
+	memcpy(bed.unflushed[bed.unflushed_count++], alloc->name, TR_ALLOC_NAME);
 	for (size_t i = 0; i < alloc->part_count; i++)
 		fprintf(file, "%s\n", alloc->parts[i].uuid);
 	fclose(file);
-	return rename(next, path) < 0 ? tr_fail_errno(err, "%s", path) : 0;
+	return 0;
+}
+
+static int flush(void *arg, struct tr_err *err)
+{
+	char path[160], next[200];
+	size_t n = bed.unflushed_count;
+
+	(void)arg;
+	bed.flushes++;
+	bed.unflushed_count = 0;
+	if (bed.flush_fails) {
+		bed.flush_fails--;
+		return tr_fail(err, ENOSPC, "no room for the CDI files");
+	}
+	for (size_t i = 0; i < n; i++) {
+		snprintf(path, sizeof(path), "%s/%s", bed.injected, bed.unflushed[i]);
+		snprintf(next, sizeof(next), "%s.next", path);
+		/* Ejected meanwhile, or injected twice. */
+		if (rename(next, path) < 0 && errno != ENOENT)
+			return tr_fail_errno(err, "%s", path);
+	}
+	return 0;
 }
 
 static void eject(const char *name, void *arg)
@@ -72,6 +95,8 @@ static void eject(const char *name, void *arg)
 
 	(void)arg;
 	snprintf(path, sizeof(path), "%s/%s", bed.injected, name);
+	unlink(path);
+	strcat(path, ".next");
 	unlink(path);
 }
 
@@ -139,6 +164,7 @@ int bed_open(void **state)
 		.cdi_kind = "tranche.io/gpu",
 		.cdi_common = "tranche.io/driver=all",
 		.ports = { .inject = inject,
+			   .flush = flush,
 			   .eject = eject,
 			   .is_injected = is_injected,
 			   .each_injected = each_injected,

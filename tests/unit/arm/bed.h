@@ -12,7 +12,10 @@ struct bed {
 	struct tr_arm_options options;
 	unsigned events[TR_ARM_ODD + 1];
 	char odd[640]; /* the last sentence */
-	int inject_fails;
+	int inject_fails, flush_fails;
+	char unflushed[256][TR_ALLOC_NAME]; /* injected, but not there before flush */
+	size_t unflushed_count;
+	unsigned flushes;
 	bool keeps_dirs;
 	struct tr_err err;
 };

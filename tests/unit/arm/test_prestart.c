@@ -119,6 +119,39 @@ static void only_init(void **state)
 	bed_assert_armed(pod, 0);
 }
 
+/* Pods that start together share the writing of their files: no answer before it, and none when it failed. */
+static void flushed_together(void **state)
+{
+	struct scene_pod *a = scene_pod("a", (const unsigned[]){ 3000, 5000, 0 }),
+			 *b = scene_pod("b", (const unsigned[]){ 3000, 0 });
+	struct outcome outs[3] = { { 0 } };
+
+	(void)state;
+	call_admit(a);
+	call_admit(b);
+	bed.flushes = 0;
+	bed.flush_fails = 1;
+	for (unsigned tries = 0; tries < 2; tries++) {
+		memset(outs, 0, sizeof(outs));
+		call_start(&a->at[0], &outs[0]);
+		call_start(&b->at[0], &outs[1]);
+		call_start(&a->at[1], &outs[2]);
+		for (size_t i = 0; i < 3; i++) {
+			assert_true(node_until(&outs[i].ends, 1, 5000));
+			if (tries)
+				assert_int_equal(outs[i].code, TR_RPC_OK);
+			else
+				assert_string_equal(outs[i].sentence,
+						    "no room for the CDI files");
+		}
+		assert_int_equal(bed.events[TR_ARM_ARMED], tries ? 3 : 0);
+		assert_int_equal(bed.events[TR_ARM_REFUSED], 3);
+	}
+	bed_assert_armed(a, 0);
+	bed_assert_armed(a, 1);
+	bed_assert_armed(b, 0);
+}
+
 /* Calls under way when the agent stops are answered. */
 static void stops(void **state)
 {
@@ -284,7 +317,7 @@ static void F33_at_once(void **state)
 		pod->at[1].card = (p + 3) % 8;
 		call_admit(pod);
 	}
-	ended = 0;
+	ended = bed.flushes = 0;
 	loop = cpu_ms(CLOCK_THREAD_CPUTIME_ID);
 	all = cpu_ms(CLOCK_PROCESS_CPUTIME_ID);
 	begun_ns = tr_clock_ns();
@@ -295,6 +328,7 @@ static void F33_at_once(void **state)
 	while (ended < 2 * PODS && tr_clock_ns() - begun_ns < UINT64_C(20000000000))
 		event_base_loop(node.base, EVLOOP_ONCE);
 	assert_int_equal(ended, 2 * PODS);
+	assert_in_range(bed.flushes, 1, PODS); /* not one for each */
 	loop = cpu_ms(CLOCK_THREAD_CPUTIME_ID) - loop;
 	all = cpu_ms(CLOCK_PROCESS_CPUTIME_ID) - all;
 	for (unsigned p = 0; p < PODS; p++)
@@ -318,6 +352,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(refused, call_open_strict, call_close_node),
 		TEST(not_listed),
 		TEST(only_init),
+		TEST(flushed_together),
 		TEST(stops),
 		TEST(whole_cards),
 		cmocka_unit_test_setup_teardown(inferred, call_open_infers,

@@ -278,6 +278,54 @@ static void test_many(void **state)
 	assert_int_equal(files_in(cdi_of(rig)), 0);
 }
 
+/* Many at once: there when flushed, each once as it was added last, but for those that were forgotten. */
+static void test_batch(void **state)
+{
+	const struct rig *rig = *state;
+	struct tr_cdi_batch batch = { 0 };
+	struct tr_cdi_slice slice = whole;
+	char all[8192] = "", name[24];
+	struct tr_err err;
+	json_t *file;
+	unsigned left = 0;
+
+	slice.name = name;
+	(void)snprintf(name, sizeof(name), "old");
+	assert_int_equal(tr_cdi_write(cdi_of(rig), &driver, &slice, NULL), 0);
+	for (unsigned i = 0; i < 200; i++) {
+		(void)snprintf(name, sizeof(name), "s%x", i);
+		slice.minor_count = 0;
+		assert_int_equal(tr_cdi_add(&batch, &driver, &slice, NULL), 0);
+		slice.minor_count = 1;
+		assert_int_equal(tr_cdi_add(&batch, &driver, &slice, NULL), 0);
+		if (i % 2)
+			tr_cdi_forget(&batch, name);
+	}
+	slice.name = "S";
+	assert_int_equal(tr_cdi_add(&batch, &driver, &slice, &err), -EINVAL);
+	assert_int_equal(tr_cdi_each(cdi_of(rig), count_name, all, NULL), 0);
+	assert_string_equal(all, "old ");
+	all[0] = '\0';
+	assert_int_equal(tr_cdi_flush(&batch, cdi_of(rig), NULL), 0);
+	assert_null(batch.first);
+	assert_int_equal(tr_cdi_each(cdi_of(rig), count_name, all, NULL), 0);
+	for (char *at = strtok(all, " "); at; at = strtok(NULL, " "))
+		left += strcmp(at, "old") == 0 || strtoul(at + 1, NULL, 16) % 2 == 0;
+	assert_int_equal(left, 101);
+	for (unsigned k = 0; k < 8; k++) {
+		char path[64];
+
+		(void)snprintf(path, sizeof(path), "var/run/cdi/tranche-gpu-%u.json", k);
+		file = json_load_file(rig_path(rig, path), 0, NULL);
+		assert_non_null(file);
+		json_decref(file);
+	}
+	assert_int_equal(tr_cdi_flush(&batch, cdi_of(rig), NULL), 0); /* of nothing */
+	assert_int_equal(tr_cdi_add(&batch, &driver, &whole, NULL), 0);
+	assert_true(tr_cdi_flush(&batch, "/proc/cdi", &err) < 0);
+	assert_null(batch.first);
+}
+
 static void test_broken_files(void **state)
 {
 #define HEAD "{\"cdiVersion\":\"0.5.0\",\"kind\":\"tranche.io/gpu\",\"devices\":[\n"
@@ -358,15 +406,11 @@ static void test_whole_or_not_at_all(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		WITH_RIG(test_allocation),
-		WITH_RIG(test_no_gpu),
-		WITH_RIG(test_driver),
-		WITH_RIG(test_many),
-		WITH_RIG(test_broken_files),
-		WITH_RIG(test_hostile),
-		WITH_RIG(test_strange_path_is_kept),
-		WITH_RIG(test_what_is_there),
-		WITH_RIG(test_whole_or_not_at_all),
+		WITH_RIG(test_allocation),    WITH_RIG(test_no_gpu),
+		WITH_RIG(test_driver),        WITH_RIG(test_many),
+		WITH_RIG(test_batch),         WITH_RIG(test_broken_files),
+		WITH_RIG(test_hostile),       WITH_RIG(test_strange_path_is_kept),
+		WITH_RIG(test_what_is_there), WITH_RIG(test_whole_or_not_at_all),
 	};
 
 	/* In memory, as the real folder is: a disk would be waited for. */
