@@ -50,11 +50,26 @@ static void free_ids(struct tr_alloc *alloc)
 	alloc->id_count = 0;
 }
 
+uint64_t tr_ids_hash(const struct tr_ids *ids)
+{
+	uint64_t sum = 0;
+
+	for (size_t i = 0; i < ids->count; i++) {
+		uint64_t hash = UINT64_C(0xcbf29ce484222325);
+
+		for (const char *at = ids->ids[i]; *at; at++)
+			hash = (hash ^ (unsigned char)*at) * UINT64_C(0x100000001b3);
+		sum += hash;
+	}
+	return sum;
+}
+
 void tr_alloc_set_ids(struct tr_alloc *alloc, const char *const *ids, size_t count)
 {
 	free_ids(alloc);
 	alloc->ids = tr_xcalloc(count + 1, sizeof(*alloc->ids));
 	alloc->id_count = count;
+	alloc->ids_hash = tr_ids_hash(&(struct tr_ids){ ids, count });
 	for (size_t i = 0; i < count; i++)
 		alloc->ids[i] = tr_xstrdup(ids[i]);
 	qsort(alloc->ids, count, sizeof(*alloc->ids), compare_texts);
@@ -185,9 +200,10 @@ struct tr_alloc *tr_book_of(const struct tr_book *book, const char *uid,
 struct tr_alloc *tr_book_newest(const struct tr_book *book, const struct tr_ids *ids)
 {
 	struct tr_alloc *found = NULL;
+	uint64_t hash = tr_ids_hash(ids);
 
 	for (struct tr_alloc *a = book->first; a; a = a->next)
-		if (tr_alloc_has_ids(a, ids))
+		if (a->ids_hash == hash && tr_alloc_has_ids(a, ids))
 			found = a;
 	return found;
 }

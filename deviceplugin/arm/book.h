@@ -29,7 +29,10 @@ struct tr_alloc_part { /* one card's share */
 #define TR_ALLOC_NAME 24
 
 struct tr_alloc {
+	/* What every search looks at stands together: hundreds are searched for each call. */
 	uint64_t serial; /* microseconds since 1970 when it was made, or more: grows */
+	struct tr_alloc *next;
+	uint64_t ids_hash;        /* tr_ids_hash(), which tells most others apart */
 	char name[TR_ALLOC_NAME]; /* "s" and the serial in 16 hex digits */
 	enum tr_alloc_state state;
 	char **ids; /* the kubelet's; sorted */
@@ -54,7 +57,6 @@ struct tr_alloc {
 		unsigned looks; /* that agreed that it is gone */
 		int64_t first_ms;
 	} gone;
-	struct tr_alloc *next;
 };
 
 struct tr_book {
@@ -89,6 +91,8 @@ struct tr_alloc *tr_book_find(const struct tr_book *book, const char *name);
 struct tr_alloc *tr_book_of(const struct tr_book *book, const char *uid,
 			    const char *container);
 
+/* The same for every order of IDS. */
+uint64_t tr_ids_hash(const struct tr_ids *ids);
 /* IDS in any order, each once. */
 bool tr_alloc_has_ids(const struct tr_alloc *alloc, const struct tr_ids *ids);
 bool tr_alloc_shares_ids(const struct tr_alloc *alloc, const struct tr_ids *ids);

@@ -70,6 +70,7 @@ struct asks {
 	size_t index;
 	uint32_t wanted;
 	const struct tr_pod_row *row; /* NULL: not listed */
+	uint64_t ids_hash;            /* of the row */
 };
 
 static const struct tr_pod_row *find_row(const struct tr_pod_list *rows,
@@ -106,6 +107,8 @@ static int list_asks(const struct tr_pod_list *rows, const struct tr_pod *pod,
 					"of pod %s/%s yet",
 					container->name, pod->object.space,
 					pod->object.name);
+			asks.ids_hash = tr_ids_hash(
+				&(struct tr_ids){ asks.row->ids, asks.row->count });
 			if (asks.row->count != asks.wanted)
 				return tr_fail(
 					err, EBADMSG,
@@ -124,7 +127,8 @@ static bool fits(const struct tr_alloc *alloc, const struct asks *asks,
 {
 	struct tr_ids ids;
 
-	if (alloc->id_count != asks->wanted)
+	if (alloc->id_count != asks->wanted ||
+	    (asks->row && alloc->ids_hash != asks->ids_hash))
 		return false;
 	if (alloc->state == TR_ALLOC_ARMED &&
 	    (strcmp(alloc->uid, pod->object.uid) != 0 ||

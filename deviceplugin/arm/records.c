@@ -2,6 +2,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -20,6 +21,8 @@
 #define NEXT   ".json.new"
 #define RECORD "record.json"
 
+#define LINGER_MS 20
+
 /* What the loop tells the thread, through a pipe that carries pointers; the thread frees it. */
 struct job {
 	char name[TR_ALLOC_NAME];
@@ -30,6 +33,7 @@ struct job {
 struct tr_records {
 	char *dir;
 	int dir_fd, tell_fd, hear_fd, settled[2];
+	int hurry[2]; /* a byte is in it while somebody waits for the disk */
 	_Atomic int problem;
 	pthread_t thread;
 	bool has_thread;
@@ -84,6 +88,22 @@ static void work(struct tr_records *records, struct job *job)
 		atomic_store(&records->problem, r);
 }
 
+/* The disk can wait a little, for containers that start now cannot: the loop has the processor first. What has
+ * come by then. */
+static ssize_t hear(struct tr_records *records, struct job **jobs, size_t bytes)
+{
+	struct pollfd heard = { records->hear_fd, POLLIN, 0 },
+		      hurry = { records->hurry[0], POLLIN, 0 };
+	ssize_t n;
+
+	(void)poll(&heard, 1, -1);
+	(void)poll(&hurry, 1, LINGER_MS);
+	do
+		n = read(records->hear_fd, jobs, bytes);
+	while (n < 0 && errno == EINTR);
+	return n;
+}
+
 static void *run(void *arg)
 {
 	struct tr_records *records = arg;
@@ -91,11 +111,9 @@ static void *run(void *arg)
 	ssize_t n;
 
 	/* As many as there are; the directory, where their names are, once for all of them. */
-	while ((n = read(records->hear_fd, jobs, sizeof(jobs))) != 0) {
+	while ((n = hear(records, jobs, sizeof(jobs))) > 0) {
 		bool is_settling = false;
 
-		if (n < 0 && errno != EINTR)
-			break;
 		for (ssize_t i = 0; i < n / (ssize_t)sizeof(void *); i++) {
 			if (!jobs[i]->is_settling)
 				work(records, jobs[i]);
@@ -153,11 +171,13 @@ void tr_records_settle(struct tr_records *records)
 	char byte;
 
 	job->is_settling = true;
+	(void)!write(records->hurry[1], "", 1);
 	while (write(records->tell_fd, &job, sizeof(void *)) < 0 &&
 	       (errno == EINTR || errno == EAGAIN))
 		(void)usleep(1000);
 	while (read(records->settled[0], &byte, 1) < 0 && errno == EINTR)
 		;
+	(void)!read(records->hurry[0], &byte, 1);
 }
 
 static int start_thread(struct tr_records *records, struct tr_err *err)
@@ -165,7 +185,7 @@ static int start_thread(struct tr_records *records, struct tr_err *err)
 	sigset_t all, old;
 	int tells[2], r;
 
-	if (pipe2(records->settled, O_CLOEXEC) < 0)
+	if (pipe2(records->settled, O_CLOEXEC) < 0 || pipe2(records->hurry, O_CLOEXEC) < 0)
 		return tr_fail_errno(err, "pipe");
 	if (pipe2(tells, O_CLOEXEC) < 0)
 		return tr_fail_errno(err, "pipe");
@@ -208,7 +228,8 @@ int tr_records_open(const char *dir, struct tr_records **out, struct tr_err *err
 					.dir_fd = -1,
 					.tell_fd = -1,
 					.hear_fd = -1,
-					.settled = { -1, -1 } };
+					.settled = { -1, -1 },
+					.hurry = { -1, -1 } };
 	if (r < 0)
 		r = tr_fail(err, -r, "make %s: %s", dir, strerror(-r));
 	if (r == 0)
@@ -228,13 +249,18 @@ void tr_records_close(struct tr_records *records)
 {
 	if (!records)
 		return;
+	if (records->hurry[1] >= 0)
+		(void)!write(records->hurry[1], "", 1);
 	if (records->tell_fd >= 0)
 		(void)close(records->tell_fd); /* the thread ends when it has read all */
 	if (records->has_thread)
 		(void)pthread_join(records->thread, NULL);
-	for (size_t i = 0; i < 2; i++)
+	for (size_t i = 0; i < 2; i++) {
 		if (records->settled[i] >= 0)
 			(void)close(records->settled[i]);
+		if (records->hurry[i] >= 0)
+			(void)close(records->hurry[i]);
+	}
 	if (records->hear_fd >= 0)
 		(void)close(records->hear_fd);
 	if (records->dir_fd >= 0)

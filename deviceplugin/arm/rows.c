@@ -34,16 +34,24 @@ void tr_rows_free(struct tr_pod_list *rows)
 	*rows = (struct tr_pod_list){ 0 };
 }
 
+/* Names of pods differ, those of their namespaces seldom. */
+static bool is_of(const struct tr_pod_row *row, const struct tr_pod_row *of)
+{
+	return strcmp(row->pod, of->pod) == 0 && strcmp(row->namespace, of->namespace) == 0;
+}
+
 void tr_rows_copy(const struct tr_pod_list *from, const struct tr_pod_row *of,
 		  struct tr_pod_list *to)
 {
-	*to = (struct tr_pod_list){ .rows = tr_xcalloc(from->count + 1,
-						       sizeof(*to->rows)) };
+	size_t count = 0;
+
+	for (size_t i = 0; i < from->count; i++)
+		count += is_of(&from->rows[i], of);
+	*to = (struct tr_pod_list){ .rows = tr_xcalloc(count + 1, sizeof(*to->rows)) };
 	for (size_t i = 0; i < from->count; i++) {
 		const struct tr_pod_row *row = &from->rows[i];
 
-		if (strcmp(row->namespace, of->namespace) != 0 ||
-		    strcmp(row->pod, of->pod) != 0)
+		if (!is_of(row, of))
 			continue;
 		to->rows[to->count++] = (struct tr_pod_row){
 			.namespace = tr_xstrdup(row->namespace),
