@@ -65,51 +65,75 @@ static bool is_path(const char *path)
 	return true;
 }
 
-/* ---- JSON; NULL in is NULL out, and stands for a path that cannot be ---- */
+/* ---- JSON, printed as it comes: a slice's is made for every container that starts ---- */
 
-/* Takes ITEM over. */
-static void add(json_t **list, json_t *item)
+struct text {
+	struct tr_buf buf;
+	bool is_bad; /* a path that cannot be */
+};
+
+static void free_text(struct text *t)
 {
-	if (*list && item && json_array_append(*list, item) == 0) {
-		json_decref(item);
-		return;
-	}
-	json_decref(item);
-	json_decref(*list);
-	*list = NULL;
+	tr_buf_free(&t->buf);
+}
+
+#define auto_text __attribute__((cleanup(free_text)))
+
+static bool needs_quoting(const char *path)
+{
+	for (; *path; path++)
+		if (*path == '"' || *path == '\\' || (unsigned char)*path > '~')
+			return true;
+	return false;
+}
+
+static void put_quoted(struct text *t, const char *path)
+{
+	json_t *string = json_string(path); /* NULL: not UTF-8 */
+	tr_autofree char *quoted = string ? json_dumps(string, JSON_ENCODE_ANY) : NULL;
+
+	json_decref(string);
+	t->is_bad |= !quoted;
+	tr_buf_text(&t->buf, quoted ? quoted : "");
+}
+
+static void put_path(struct text *t, const char *key, const char *path)
+{
+	t->is_bad |= !is_path(path);
+	tr_buf_print(&t->buf, "\"%s\":", key);
+	if (needs_quoting(path))
+		put_quoted(t, path);
+	else
+		tr_buf_print(&t->buf, "\"%s\"", path);
+}
+
+/* Begins an object of a list. */
+static void put_item(struct text *t)
+{
+	tr_buf_text(&t->buf, t->buf.p[t->buf.n - 1] == '[' ? "{" : ",{");
 }
 
 /* Nothing that is mounted brings device nodes or set-user-id programs along. */
-static json_t *mount_json(const char *host, const char *container, const char *access)
+static void put_mount(struct text *t, const char *host, const char *container,
+		      const char *access)
 {
-	if (!is_path(host) || !is_path(container))
-		return NULL;
-	return json_pack("{s:s,s:s,s:[s,s,s,s]}", "hostPath", host, "containerPath",
-			 container, "options", access, "nosuid", "nodev", "bind");
+	put_item(t);
+	put_path(t, "hostPath", host);
+	tr_buf_text(&t->buf, ",");
+	put_path(t, "containerPath", container);
+	tr_buf_print(&t->buf, ",\"options\":[\"%s\",\"nosuid\",\"nodev\",\"bind\"]}",
+		     access);
 }
 
-static json_t *node_json(const char *host, const char *container)
+static void put_node(struct text *t, const char *host, const char *container)
 {
-	if (!is_path(host) || !is_path(container))
-		return NULL;
-	if (strcmp(host, container) == 0)
-		return json_pack("{s:s}", "path", container);
-	return json_pack("{s:s,s:s}", "path", container, "hostPath", host);
-}
-
-/* EDITS is taken over. */
-static json_t *device_json(const char *name, json_t *edits)
-{
-	return json_pack("{s:s,s:o}", "name", name, "containerEdits", edits);
-}
-
-/* Takes JSON over; NULL when it is NULL. free() it. */
-static char *line_of(json_t *json)
-{
-	char *line = json ? json_dumps(json, JSON_COMPACT | JSON_PRESERVE_ORDER) : NULL;
-
-	json_decref(json);
-	return line;
+	put_item(t);
+	put_path(t, "path", container);
+	if (strcmp(host, container) != 0) {
+		tr_buf_text(&t->buf, ",");
+		put_path(t, "hostPath", host);
+	}
+	tr_buf_text(&t->buf, "}");
 }
 
 /* ---- files: a device is a line, so that one can be exchanged without reading the others ---- */
@@ -263,39 +287,33 @@ static int exchange_all(const char *cdi_dir, const struct tr_cdi_change *changes
 
 /* ---- an allocation ---- */
 
-static json_t *slice_mounts(const struct tr_cdi_slice *slice)
+static void put_slice_mounts(struct text *t, const struct tr_cdi_slice *slice)
 {
-	json_t *list = json_array();
-
 	if (slice->slice_dir) {
 		tr_autofree char *ro = tr_xprintf("%s/ro", slice->slice_dir);
 		tr_autofree char *rw = tr_xprintf("%s/rw", slice->slice_dir);
 
-		add(&list, mount_json(ro, TR_SLICE_DIR "/ro", "ro"));
-		add(&list, mount_json(rw, TR_SLICE_DIR "/rw", "rw"));
+		put_mount(t, ro, TR_SLICE_DIR "/ro", "ro");
+		put_mount(t, rw, TR_SLICE_DIR "/rw", "rw");
 	}
 	if (slice->hook_path)
-		add(&list, mount_json(slice->hook_path, TR_SLICE_HOOK, "ro"));
+		put_mount(t, slice->hook_path, TR_SLICE_HOOK, "ro");
 	if (slice->preload_path)
-		add(&list, mount_json(slice->preload_path, TR_PRELOAD_FILE, "ro"));
-	return list;
+		put_mount(t, slice->preload_path, TR_PRELOAD_FILE, "ro");
 }
 
-static json_t *slice_nodes(const struct tr_driver_files *driver,
-			   const struct tr_cdi_slice *slice)
+static void put_slice_nodes(struct text *t, const struct tr_driver_files *driver,
+			    const struct tr_cdi_slice *slice)
 {
-	json_t *list = json_array();
-
 	for (size_t i = 0; slice->minor_count && i < driver->node_count; i++)
-		add(&list, node_json(driver->nodes[i].host, driver->nodes[i].container));
+		put_node(t, driver->nodes[i].host, driver->nodes[i].container);
 	for (size_t i = 0; i < slice->minor_count; i++) {
 		tr_autofree char *host = tr_xprintf("%s/nvidia%d", driver->host_dev,
 						    slice->minors[i]);
 		tr_autofree char *container = tr_xprintf("/dev/nvidia%d", slice->minors[i]);
 
-		add(&list, node_json(host, container));
+		put_node(t, host, container);
 	}
-	return list;
 }
 
 static int check_minors(const struct tr_driver_files *driver,
@@ -347,8 +365,7 @@ static void add_change(struct tr_cdi_batch *batch, const char *name, char *line)
 int tr_cdi_add(struct tr_cdi_batch *batch, const struct tr_driver_files *driver,
 	       const struct tr_cdi_slice *slice, struct tr_err *err)
 {
-	json_t *edits;
-	char *line;
+	struct text t auto_text = { 0 };
 	int r = check_name(slice->name, err);
 
 	if (r == 0)
@@ -356,18 +373,19 @@ int tr_cdi_add(struct tr_cdi_batch *batch, const struct tr_driver_files *driver,
 	if (r < 0)
 		return r;
 	/* "void": NVIDIA's own runtime, where it is the default, is to add nothing of its own. */
-	edits = json_pack("{s:[s]}", "env", "NVIDIA_VISIBLE_DEVICES=void");
-	(void)json_object_set_new(edits, "deviceNodes", slice_nodes(driver, slice));
-	(void)json_object_set_new(edits, "mounts", slice_mounts(slice));
-	if (json_object_size(edits) != 3) {
-		json_decref(edits);
-		edits = NULL;
-	}
-	line = line_of(device_json(slice->name, edits));
-	if (!line)
+	tr_buf_print(&t.buf,
+		     BEFORE_NAME
+		     "%s" BEHIND_NAME
+		     "\"env\":[\"NVIDIA_VISIBLE_DEVICES=void\"],\"deviceNodes\":[",
+		     slice->name);
+	put_slice_nodes(&t, driver, slice);
+	tr_buf_text(&t.buf, "],\"mounts\":[");
+	put_slice_mounts(&t, slice);
+	tr_buf_text(&t.buf, "]}}");
+	if (t.is_bad)
 		return tr_fail(err, EINVAL, "slice %s: a path of it is not fit for CDI",
 			       slice->name);
-	add_change(batch, slice->name, line);
+	add_change(batch, slice->name, tr_buf_take(&t.buf));
 	return 0;
 }
 
@@ -392,27 +410,23 @@ int tr_cdi_write_driver(const char *cdi_dir, const struct tr_driver_files *drive
 			struct tr_err *err)
 {
 	tr_autofree char *path = tr_xprintf("%s/" DRIVER_FILE, cdi_dir);
-	tr_autofree char *line = NULL, *old = NULL;
-	struct tr_buf text tr_auto_buf = { 0 };
-	json_t *mounts = json_array(), *edits = NULL;
+	tr_autofree char *old = NULL;
+	struct text t auto_text = { 0 };
 	size_t n = 0;
 
-	for (size_t i = 0; i < driver->mount_count; i++)
-		add(&mounts,
-		    mount_json(driver->mounts[i].host, driver->mounts[i].container, "ro"));
 	/* Triton looks for libcuda only in the loader's cache, unless it is told. */
-	if (mounts)
-		edits = json_pack("{s:[s],s:o}", "env",
-				  "TRITON_LIBCUDA_PATH=" TR_DRIVER_FOLDER, "mounts",
-				  mounts);
-	line = line_of(device_json("all", edits));
-	if (!line)
+	tr_buf_text(&t.buf, HEAD(TR_CDI_DRIVER_KIND) BEFORE_NAME
+		    "all" BEHIND_NAME "\"env\":[\"TRITON_LIBCUDA_PATH=" TR_DRIVER_FOLDER
+		    "\"],\"mounts\":[");
+	for (size_t i = 0; i < driver->mount_count; i++)
+		put_mount(&t, driver->mounts[i].host, driver->mounts[i].container, "ro");
+	tr_buf_text(&t.buf, "]}}" TAIL);
+	if (t.is_bad)
 		return tr_fail(err, EINVAL, "a path of the driver is not fit for CDI");
-	tr_buf_print(&text, HEAD(TR_CDI_DRIVER_KIND) "%s" TAIL, line);
-	if (tr_slurp(path, FILE_MAX, &old, &n, NULL) == 0 && n == text.n &&
-	    memcmp(old, text.p, n) == 0)
+	if (tr_slurp(path, FILE_MAX, &old, &n, NULL) == 0 && n == t.buf.n &&
+	    memcmp(old, t.buf.p, n) == 0)
 		return 0;
-	return write_file(cdi_dir, path, &text, err);
+	return write_file(cdi_dir, path, &t.buf, err);
 }
 
 int tr_cdi_remove(const char *cdi_dir, const char *name, struct tr_err *err)
