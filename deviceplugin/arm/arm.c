@@ -156,9 +156,15 @@ int tr_arm_ready(struct tr_arm *arm, struct tr_alloc *alloc, bool is_new,
 int tr_arm_flush(struct tr_arm *arm, struct tr_err *err)
 {
 	const struct tr_arm_ports *ports = &arm->options.ports;
-	int r = arm->is_unflushed && ports->flush ? ports->flush(ports->arg, err) : 0;
+	int r;
 
-	for (struct tr_alloc *a = arm->book.first; arm->is_unflushed && a; a = a->next) {
+	if (!arm->is_unflushed)
+		return 0;
+	arm->is_unflushed = false;
+	r = ports->flush ? ports->flush(ports->arg, err) : 0;
+	/* First: containers wait for it, and nobody for the log. */
+	tr_arm_starts_flushed(arm, r, err);
+	for (struct tr_alloc *a = arm->book.first; a; a = a->next) {
 		if (!a->is_unflushed)
 			continue;
 		a->is_unflushed = false;
@@ -167,8 +173,6 @@ int tr_arm_flush(struct tr_arm *arm, struct tr_err *err)
 		else
 			a->ready_ms = 0;
 	}
-	arm->is_unflushed = false;
-	tr_arm_starts_flushed(arm, r, err);
 	return r;
 }
 
