@@ -9,7 +9,9 @@
 
 /*
  * What one pod can take of a card at any one moment. Init containers that end run one after another, each
- * with the sidecars that come before it; then all sidecars run with all app containers.
+ * with the sidecars that come before it; then all sidecars run with all app containers. That holds for as long
+ * as the pod lives: when its sandbox is gone, or the machine has started anew, the kubelet runs its init
+ * containers again, and by then nobody can be asked to make room.
  */
 struct peak {
 	const char *uid;
@@ -78,7 +80,7 @@ static struct tr_room taken_by_others(const struct tr_book *book, const char *uu
 	for (const struct tr_alloc *a = book->first; a; a = a->next) {
 		const struct tr_alloc_part *part;
 
-		if (a->state != TR_ALLOC_ARMED || a->is_over)
+		if (a->state != TR_ALLOC_ARMED)
 			continue;
 		part = part_on(a->parts, a->part_count, uuid);
 		if (!part || (uid && strcmp(a->uid, uid) == 0))
@@ -123,7 +125,7 @@ static struct tr_room taken_by_pod(const struct tr_book *book, const char *uuid,
 								   uuid);
 
 			if (part && a->state == TR_ALLOC_ARMED && a->index == index &&
-			    !a->is_over && strcmp(a->uid, added[0].uid) == 0 &&
+			    strcmp(a->uid, added[0].uid) == 0 &&
 			    !is_replaced(a, added, count))
 				peak_add(&peak, a->kind, part);
 		}

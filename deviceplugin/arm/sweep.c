@@ -114,17 +114,6 @@ static bool look_at(const struct view *view, struct tr_alloc *alloc, int64_t now
 	return alloc->gone.looks >= LOOKS && now_ms - alloc->gone.first_ms >= apart;
 }
 
-/* Init containers are over when the pod's others run. */
-static void set_over(const struct view *view, struct tr_alloc *alloc)
-{
-	const struct tr_pod *pod;
-
-	if (alloc->state != TR_ALLOC_ARMED || alloc->kind != TR_CONTAINER_INIT)
-		return;
-	pod = find_pod(view, alloc->uid);
-	alloc->is_over = pod && pod->phase == TR_POD_RUNNING;
-}
-
 /* A disk that was full or slow is not now, perhaps. */
 static void write_again(struct tr_arm *arm)
 {
@@ -158,7 +147,6 @@ size_t tr_arm_sweep(struct tr_arm *arm, const struct tr_pod_list *rows,
 	write_again(arm);
 	for (struct tr_alloc *a = arm->book.first; a; a = next) {
 		next = a->next;
-		set_over(&view, a);
 		if (look_at(&view, a, now_ms) &&
 		    !tr_alloc_slice_is_held(arm->options.slices_dir, a->name))
 			dropped += tr_arm_drop(arm, a);

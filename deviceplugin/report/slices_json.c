@@ -107,7 +107,6 @@ static json_t *slice_of(const struct tr_report_alloc *a)
 		      { "namespace", text_of(a->space) }, { "pod", text_of(a->pod) },
 		      { "container", text_of(a->container) }, { "uid", text_of(a->uid) },
 		      { "container_index", json_integer((json_int_t)a->index) },
-		      { "is_over", json_boolean(a->is_over) },
 		      { "is_readable", json_boolean(a->is_readable) },
 		      { "made_unix_seconds", json_integer(a->made_unix_s) },
 		      { "armed_unix_seconds", json_integer(a->armed_unix_s) },

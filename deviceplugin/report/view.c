@@ -6,11 +6,10 @@
 #include <string.h>
 
 #include "base/mem.h"
-#include "deviceplugin/arm/book.h"
+#include "deviceplugin/arm/identify.h"
 #include "deviceplugin/pods.h"
 #include "deviceplugin/report/look.h"
 #include "rt/file.h"
-#include "rt/sat.h"
 
 /* ---- rows ------------------------------------------------------------------------------- */
 
@@ -76,7 +75,6 @@ static void name_devices(struct tr_report_alloc *row, const struct tr_alloc *all
 static void copy_alloc(struct tr_report_alloc *row, const struct tr_alloc *alloc)
 {
 	row->is_armed = alloc->state == TR_ALLOC_ARMED;
-	row->is_over = alloc->is_over;
 	row->index = alloc->index;
 	row->made_unix_s = alloc->made_unix_s;
 	row->armed_unix_s = alloc->armed_unix_s;
@@ -143,24 +141,16 @@ static void choose_shown(struct tr_report_view *view)
 
 /* ---- cards ------------------------------------------------------------------------------ */
 
-static void count_given(struct tr_report_view *view, const struct tr_alloc *alloc)
+/* As room for others is counted: never more than the card gives. */
+static void count_given(struct tr_report_card *card, const struct tr_book *book)
 {
-	if (alloc->state != TR_ALLOC_ARMED || alloc->is_over)
-		return;
-	for (size_t k = 0; k < alloc->part_count; k++)
-		for (size_t i = 0; i < view->card_count; i++) {
-			struct tr_report_card *card = &view->cards[i];
-			uint64_t bytes = alloc->parts[k].limit_bytes;
+	struct tr_room taken = { 0 };
 
-			if (strcmp(card->card->uuid, alloc->parts[k].uuid) != 0)
-				continue;
-			card->given_bytes = tr_sat_add(
-				card->given_bytes,
-				bytes == TR_UNLIMITED ? card->card->give_bytes : bytes);
-			card->given_cores += alloc->parts[k].cores;
-			card->given_slots++;
-			break;
-		}
+	if (book)
+		tr_room_taken(book, card->card->uuid, &taken);
+	card->given_bytes = taken.bytes;
+	card->given_cores = taken.cores;
+	card->given_slots = taken.containers;
 }
 
 /* ---- all of it -------------------------------------------------------------------------- */
@@ -172,15 +162,13 @@ void tr_report_take(struct tr_report_view *view, const struct tr_report_source *
 	for (size_t i = 0; i < view->alloc_count; i++)
 		view->allocs[i]->is_there = false;
 	for (size_t i = 0; i < view->card_count; i++)
-		view->cards[i].given_bytes = view->cards[i].given_cores =
-			view->cards[i].given_slots = 0;
+		count_given(&view->cards[i], source->book);
 	for (const struct tr_alloc *alloc = source->book ? source->book->first : NULL;
 	     alloc; alloc = alloc->next) {
 		struct tr_report_alloc *row = row_of(view, alloc);
 
 		row->is_there = true;
 		copy_alloc(row, alloc);
-		count_given(view, alloc);
 		tr_report_look(row, source->slices_dir, now_ns, source->refusal,
 			       source->refusal_arg);
 	}

@@ -71,7 +71,7 @@ struct tr_report_alloc {
 	char space[64], pod[254], container[64], uid[64];
 	unsigned index; /* absolute: init containers first */
 	int64_t made_unix_s, armed_unix_s;
-	bool is_armed, is_over;
+	bool is_armed;
 	bool is_shown; /* it has a name, and no later one is of the same container */
 	bool is_readable; /* its files were, at the last look; else the numbers are those of before */
 	unsigned device_count, process_count;

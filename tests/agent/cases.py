@@ -384,6 +384,29 @@ def a_pod_that_nobody_decided_on(build):
 
 
 @case
+def an_init_container_runs_again(build):
+    """Its pod runs, its sandbox dies: it has what it had, and the card no more than it gives."""
+    with Node(build) as node:
+        agent = node.ready_agent()
+        uuid, ids = node.uuids()[0], sorted(node.kubelet.devices)[:1]
+        node.api.make_pod("p", [("app", 1)], {"hami.io/vgpu-devices-allocated": f"{uuid},NVIDIA,70000,0:;{uuid},NVIDIA,1000,0:;"},
+                          init=[("init", 1)])
+        for _ in range(2):
+            equal(node.kubelet.call("Allocate", ids)["code"], 0, "Allocate")
+        node.kubelet.set_rows([{"namespace": "default", "pod": "p", "container": "app", "ids": ids}])
+        equal(node.kubelet.call("PreStartContainer", ids)["code"], 0, "the first start")
+        node.api.patch_pod("p", {"status": {"phase": "Running"}})
+        time.sleep(6)  # a sweep
+        made = node.place("q", {"c": [(0, 70000, 0)]})
+        refused = node.kubelet.call("PreStartContainer", made["c"]["ids"])
+        expect(refused["code"] != 0 and "has no room for" in refused["says"], refused)
+        equal(node.kubelet.call("PreStartContainer", ids)["code"], 0, "it starts again")
+        equal(sorted(card["given_bytes"] for card in agent.ask(do="status")["cards"]), [0, 70000 << 20], "given")
+        node.end_pod("p")
+        wait_for(lambda: node.kubelet.call("PreStartContainer", made["c"]["ids"])["code"] == 0, 30, "room for the other")
+
+
+@case
 def hamis_scheduler_hears_of_the_last_allocate(build):
     with Node(build) as node:
         node.ready_agent()

@@ -160,6 +160,7 @@ void scene_arm(struct scene *scene, struct tr_alloc *alloc, const char *space,
 	struct tr_policy *page = scene_page(scene, alloc);
 
 	alloc->state = TR_ALLOC_ARMED;
+	alloc->kind = TR_CONTAINER_APP;
 	(void)snprintf(alloc->space, sizeof(alloc->space), "%s", space);
 	(void)snprintf(alloc->pod, sizeof(alloc->pod), "%s", pod);
 	(void)snprintf(alloc->container, sizeof(alloc->container), "%s", container);

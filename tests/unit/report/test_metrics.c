@@ -330,13 +330,35 @@ static void test_twice(void **state)
 	free(text);
 }
 
+/* An init container that ends and the others of its pod take turns. */
+static void test_turns(void **state)
+{
+	struct tr_alloc *init = scene_add(&scene, 2), *after = scene_add(&scene, 2);
+	char *text;
+
+	(void)state;
+	scene_arm(&scene, init, "shop", "load-0", "init", UINT64_C(12) << 30);
+	scene_arm(&scene, after, "shop", "load-0", "app", UINT64_C(4) << 30);
+	init->kind = TR_CONTAINER_INIT;
+	strcpy(init->uid, "2");
+	strcpy(after->uid, "2");
+	text = scene_print(&scene, TR_METRICS_TEXT);
+	assert_string_equal(
+		scene_value(text, "tranche_device_memory_allocated_bytes" CARD_1),
+		"23622320128");
+	assert_string_equal(scene_value(text, "tranche_device_slots_allocated" CARD_1),
+			    "2");
+	free(text);
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, open_scene, close_scene)
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(test_values),  TEST(test_cards), TEST(test_untold), TEST(test_hami),
-		TEST(test_escapes), TEST(test_form),  TEST(test_table),  TEST(test_twice),
+		TEST(test_values), TEST(test_cards),   TEST(test_untold),
+		TEST(test_hami),   TEST(test_escapes), TEST(test_form),
+		TEST(test_table),  TEST(test_twice),   TEST(test_turns),
 	};
 
 	return cmocka_run_group_tests_name("metrics", tests, NULL, NULL);
