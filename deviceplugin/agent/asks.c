@@ -142,7 +142,7 @@ void tr_agent_node_of(tr_node_told *told, void *told_arg, void *arg)
 
 struct promise {
 	const struct tr_pod *but;
-	const char *uuid;
+	const char *resource, *uuid;
 	bool is_made;
 };
 
@@ -151,14 +151,15 @@ static void look_at(void *arg, const struct tr_object *object)
 	struct promise *p = arg;
 	const struct tr_pod *pod = (const struct tr_pod *)(const void *)object;
 
-	if (strcmp(pod->object.uid, p->but->object.uid) != 0 && tr_pod_is_on(pod, p->uuid))
+	if (strcmp(pod->object.uid, p->but->object.uid) != 0 &&
+	    tr_pod_is_on(pod, p->resource, p->uuid))
 		p->is_made = true;
 }
 
 bool tr_agent_is_promised(const struct tr_pod *pod, const char *uuid, void *arg)
 {
 	struct tr_agent *a = arg;
-	struct promise p = { pod, uuid, false };
+	struct promise p = { pod, a->config.resource_name, uuid, false };
 
 	if (a->watch)
 		tr_watch_each(a->watch, look_at, &p);

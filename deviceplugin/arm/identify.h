@@ -88,8 +88,9 @@ int tr_whole_cards(const struct tr_book *book, const struct tr_cards *cards,
 		   const struct tr_pod *pod, const char *resource,
 		   tr_card_is_promised *is_promised, void *arg, struct tr_buf *decision,
 		   struct tr_err *err);
-/* The decision on POD, which may run, has that card: for IS_PROMISED. */
-bool tr_pod_is_on(const struct tr_pod *pod, const char *uuid);
+/* The decision on POD, which may run, has that card, and is of as many devices of RESOURCE as its containers
+ * ask for: for IS_PROMISED. */
+bool tr_pod_is_on(const struct tr_pod *pod, const char *resource, const char *uuid);
 
 /* ---- room ---- */
 

@@ -9,7 +9,21 @@
 #include "kube/pod_devices.h"
 #include "tranche/names.h"
 
-bool tr_pod_is_on(const struct tr_pod *pod, const char *uuid)
+/* The decision is one that its containers can be armed with: as many devices as each asks for. Anybody can
+ * write one to a pod that asks for none. */
+static bool is_asked_for(struct tr_pod_devices *devices, const struct tr_pod *pod,
+			 const char *resource)
+{
+	tr_autofree uint32_t *wanted = tr_xcalloc(pod->container_count + 1,
+						  sizeof(*wanted));
+
+	for (size_t i = 0; i < pod->container_count; i++)
+		if (tr_wanted(pod, i, resource, &wanted[i], NULL) < 0)
+			return false;
+	return tr_pod_devices_align(devices, wanted, pod->container_count, NULL) == 0;
+}
+
+bool tr_pod_is_on(const struct tr_pod *pod, const char *resource, const char *uuid)
 {
 	const char *text = tr_named_find(&pod->object.annotations, TR_POD_ALLOCATED);
 	struct tr_pod_devices devices = { 0 };
@@ -20,6 +34,7 @@ bool tr_pod_is_on(const struct tr_pod *pod, const char *uuid)
 		return false;
 	for (size_t i = 0; i < devices.part_count; i++)
 		is_on = is_on || strcmp(devices.parts[i].id, uuid) == 0;
+	is_on = is_on && is_asked_for(&devices, pod, resource);
 	tr_pod_devices_free(&devices);
 	return is_on;
 }

@@ -375,6 +375,9 @@ def a_pod_that_nobody_decided_on(build):
         expect(answer["code"] != 0 and "default/p" in answer["says"], answer)
     with Node(build, unscheduled_pods="whole-card") as node:
         agent = node.ready_agent()
+        every = "".join(f"{uuid},NVIDIA,1,0:" for uuid in node.uuids()) + ";"
+        node.api.make_pod("beside", [("c", 0)], {"hami.io/vgpu-devices-allocated": every})  # no GPU is asked for
+        time.sleep(1)  # the watch tells it
         node.run_pod("p", {"a": [(0, 0, 0)]}, annotations={})
         told = wait_for(lambda: node.api.pod("p")["metadata"]["annotations"].get("hami.io/vgpu-devices-allocated"), 5,
                         "what it got")

@@ -374,11 +374,42 @@ static void whole_kinds(void **state)
 		assert_int_equal(tr_room_check(&book, &scene.cards, rows, n, &room_err), 0);
 		tr_shares_free(shares, pod->count);
 		assert_true(tr_pod_is_on(
-			scene_object(pod),
+			scene_object(pod), rules.resource,
 			scene.cards.at[0].uuid)); /* the first is taken first */
-		assert_false(tr_pod_is_on(scene_object(pod), "GPU-other"));
+		assert_false(tr_pod_is_on(scene_object(pod), rules.resource, "GPU-other"));
 		pod->phase = "Succeeded";
-		assert_false(tr_pod_is_on(scene_object(pod), scene.cards.at[0].uuid));
+		assert_false(tr_pod_is_on(scene_object(pod), rules.resource,
+					  scene.cards.at[0].uuid));
+		pod->decision = NULL;
+		scene_forget(pod);
+	}
+}
+
+/* A decision that anybody wrote to a pod that asks for other devices, or none, keeps no card from others. */
+static void promises_of_nobody(void **state)
+{
+	static const struct {
+		const char *decision;
+		unsigned wanted;
+		bool is_promise;
+	} cases[] = {
+		{ G0 ",NVIDIA,1,0:;", 1, true },
+		{ G0 ",NVIDIA,1,0:;", 0, false },
+		{ G0 ",NVIDIA,1,0:" G1 ",NVIDIA,1,0:;", 1, false },
+		{ G0 ",NVIDIA,1,0:" G1 ",NVIDIA,1,0:;", 2, true },
+		{ ";" G0 ",NVIDIA,1,0:;", 1, false },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < TR_COUNT(cases); i++) {
+		struct scene_pod *pod = scene_pod_new("p");
+
+		scene_add(pod, "a", APP, cases[i].wanted, 1);
+		pod->decision = (char *)(uintptr_t)cases[i].decision;
+		if (tr_pod_is_on(scene_object(pod), "nvidia.com/gpu", G0) !=
+		    cases[i].is_promise)
+			fail_msg("row %zu", i);
+		assert_false(tr_pod_is_on(scene_object(pod), "vendor.com/gpu", G0));
 		pod->decision = NULL;
 		scene_forget(pod);
 	}
@@ -395,9 +426,9 @@ int main(void)
 		TEST(room_time_and_count), TEST(room_init),
 		TEST(room_sidecar_first),  TEST(room_replaced),
 		TEST(room_as_brute_force), TEST(whole_cards),
-		TEST(whole_kinds),
+		TEST(whole_kinds),         TEST(promises_of_nobody),
 	};
-	size_t n = 13;
+	size_t n = 14;
 
 	for (size_t i = 0; i < TR_COUNT(bad_cases); i++)
 		tests[n++] = (struct CMUnitTest){
