@@ -106,6 +106,60 @@ static int check_xids(const char *key, struct tr_config_list *list, struct tr_er
 	return 0;
 }
 
+/* The same place, however many slashes and dots it is written with? Not through links. */
+static bool is_same_path(const char *a, const char *b)
+{
+	for (;;) {
+		size_t x, y;
+
+		/* Past "/", "//", "/./" and a "/." at the end. */
+		while (*a == '/')
+			a += a[1] == '.' && (!a[2] || a[2] == '/') ? 2 : 1;
+		while (*b == '/')
+			b += b[1] == '.' && (!b[2] || b[2] == '/') ? 2 : 1;
+		x = strcspn(a, "/");
+		y = strcspn(b, "/");
+		if (x != y || strncmp(a, b, x) != 0)
+			return false;
+		if (!x)
+			return true;
+		a += x;
+		b += y;
+	}
+}
+
+/* What the agent keeps, and takes away what it does not know in: each in a place of its own. */
+static int check_folders(const struct tr_config *c, struct tr_err *err)
+{
+	const struct {
+		const char *key, *dir;
+	} folders[] = {
+		{ "run_dir", c->run_dir },         { "state_dir", c->state_dir },
+		{ "cdi_dir", c->cdi_dir },         { "lib_dir", c->lib_dir },
+		{ "kubelet_dir", c->kubelet_dir },
+	};
+
+	for (size_t i = 0; i < sizeof(folders) / sizeof(*folders); i++)
+		for (size_t k = 0; k < i; k++)
+			if (is_same_path(folders[i].dir, folders[k].dir))
+				return tr_fail(err, EINVAL,
+					       "%s and %s are both %s: each needs a "
+					       "directory of its own",
+					       folders[k].key, folders[i].key,
+					       folders[k].dir);
+	return 0;
+}
+
+/* Without the marks, the lock and the pod's word that it is being allocated are not followed. */
+static int check_identity(const struct tr_config *c, struct tr_err *err)
+{
+	if (c->identity != TR_IDENTITY_INFER || c->hami_protocol)
+		return 0;
+	return tr_fail(err, EINVAL,
+		       "identity: infer finds a container's pod by HAMi's marks, and "
+		       "hami_protocol is false: set it to true, or identity to cdi");
+}
+
 static int check_all(struct tr_config *c, struct tr_err *err)
 {
 	int r = check_resource(c->resource_name, err);
@@ -121,6 +175,10 @@ static int check_all(struct tr_config *c, struct tr_err *err)
 		r = check_xids("xid_ignore", &c->xid_ignore, err);
 	if (r == 0)
 		r = check_xids("xid_watch", &c->xid_watch, err);
+	if (r == 0)
+		r = check_identity(c, err);
+	if (r == 0)
+		r = check_folders(c, err);
 	if (r == 0)
 		r = check_socket("kubelet_dir", c->kubelet_dir, "/kubelet.sock", err);
 	if (r == 0)

@@ -135,6 +135,19 @@ static const struct refused_case {
 	{ "the kubelet's lease",
 	  { .file = "lease_namespace: kube-node-lease" },
 	  "lease_namespace: " },
+	{ "inferring without the marks",
+	  { .file = "identity: infer\nhami_protocol: false\n" },
+	  "identity: infer finds a container's pod by HAMi's marks, and hami_protocol is "
+	  "false" },
+	{ "one folder for two",
+	  { .file = "run_dir: /run/tranche\nstate_dir: /run/tranche\n" },
+	  "run_dir and state_dir are both /run/tranche: each needs" },
+	{ "the same, written otherwise",
+	  { .file = "state_dir: //a/./b/.\nlib_dir: /a/b/\n" },
+	  "state_dir and lib_dir are both //a/./b/.: each needs" },
+	{ "the kubelet's folder",
+	  { .file = "run_dir: /var/lib/kubelet/device-plugins/\n" },
+	  "run_dir and kubelet_dir are both" },
 	{ "no XID", { .file = "xid_ignore: [13, abc]" }, "xid_ignore: \"abc\" is no XID" },
 	{ "a socket's path too long",
 	  { .file = "run_dir: "
@@ -210,6 +223,9 @@ static const struct noted_case {
 	struct start start;
 	const char *note; /* NULL: none */
 } noted[] = {
+	{ { .file = "run_dir: /a/.b\nstate_dir: /a/b\nlib_dir: /a\ncdi_dir: /a/b/c\n" },
+	  NULL },
+	{ { .file = "identity: cdi\nhami_protocol: false\n" }, NULL },
 	{ { .words = { "--fail-on-init-error=false" } },
 	  "--fail-on-init-error means nothing here" },
 	{ { .env = { "DEVICE_LIST_STRATEGY=envvar" } },
