@@ -6,6 +6,7 @@
 #include "base/mem.h"
 #include "deviceplugin/agent/agent.h"
 #include "deviceplugin/report/log.h"
+#include "kube/marks.h"
 #include "tranche/names.h"
 #include "tranche/paths.h"
 
@@ -75,6 +76,16 @@ void tr_agent_obey_grants(struct tr_agent *a)
 		tr_watch_each(a->watch, obey_each, a);
 }
 
+/* Refused by the kubelet, perhaps for an Allocate of ours. */
+static bool is_waited_for(const struct tr_pod *pod)
+{
+	const char *text = tr_named_find(&pod->object.annotations, TR_POD_BIND_PHASE);
+	enum tr_bind_phase phase;
+
+	return pod->phase == TR_POD_FAILED && text &&
+	       tr_bind_phase_parse(text, &phase) == 0 && phase == TR_BIND_ALLOCATING;
+}
+
 static void on_pod_changed(void *arg, const struct tr_object *old,
 			   const struct tr_object *now)
 {
@@ -82,6 +93,8 @@ static void on_pod_changed(void *arg, const struct tr_object *old,
 	const struct tr_pod *pod = (const struct tr_pod *)(const void *)now;
 
 	(void)old;
+	if (pod && is_waited_for(pod))
+		tr_arm_handover(a->arm);
 	if (!pod || pod->phase == TR_POD_SUCCEEDED || pod->phase == TR_POD_FAILED) {
 		tr_agent_sweep_soon(a);
 		return;

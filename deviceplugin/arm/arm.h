@@ -180,7 +180,8 @@ int tr_arm_grant(struct tr_arm *arm, const struct tr_pod *pod, const char *text,
 		 struct tr_err *err);
 
 /* Toward HAMi's scheduler: when the pod that its lock on this node names has all its allocations, says so on
- * the pod and takes the lock away. Done by itself after Allocates and armings. */
+ * the pod and takes the lock away; likewise when that pod has failed before. Done by itself after Allocates and
+ * armings; to be called when a pod has failed. */
 void tr_arm_handover(struct tr_arm *arm);
 
 /* ---- taking away ---- */

@@ -3,7 +3,9 @@
  * Toward HAMi's scheduler, which locks a node from a pod's binding to its last Allocate, and waits for a word on
  * the pod. Who an Allocate is for is not known by then; but the lock names the pod, and when the newest
  * allocations are as many and as large as that pod asks for, they are taken for its. If that is wrong, the lock
- * goes a moment early, and nothing else: what a container gets is decided in PreStartContainer.
+ * goes a moment early, and nothing else: what a container gets is decided in PreStartContainer. An Allocate that is
+ * refused is told only when the kubelet has said of the pod itself that it has failed, as it then does at once:
+ * the word is about that pod, and it is final.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -122,36 +124,37 @@ static void unlock(struct handover *handover)
 
 static void on_written(void *arg, int r, const struct tr_err *told)
 {
-	if (r < 0)
-		fail(arg, "HAMi's marks", r, told);
-	else
-		unlock(arg);
+	struct handover *handover = arg;
+
+	if (r == -ESTALE) {
+		handover->arm->is_due = true;
+		end(handover);
+	} else if (r < 0) {
+		fail(handover, "HAMi's marks", r, told);
+	} else {
+		unlock(handover);
+	}
 }
 
-static void on_pod(void *arg, int r, const struct tr_pod *pod, const struct tr_err *told)
+/* Of the very pod that was read, and not of one that has its name by now. */
+static void write_failed(struct handover *handover, const struct tr_pod *pod)
 {
-	struct handover *handover = arg;
-	struct tr_arm *arm = handover->arm;
-	const struct tr_arm_ports *ports = &arm->options.ports;
+	const struct tr_arm_ports *ports = &handover->arm->options.ports;
+	const struct tr_named failed[] = {
+		{ TR_POD_BIND_PHASE, tr_bind_phase_name(TR_BIND_FAILED) },
+	};
+
+	ports->annotate(pod->object.space, pod->object.name, pod->object.version,
+			&(struct tr_named_list){ failed, 1 }, on_written, handover,
+			ports->arg);
+}
+
+static void write_success(struct handover *handover, const struct tr_pod *pod)
+{
+	const struct tr_arm_ports *ports = &handover->arm->options.ports;
 	const struct tr_pod_devices none = { 0 };
 	tr_auto_buf struct tr_buf left = { 0 };
-	enum tr_bind_phase phase;
-	int64_t since;
 
-	(void)told;
-	if (r < 0 || read_phase(arm, pod, &phase, &since) < 0) {
-		end(handover);
-		return;
-	}
-	/* One that failed is not waited for; of one that was told of, only the lock is left. */
-	if (phase == TR_BIND_FAILED) {
-		unlock(handover);
-		return;
-	}
-	if (!tr_hami_is_allocated(&arm->book, pod, arm->options.rules.resource, since)) {
-		end(handover);
-		return;
-	}
 	tr_pod_devices_print(&none, pod->container_count, &left);
 	ports->annotate(
 		pod->object.space, pod->object.name, NULL,
@@ -162,6 +165,30 @@ static void on_pod(void *arg, int r, const struct tr_pod *pod, const struct tr_e
 			},
 			2 },
 		on_written, handover, ports->arg);
+}
+
+static void on_pod(void *arg, int r, const struct tr_pod *pod, const struct tr_err *told)
+{
+	struct handover *handover = arg;
+	struct tr_arm *arm = handover->arm;
+	enum tr_bind_phase phase;
+	int64_t since;
+	bool has_ended;
+
+	(void)told;
+	if (r < 0 || read_phase(arm, pod, &phase, &since) < 0) {
+		end(handover);
+		return;
+	}
+	has_ended = pod->phase == TR_POD_FAILED || pod->phase == TR_POD_SUCCEEDED;
+	if (has_ended && phase == TR_BIND_ALLOCATING)
+		write_failed(handover, pod);
+	else if (has_ended || phase == TR_BIND_FAILED)
+		unlock(handover); /* nothing more is waited for */
+	else if (tr_hami_is_allocated(&arm->book, pod, arm->options.rules.resource, since))
+		write_success(handover, pod);
+	else
+		end(handover);
 }
 
 static void on_node(void *arg, int r, const struct tr_node *node, const struct tr_err *told)

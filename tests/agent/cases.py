@@ -424,6 +424,29 @@ def hamis_scheduler_hears_of_the_last_allocate(build):
 
 
 @case
+def hamis_scheduler_hears_of_a_refusal(build):
+    with Node(build) as node:
+        agent = node.ready_agent()
+        ids, marks = sorted(node.kubelet.devices)[:1], {
+            "hami.io/vgpu-devices-allocated": f"{node.uuids()[0]},NVIDIA,1024,10:;", "hami.io/bind-phase": "allocating",
+            "hami.io/bind-time": str(int(time.time())), "hami.io/vgpu-node": NODE}
+        for name in ("p", "other"):
+            node.api.make_pod(name, [("a", 1)], marks)
+        node.api.ask("PATCH", f"/api/v1/nodes/{NODE}", {"metadata": {"annotations": {
+            "hami.io/mutex.lock": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()) + ",default,p"}}})
+        agent.ask(do="drain")
+        expect(node.kubelet.call("Allocate", ids)["code"] != 0, "Allocate")
+        failed = {"status": {"phase": "Failed", "reason": "UnexpectedAdmissionError"}}  # as the kubelet does
+        node.api.patch_pod("other", failed)
+        time.sleep(1)
+        expect("hami.io/mutex.lock" in node.api.node_annotations(), "another's lock stays")
+        node.api.patch_pod("p", failed)
+        wait_for(lambda: "hami.io/mutex.lock" not in node.api.node_annotations(), 5, "the lock's end")
+        equal([node.api.pod(name)["metadata"]["annotations"]["hami.io/bind-phase"] for name in ("p", "other")],
+              ["failed", "allocating"], "the words")
+
+
+@case
 def without_cdi_the_pod_is_inferred(build):
     with Node(build, identity="infer") as node:
         node.ready_agent()

@@ -77,13 +77,17 @@ static void annotate(const char *space, const char *name, const char *version,
 	(void)space;
 	(void)name;
 	(void)arg;
-	assert_null(version);
+	if (!tr_named_find(annotations, TR_POD_TO_ALLOCATE))
+		assert_string_equal(version, "1"); /* final: of this pod only */
+	else
+		assert_null(version);
 	if (write_r == 0) {
 		written++;
 		snprintf(phase, sizeof(phase), "%s",
 			 tr_named_find(annotations, TR_POD_BIND_PHASE));
-		snprintf(left, sizeof(left), "%s",
-			 tr_named_find(annotations, TR_POD_TO_ALLOCATE));
+		if (version == NULL)
+			snprintf(left, sizeof(left), "%s",
+				 tr_named_find(annotations, TR_POD_TO_ALLOCATE));
 	}
 	done(done_arg, write_r, NULL);
 }
@@ -184,6 +188,34 @@ static void failed(void **state)
 	assert_int_equal(unlocked, 1);
 }
 
+/* An Allocate was refused, and the kubelet says so of the pod. */
+static void refused(void **state)
+{
+	struct scene_pod *pod = scene_pod("p", two);
+
+	(void)state;
+	tr_arm_block(bed.arm, "the node is being drained");
+	assert_int_equal(scene_admit(pod, bed_allocate, NULL), -EPERM);
+	tr_arm_handover(bed.arm);
+	assert_int_equal(written, 0); /* it may have been another's */
+	pod->phase = "Failed";
+	write_r = -ESTALE; /* another of its name by now */
+	tr_arm_handover(bed.arm);
+	assert_int_equal(unlocked, 0);
+	assert_int_equal(bed.events[TR_ARM_ODD], 0);
+	write_r = 0;
+	tr_arm_handover(bed.arm);
+	assert_string_equal(phase, "failed");
+	assert_int_equal(written, 1);
+	assert_int_equal(unlocked, 1);
+	/* One that had all its devices, and failed later. */
+	strcpy(phase, "success");
+	strcpy(lock, "2026-11-21T10:00:00Z,default,p");
+	tr_arm_handover(bed.arm);
+	assert_string_equal(phase, "success");
+	assert_int_equal(unlocked, 2);
+}
+
 static void fails(void **state)
 {
 	struct scene_pod *pod = scene_pod("p", two);
@@ -208,7 +240,8 @@ static void fails(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(at_the_last), TEST(others), TEST(no_word), TEST(failed), TEST(fails),
+		TEST(at_the_last), TEST(others),  TEST(no_word),
+		TEST(failed),      TEST(refused), TEST(fails),
 	};
 
 	return cmocka_run_group_tests_name("hami", tests, NULL, NULL);
