@@ -51,8 +51,6 @@ struct tr_alloc {
 	int64_t ready_ms;
 	bool is_unflushed; /* injected, but not flushed yet. Not recorded. */
 	bool is_told;      /* that it is armed, since the start. Not recorded. */
-	/* Of a container that runs before the others, when it is over: takes no room. Not recorded. */
-	bool is_over;
 	struct {
 		unsigned looks; /* that agreed that it is gone */
 		int64_t first_ms;
