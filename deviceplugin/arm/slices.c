@@ -151,7 +151,7 @@ static int make_dir(const char *root, const char *name, const char *part,
 /* What lies there is the tenant's: looked at, not believed. */
 static bool is_state(const char *path, uint64_t serial)
 {
-	tr_autoclose int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+	tr_autoclose int fd = tr_regular_open(path, O_RDONLY);
 	struct {
 		uint32_t magic, abi;
 		uint64_t size, serial;

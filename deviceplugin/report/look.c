@@ -143,7 +143,7 @@ static void read_ring(struct tr_report_alloc *row, const struct tr_page *page,
 	row->ring_next = next;
 	if (!fresh)
 		return;
-	fd = open(state_path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+	fd = tr_regular_open(state_path, O_RDONLY);
 	if (fd < 0 ||
 	    !tr_read_at(fd, ring, sizeof(ring), offsetof(struct tr_state, refusals)))
 		return;

@@ -190,13 +190,12 @@ static int open_files(struct tr_kept *kept, const struct tr_slice_dir *dir,
 		      struct tr_err *err)
 {
 	/* Its owner need not note each of a hundred looks a second. */
-	kept->state_fd = open(dir->state_path,
-			      O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOATIME);
-	if (kept->state_fd < 0 && errno == EPERM)
-		kept->state_fd = open(dir->state_path,
-				      O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+	kept->state_fd = tr_regular_open(dir->state_path, O_RDONLY | O_NOATIME);
+	if (kept->state_fd == -EPERM)
+		kept->state_fd = tr_regular_open(dir->state_path, O_RDONLY);
 	if (kept->state_fd < 0)
-		return tr_fail_errno(err, "open %s", dir->state_path);
+		return tr_fail(err, -kept->state_fd, "open %s: %s", dir->state_path,
+			       strerror(-kept->state_fd));
 	if (tr_file_size(kept->state_fd) < (int64_t)sizeof(struct tr_state))
 		return tr_fail(err, EBADMSG, "%s is not a state file: too short",
 			       dir->state_path);

@@ -161,7 +161,7 @@ bool tr_slice_is_alive(const struct tr_slice_dir *dir)
 /* Processes that outlived their host side still hold their slots. */
 bool tr_slice_is_held(const struct tr_slice_dir *dir)
 {
-	tr_autoclose int fd = open(dir->state_path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+	tr_autoclose int fd = tr_regular_open(dir->state_path, O_RDWR);
 	struct flock slots = { .l_type = F_WRLCK,
 			       .l_whence = SEEK_SET,
 			       .l_len = TR_SLOTS_MAX };
@@ -445,10 +445,12 @@ static bool read_slots(int fd, struct tr_state *copy)
 
 int tr_state_read(const char *path, struct tr_state *copy, struct tr_err *err)
 {
-	tr_autoclose int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+	tr_autoclose int fd = tr_regular_open(path, O_RDONLY);
 
+	if (fd == -EBADMSG)
+		return tr_fail(err, EBADMSG, "%s is not a regular file", path);
 	if (fd < 0)
-		return tr_fail_errno(err, "open %s", path);
+		return tr_fail(err, -fd, "open %s: %s", path, strerror(-fd));
 	if (!read_part(fd, copy, copy, offsetof(struct tr_state, mem)))
 		return tr_fail(err, EBADMSG, "%s is not a state file: too short", path);
 	if (copy->magic != TR_STATE_MAGIC)

@@ -16,6 +16,11 @@
  */
 int64_t tr_file_size(int fd);
 
+/* PATH opened with FLAGS (O_RDONLY, O_RDWR, O_NOATIME) when it is a regular file; for a file of somebody who
+ * may put anything in its place, since opening alone has effects: it starts a watchdog, waits for a tape.
+ * The descriptor, -EBADMSG (not a regular file: left unopened), -errno. Needs /proc. */
+int tr_regular_open(const char *path, int flags);
+
 /* Opens PATH and maps its first BYTES; the descriptor goes to *FD when FD is not NULL, else
  * it is closed. -EBADMSG when the file is no regular file or shorter (touching it would be
  * a SIGBUS). */

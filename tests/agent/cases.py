@@ -5,9 +5,11 @@
 usage: cases.py BUILD_DIR CASE     one claim each; exit status 77: cannot run here, and why
        cases.py --list             names of the cases
 """
+import ctypes
 import json
 import os
 import signal
+import struct
 import subprocess
 import sys
 import time
@@ -461,6 +463,54 @@ def without_cdi_the_pod_is_inferred(build):
         free = next(i for i in sorted(node.kubelet.devices) if i not in made["a"]["ids"])
         refused = node.kubelet.call("Allocate", [free])
         expect(refused["code"] != 0, f"an Allocate of nobody: {refused}")
+
+
+class Openings:
+    """Whether anybody opens PATH."""
+    IN_OPEN = 0x20
+
+    def __init__(self, path):
+        libc = ctypes.CDLL(None, use_errno=True)
+        self.fd = libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
+        expect(libc.inotify_add_watch(self.fd, path.encode(), self.IN_OPEN) >= 0, os.strerror(ctypes.get_errno()))
+
+    def any(self):
+        try:
+            told = os.read(self.fd, 4096)
+        except BlockingIOError:
+            return False
+        return any(mask & self.IN_OPEN for _, mask, _, _ in struct.iter_unpack("iIII", told))
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        os.close(self.fd)
+
+
+@case
+def what_a_tenant_puts_in_place_of_its_state_is_not_opened(build):
+    with Node(build) as node:
+        agent = node.ready_agent()
+        made = node.run_pod("p", {"a": [(0, 4096, 30)]})
+        slices = f"{node.folder}/run/slices"
+        state = f"{slices}/{os.listdir(slices)[0]}/rw/state"
+        os.unlink(state)
+        os.mkfifo(state)
+        with Openings(state) as openings:
+            equal([agent.page(path)[0] for path in ("/metrics", "/debug/slices")], [200, 200])
+            agent.stop()
+            agent = node.ready_agent()
+            agent.page("/debug/slices")
+            equal(node.kubelet.call("PreStartContainer", made["a"]["ids"])["code"], 0, "it starts again")
+            expect(not openings.any(), "nobody has opened the fifo")
+        equal(os.stat(state).st_size > 4096, True, "a state file again")
+        os.unlink(state)
+        os.mkfifo(state)
+        with Openings(state) as openings:
+            node.end_pod("p")
+            wait_for(lambda: not os.listdir(slices), 30, "the slice's end")
+            expect(not openings.any(), "nor at its end")
 
 
 @case
