@@ -109,6 +109,11 @@ static int open_dirs(struct tr_agent *a, struct tr_err *err)
 		r = tr_agent_dir_is_memory(c->run_dir, err);
 	if (r == 0)
 		tr_log(TR_LOG_WARN, "run_dir_on_disk", "path", c->run_dir, NULL);
+	if (r >= 0 && tr_agent_dir_has_devices(c->run_dir))
+		tr_log(TR_LOG_WARN, "run_dir_lets_devices", "path", c->run_dir, "reason",
+		       "containers can make device nodes there: mount it "
+		       "nodev,nosuid,noexec",
+		       NULL);
 	return r < 0 ? r : 0;
 }
 

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/vfs.h>
 #include <time.h>
 #include <unistd.h>
@@ -107,4 +108,11 @@ int tr_agent_dir_is_memory(const char *dir, struct tr_err *err)
 			       dir);
 	return (unsigned long)fs.f_type == TMPFS_MAGIC ||
 	       (unsigned long)fs.f_type == RAMFS_MAGIC;
+}
+
+bool tr_agent_dir_has_devices(const char *dir)
+{
+	struct statvfs fs;
+
+	return statvfs(dir, &fs) == 0 && !(fs.f_flag & ST_NODEV);
 }

@@ -514,6 +514,19 @@ def what_a_tenant_puts_in_place_of_its_state_is_not_opened(build):
 
 
 @case
+def a_run_dir_with_device_nodes_is_warned_of(build):
+    with Node(build) as node:
+        folder = node.settings["run_dir"]
+        os.makedirs(folder)
+        for option, want in (("dev", True), ("nodev", False)):
+            agent = node.agent(before=["unshare", "-m", "sh", "-c",
+                                       f'mount -t tmpfs -o {option} none {folder} && exec "$@"', "sh"])
+            agent.says("registered")
+            equal("run_dir_lets_devices" in agent.text(), want, option)
+            agent.stop()
+
+
+@case
 def the_kubelet_restarts(build):
     with Node(build) as node:
         node.ready_agent()
