@@ -91,6 +91,8 @@ struct tr_agent {
 
 	/* tell.c */
 	struct tr_report *report;
+	struct event *report_timer;
+	char report_says[512]; /* why there is no report although one is wanted */
 	struct tr_report_card report_cards[TR_GPUS_MAX];
 	struct tr_report_view view; /* where there is no report */
 	struct tr_control *control;

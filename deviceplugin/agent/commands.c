@@ -79,7 +79,7 @@ static int status(struct tr_agent *a, json_t *reply)
 		json_pack(
 			"{s:s, s:s, s:i, s:I, s:b, s:o, s:b, s:s, s:s, s:{s:s, s:s, s:I, "
 			"s:I}, "
-			"s:o, s:I, s:I, s:o}",
+			"s:o, s:{s:s, s:s}, s:I, s:I, s:o}",
 			"node", a->config.node_name, "version", TR_VERSION, "pid",
 			(int)getpid(), "uptime_s",
 			(json_int_t)((now_ns - a->started_ns) / 1000000000), "ready",
@@ -92,9 +92,10 @@ static int status(struct tr_agent *a, json_t *reply)
 			(json_int_t)(a->registered_ns
 					     ? (a->registered_ns - a->started_ns) / 1000000
 					     : 0),
-			"api", api_row(a), "slices", (json_int_t)tr_arm_book(a->arm)->count,
-			"nvml_silent_ms", (json_int_t)tr_nvml_age_ms(a->nvml), "cards",
-			rows));
+			"api", api_row(a), "metrics", "address", a->config.metrics_address,
+			"reason", a->report_says, "slices",
+			(json_int_t)tr_arm_book(a->arm)->count, "nvml_silent_ms",
+			(json_int_t)tr_nvml_age_ms(a->nvml), "cards", rows));
 }
 
 static int slices(struct tr_agent *a, json_t *reply, struct tr_err *err)

@@ -10,6 +10,8 @@
 #include "rt/bytes.h"
 #include "rt/file.h"
 
+#define REPORT_AGAIN_S 10 /* whoever has the address may leave it */
+
 void tr_agent_log_renew(const struct tr_config *config)
 {
 	tr_log_open((enum tr_log_level)config->log_level,
@@ -186,18 +188,47 @@ static int open_report(struct tr_agent *a, struct tr_err *err)
 		.arg = a,
 	};
 
-	if (!*a->config.metrics_address)
-		return 0;
 	return tr_report_open(a->base, a->config.metrics_address, &actions, &a->report,
 			      err);
 }
 
-int tr_agent_tell_open(struct tr_agent *a, struct tr_err *err)
+/* Somebody else has the address, or it is not there yet: containers must start all the same. 0, or -EINVAL:
+ * it will never be one. */
+static int try_report(struct tr_agent *a, struct tr_err *err)
 {
 	int r = open_report(a, err);
 
-	if (r < 0)
-		return tr_wrap(err, r, "metrics_address");
+	if (r == 0) {
+		if (*a->report_says)
+			tr_log(TR_LOG_INFO, "metrics_served", "address",
+			       a->config.metrics_address, NULL);
+		*a->report_says = '\0';
+	}
+	if (r == 0 || r == -EINVAL)
+		return r;
+	if (strcmp(a->report_says, err->msg) != 0)
+		tr_log(TR_LOG_WARN, "no_metrics", "reason", err->msg, NULL);
+	(void)snprintf(a->report_says, sizeof(a->report_says), "%s", err->msg);
+	(void)event_add(a->report_timer, &(struct timeval){ .tv_sec = REPORT_AGAIN_S });
+	return 0;
+}
+
+static void on_report_again(evutil_socket_t fd, short what, void *arg)
+{
+	struct tr_err err = { 0 };
+
+	(void)fd;
+	(void)what;
+	(void)try_report(arg, &err);
+}
+
+int tr_agent_tell_open(struct tr_agent *a, struct tr_err *err)
+{
+	a->report_timer = evtimer_new(a->base, on_report_again, a);
+	if (!a->report_timer)
+		return tr_fail(err, ENOMEM, "out of memory");
+	if (*a->config.metrics_address && try_report(a, err) < 0)
+		return tr_wrap(err, -EINVAL, "metrics_address");
 	return tr_control_open(a->base, a->config.control_socket, tr_agent_command, a,
 			       &a->control, err);
 }
@@ -205,6 +236,8 @@ int tr_agent_tell_open(struct tr_agent *a, struct tr_err *err)
 void tr_agent_tell_close(struct tr_agent *a)
 {
 	tr_control_close(a->control);
+	if (a->report_timer)
+		event_free(a->report_timer);
 	tr_report_close(a->report);
 	tr_report_forget(&a->view);
 }

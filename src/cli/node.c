@@ -155,6 +155,7 @@ static int print_status(const json_t *reply)
 {
 	const json_t *kubelet = json_object_get(reply, "kubelet");
 	const json_t *api = json_object_get(reply, "api"), *entry;
+	const json_t *metrics = json_object_get(reply, "metrics");
 	bool is_ready = json_is_true(json_object_get(reply, "ready"));
 	size_t i;
 
@@ -173,6 +174,10 @@ static int print_status(const json_t *reply)
 		     *text_at(api, "reason") ? ": " : "", text_at(api, "reason"));
 	(void)printf("driver     %s\n", text_at(reply, "driver"));
 	(void)printf("library    %s\n", text_at(reply, "library"));
+	(void)printf("metrics    %s%s\n", *text_at(metrics, "reason") ? "none: " : "",
+		     *text_at(metrics, "reason")    ? text_at(metrics, "reason")
+		     : *text_at(metrics, "address") ? text_at(metrics, "address")
+						    : "off");
 	(void)printf("slices     %" PRIu64 "\n", number_at(reply, "slices"));
 	if (json_array_size(json_object_get(reply, "cards")))
 		(void)printf("\n#  GPU          MODEL                          MEMORY "

@@ -9,6 +9,7 @@ import ctypes
 import json
 import os
 import signal
+import socket
 import struct
 import subprocess
 import sys
@@ -524,6 +525,23 @@ def a_run_dir_with_device_nodes_is_warned_of(build):
             agent.says("registered")
             equal("run_dir_lets_devices" in agent.text(), want, option)
             agent.stop()
+
+
+@case
+def a_metrics_address_in_use_stops_nobody(build):
+    with Node(build) as node:
+        with socket.socket() as other:
+            other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            other.bind(("127.0.0.1", node.port))
+            other.listen()
+            agent = node.ready_agent()
+            node.run_pod("p", {"a": [(0, 4096, 30)]})
+            agent.says("no_metrics")
+            status, text = node.tranche("status")
+            expect(status == 0 and "metrics    none: " in text and "in use" in text, text)
+        agent.says("metrics_served", 15)
+        equal(agent.page("/metrics")[0], 200, "served at last")
+        expect(f"metrics    127.0.0.1:{node.port}\n" in node.tranche("status")[1], "status says where")
 
 
 @case
