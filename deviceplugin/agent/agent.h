@@ -44,8 +44,10 @@ struct tr_agent {
 	struct tr_driver_files driver;
 	bool has_driver;
 	uint64_t driver_looked_ns;
-	char driver_of[32];        /* the last driver that NVML told of */
-	char driver_says[512];     /* why it was not found */
+	char driver_of[32];    /* the last driver that NVML told of */
+	char driver_says[512]; /* why it was not found */
+	char cdi_says[512]; /* why a CDI file could not be written; "" the last one could */
+	uint64_t cdi_tried_ns;
 	char library_trouble[512]; /* why containers cannot get the library; "" they can */
 
 	struct {
@@ -87,7 +89,8 @@ struct tr_agent {
 	const char *kept_resources[6];
 	struct event *kube_timer;
 	char *selector;
-	char kube_says[512]; /* why there is none */
+	char kube_says[512];  /* why there is none */
+	char watch_says[512]; /* what its watch met with last */
 
 	/* tell.c */
 	struct tr_report *report;
@@ -105,6 +108,8 @@ void tr_agent_files_open(struct tr_agent *a);
 void tr_agent_files_close(struct tr_agent *a);
 /* Looks for the driver's files again, and has all CDI files made anew when they differ. */
 void tr_agent_files_renew(struct tr_agent *a);
+/* Appends a line for what keeps containers from getting their files. Looks again, now and then. */
+void tr_agent_files_unready(struct tr_agent *a, struct tr_buf *reasons);
 /* For struct tr_arm_ports. */
 int tr_agent_inject(const struct tr_alloc *alloc, const char *slice_dir, void *arg,
 		    struct tr_err *err);
@@ -142,6 +147,8 @@ int tr_agent_drain(struct tr_agent *a, bool is_draining, struct tr_err *err);
 /* Without one the agent goes on: kube_says why. */
 void tr_agent_cluster_open(struct tr_agent *a);
 void tr_agent_cluster_close(struct tr_agent *a);
+/* Appends a line when it has been away for some seconds. */
+void tr_agent_cluster_unready(const struct tr_agent *a, struct tr_buf *reasons);
 /* As the watch has it, or NULL. */
 const struct tr_pod *tr_agent_find_pod(const struct tr_agent *a, const char *space,
 				       const char *name);

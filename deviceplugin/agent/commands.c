@@ -55,7 +55,9 @@ static json_t *api_row(const struct tr_agent *a)
 		node = tr_register_state(a->reg);
 	return json_pack("{s:b, s:b, s:b, s:s}", "synced", state.is_synced, "watching",
 			 state.is_watching, "node_registered", node.is_registered, "reason",
-			 a->kube_says);
+			 !a->watch           ? a->kube_says
+			 : state.is_watching ? ""
+					     : a->watch_says);
 }
 
 static int status(struct tr_agent *a, json_t *reply)

@@ -81,9 +81,11 @@ void tr_agent_unready(struct tr_agent *a, struct tr_buf *reasons)
 			     *cards->reason ? cards->reason : "this node has none");
 	else if (!healthy)
 		tr_buf_print(reasons, "gpus: none of %u is healthy\n", cards->count);
+	tr_agent_files_unready(a, reasons);
 	if (!a->kubelet || a->kubelet_state != TR_KUBELET_REGISTERED)
 		tr_buf_print(reasons, "kubelet: %s\n",
 			     *a->kubelet_says ? a->kubelet_says : "not registered");
+	tr_agent_cluster_unready(a, reasons);
 	if (a->is_draining)
 		tr_buf_text(reasons, "the node is being drained\n");
 }

@@ -247,6 +247,8 @@ static void on_head(void *arg, int status)
 
 	w->status = status;
 	w->state.is_watching = w->phase == WATCHING && status == 200;
+	if (w->state.is_watching)
+		w->state.away_ns = 0;
 }
 
 static int on_bytes(void *arg, const char *bytes, size_t n)
@@ -466,6 +468,8 @@ static void on_end(void *arg, const struct tr_wire_end *end)
 
 	w->job = NULL;
 	w->state.is_watching = false;
+	if (!w->state.away_ns)
+		w->state.away_ns = tr_clock_ns();
 	r = judge(w, end, &least_s);
 	tr_split_free(&w->split);
 	tr_buf_free(&w->error_text);
@@ -490,6 +494,7 @@ int tr_watch_open(struct tr_watch **out, struct tr_kube *k,
 	}
 	w->kube = k;
 	w->o = *options;
+	w->state.away_ns = tr_clock_ns();
 	w->o.page = w->o.page ? w->o.page : PAGE_DEFAULT;
 	w->o.watch_s = w->o.watch_s ? w->o.watch_s : WATCH_DEFAULT_S;
 	w->o.object_max = w->o.object_max ? w->o.object_max : OBJECT_MAX;

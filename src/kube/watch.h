@@ -63,6 +63,7 @@ struct tr_watch_state {
 	bool is_synced;    /* a whole list has been seen */
 	bool is_watching;  /* a watch is open now: nothing is known to be missed */
 	uint64_t heard_ns; /* CLOCK_MONOTONIC: the last list, event or bookmark; 0: never */
+	uint64_t away_ns;  /* since when no watch is open; 0: one is */
 	size_t objects;
 	/* since it was opened */
 	uint64_t lists, watches, events, bookmarks, expired, troubles, too_large,

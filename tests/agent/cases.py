@@ -544,6 +544,65 @@ def a_metrics_address_in_use_stops_nobody(build):
         expect(f"metrics    127.0.0.1:{node.port}\n" in node.tranche("status")[1], "status says where")
 
 
+def not_ready(node, agent, words, seconds=15):
+    """All doors say that it does not serve, and why in one line; that is no reason to start it anew."""
+    wait_for(lambda: words in agent.page("/readyz")[1], seconds, lambda: f"{words!r} in {agent.page('/readyz')}")
+    status, text = agent.page("/readyz")
+    equal((status, sum(words in line for line in text.splitlines())), (503, 1), text)
+    status, text = node.tranche("status")
+    expect(status == 1 and "does not serve" in text and words in text, text)
+    equal(agent.page("/healthz")[0], 200, "alive")
+
+
+def ready_again(agent, seconds=20):
+    wait_for(lambda: agent.page("/readyz")[0] == 200, seconds, lambda: f"ready: {agent.page('/readyz')}")
+
+
+@case
+def a_cdi_dir_that_cannot_be_written_to_is_told(build):
+    with Node(build) as node:
+        agent = node.ready_agent()
+        made = node.place("p", {"a": [(0, 1024, 0)]})
+        cdi = f"{node.folder}/cdi"
+        os.rename(cdi, f"{cdi}.away")
+        with open(cdi, "w", encoding="utf-8"):
+            pass
+        not_ready(node, agent, "cdi_dir", 0.1)
+        expect(node.kubelet.call("PreStartContainer", made["a"]["ids"])["code"] != 0, "PreStart")
+        not_ready(node, agent, "cdi_dir", 0.1)
+        os.unlink(cdi)
+        os.rename(f"{cdi}.away", cdi)
+        ready_again(agent)
+        equal(node.kubelet.call("PreStartContainer", made["a"]["ids"])["code"], 0, "PreStart")
+        ready_again(agent, 0.1)
+
+
+@case
+def an_api_server_that_is_away_is_told(build):
+    with Node(build) as node:
+        agent = node.ready_agent()
+        ready_again(agent, 0.1)
+        node.api.stop()
+        node.api = None
+        not_ready(node, agent, "API server: away for")
+    with Node(build, with_api=False) as node:
+        agent = node.ready_agent()
+        not_ready(node, agent, "API server: ", 0.1)
+        agent.stop()
+
+
+@case
+def a_driver_without_files_is_told(build):
+    with Node(build) as node:
+        files = f"{node.folder}/driver"
+        os.rename(files, f"{files}.away")
+        agent = node.agent()
+        node.kubelet.wait_devices(lambda d: len(d) == 20, 20)
+        not_ready(node, agent, "driver: ")
+        os.rename(f"{files}.away", files)
+        ready_again(agent)
+
+
 @case
 def the_kubelet_restarts(build):
     with Node(build) as node:
