@@ -7,10 +7,12 @@
 #include "deviceplugin/agent/agent.h"
 #include "deviceplugin/report/log.h"
 #include "kube/marks.h"
+#include "rt/file.h"
 #include "tranche/names.h"
 #include "tranche/paths.h"
 
 #define AGAIN_S 10 /* credentials that were not there may come */
+#define AWAY_S  5  /* a watch that ends is opened again within less */
 
 /* ---- pods that are known ---- */
 
@@ -104,8 +106,10 @@ static void on_pod_changed(void *arg, const struct tr_object *old,
 
 static void on_watch_trouble(void *arg, int r, const struct tr_err *err)
 {
-	(void)arg;
+	struct tr_agent *a = arg;
+
 	(void)r;
+	(void)snprintf(a->watch_says, sizeof(a->watch_says), "%s", err->msg);
 	tr_log(TR_LOG_WARN, "api_server", "reason", err->msg, NULL);
 }
 
@@ -113,6 +117,23 @@ static void on_register_trouble(const char *sentence, void *arg)
 {
 	(void)arg;
 	tr_log(TR_LOG_WARN, "api_server", "reason", sentence, NULL);
+}
+
+void tr_agent_cluster_unready(const struct tr_agent *a, struct tr_buf *reasons)
+{
+	static const char so[] = "new pods are refused, containers that ran start again";
+	uint64_t away_s, since_ns;
+
+	if (!a->watch) {
+		tr_buf_print(reasons, "API server: %s (%s)\n", a->kube_says, so);
+		return;
+	}
+	since_ns = tr_watch_state(a->watch).away_ns;
+	away_s = since_ns ? (tr_clock_ns() - since_ns) / 1000000000 : 0;
+	if (away_s >= AWAY_S)
+		tr_buf_print(reasons, "API server: away for %llu s%s%s (%s)\n",
+			     (unsigned long long)away_s, *a->watch_says ? ": " : "",
+			     a->watch_says, so);
 }
 
 /* ---- its life ---- */

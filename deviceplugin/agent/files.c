@@ -15,6 +15,7 @@
 #define PROBE_MS       5000
 #define DRIVER_LOOK_NS UINT64_C(5000000000)
 #define INJECTED_NS    UINT64_C(2000000000)
+#define CDI_TRY_NS     UINT64_C(5000000000)
 
 /* ---- the library ---- */
 
@@ -96,6 +97,13 @@ static int find_driver(struct tr_agent *a, struct tr_driver_files *out, struct t
 	return tr_driver_find(&where, out, err);
 }
 
+static int note_cdi(struct tr_agent *a, int r, const struct tr_err *err)
+{
+	a->cdi_tried_ns = tr_clock_ns();
+	(void)snprintf(a->cdi_says, sizeof(a->cdi_says), "%s", r < 0 ? err->msg : "");
+	return r;
+}
+
 /* At most every five seconds: a driver may be installed after us. */
 static int need_driver(struct tr_agent *a, struct tr_err *err)
 {
@@ -108,7 +116,7 @@ static int need_driver(struct tr_agent *a, struct tr_err *err)
 		return tr_fail(err, ENOENT, "%s", a->driver_says);
 	r = find_driver(a, &found, err);
 	if (r == 0)
-		r = tr_cdi_write_driver(a->config.cdi_dir, &found, err);
+		r = note_cdi(a, tr_cdi_write_driver(a->config.cdi_dir, &found, err), err);
 	if (r < 0) {
 		tr_driver_free(&found);
 		(void)snprintf(a->driver_says, sizeof(a->driver_says), "%s", err->msg);
@@ -132,6 +140,40 @@ void tr_agent_files_renew(struct tr_agent *a)
 		tr_log(TR_LOG_ERROR, "driver_not_found", "reason", err.msg, NULL);
 	else if (a->arm)
 		tr_arm_inject_all(a->arm);
+}
+
+/* ---- whether containers can get them ---- */
+
+/* A write that failed is tried again with the file that is the same for all. */
+static int look_at_cdi(struct tr_agent *a, struct tr_err *err)
+{
+	const char *dir = a->config.cdi_dir;
+	tr_autofree char *inside = tr_xprintf("%s/.", dir);
+	struct tr_err why = { 0 };
+
+	if (*a->cdi_says && a->has_driver && tr_clock_ns() - a->cdi_tried_ns >= CDI_TRY_NS)
+		(void)note_cdi(a, tr_cdi_write_driver(dir, &a->driver, &why), &why);
+	if (*a->cdi_says)
+		return tr_fail(err, EIO, "%s", a->cdi_says);
+	/* One that is not there is made when it is needed. */
+	if (access(inside, W_OK | X_OK) < 0 && errno != ENOENT)
+		return tr_fail_errno(err, "%s cannot be written to", dir);
+	return 0;
+}
+
+void tr_agent_files_unready(struct tr_agent *a, struct tr_buf *reasons)
+{
+	bool is_known = a->nvml && tr_nvml_cards(a->nvml)->count;
+	struct tr_err err = { 0 };
+	int r;
+
+	if (a->config.identity == TR_IDENTITY_INFER)
+		return; /* the runtime's own hook brings them */
+	r = is_known ? need_driver(a, &err) : 0;
+	if (look_at_cdi(a, &err) < 0)
+		tr_buf_print(reasons, "cdi_dir: %s\n", err.msg);
+	else if (r < 0)
+		tr_buf_print(reasons, "driver: %s\n", a->driver_says);
 }
 
 /* ---- CDI files ---- */
@@ -189,7 +231,7 @@ int tr_agent_inject(const struct tr_alloc *alloc, const char *slice_dir, void *a
 int tr_agent_flush(void *arg, struct tr_err *err)
 {
 	struct tr_agent *a = arg;
-	int r = tr_cdi_flush(&a->cdi, a->config.cdi_dir, err);
+	int r = note_cdi(a, tr_cdi_flush(&a->cdi, a->config.cdi_dir, err), err);
 
 	if (r < 0)
 		memset(a->injected, 0,
