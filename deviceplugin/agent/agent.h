@@ -36,7 +36,7 @@ struct tr_agent {
 	struct event_base *base;
 	struct event *signals[3];
 	int locks[2], cdi_lock; /* -1: not taken */
-	int status;   /* to exit with */
+	int status;             /* to exit with */
 	uint64_t started_ns;
 
 	/* files.c */

@@ -1,28 +1,19 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""tranched as a program: what it does at its start, at its end, and when something is missing.
+"""tranched as a program: what it does at its start, while containers come and go, and at its end.
 
 usage: cases.py BUILD_DIR CASE     one claim each; exit status 77: cannot run here, and why
        cases.py --list             names of the cases
 """
-import ctypes
 import json
 import os
 import signal
-import socket
-import struct
 import subprocess
 import sys
 import time
 
-from rig import GIB, NODE, Cannot, Node, equal, expect, wait_for
-
-CASES = {}
-
-
-def case(function):
-    CASES[function.__name__] = function
-    return function
+import cases_missing  # noqa: F401
+from rig import CASES, GIB, NODE, Cannot, Node, case, equal, expect, wait_for
 
 
 @case
@@ -82,25 +73,6 @@ def slices_end_while_others_come_and_go(build):
 
 
 @case
-def the_second_agent_says_who_is_there(build):
-    with Node(build) as node:
-        first = node.ready_agent()
-        second = node.agent()
-        equal(second.child.wait(10), 1, "exit status")
-        expect(f"pid {first.child.pid}" in second.text(), second.text())
-        expect(first.ask(do="status")["ready"], "the first goes on")
-        # Elsewhere, but for CDI files: it would take the first one's for nobody's.
-        elsewhere = ["--run-dir", f"{node.folder}/run2", "--state-dir", f"{node.folder}/state2", "--metrics-address", ""]
-        second = node.agent(*elsewhere)
-        equal(second.child.wait(10), 1, "exit status")
-        expect("/cdi" in second.text() and f"pid {first.child.pid}" in second.text(), second.text())
-        # Elsewhere, but for the same kubelet: the socket is not taken away from the first.
-        third = node.agent(*elsewhere, "--cdi-dir", f"{node.folder}/cdi2")
-        third.says("plugin_socket_failed")
-        expect(first.ask(do="status")["ready"], "the first still goes on")
-
-
-@case
 def restarts_change_nothing_for_running_pods(build):
     with Node(build) as node:
         agent = node.ready_agent()
@@ -112,107 +84,6 @@ def restarts_change_nothing_for_running_pods(build):
             equal(json.dumps(agent.ask(do="slices")).count('"a"'), json.dumps(slices).count('"a"'), "slices")
             answer = node.kubelet.call("PreStartContainer", made["a"]["ids"])
             equal(answer["code"], 0, f"the container starts again: {answer['says']}")
-
-
-@case
-def without_an_api_server_containers_start_again(build):
-    with Node(build) as node:
-        agent = node.ready_agent()
-        made = node.run_pod("p", {"a": [(0, 4096, 30)]})
-        agent.stop(signal.SIGKILL)
-        node.configure(kubeconfig="/nonexistent/kubeconfig")
-        agent = node.ready_agent()
-        agent.says("no_api_server")
-        answer = node.kubelet.call("PreStartContainer", made["a"]["ids"])
-        equal(answer["code"], 0, answer["says"])
-        other = node.kubelet.call("Allocate", ["x"])
-        expect(other["code"] != 0, "an id that was never offered")
-        fresh = next(i for i in sorted(node.kubelet.devices) if i not in made["a"]["ids"])
-        equal(node.kubelet.call("Allocate", [fresh])["code"], 0, "Allocate")
-        node.kubelet.set_rows([*node.kubelet.rows,
-                               {"namespace": "default", "pod": "q", "container": "a", "ids": [fresh]}])
-        refused = node.kubelet.call("PreStartContainer", [fresh])
-        expect("API server" in refused["says"] and "default/q" in refused["says"], refused)
-
-
-@case
-def without_nvml_it_stays_and_says_so(build):
-    with Node(build, gpus=None) as node:
-        node.configure(nvml_library=f"{node.folder}/none/libnvidia-ml.so.1")
-        agent = node.agent()
-        wait_for(lambda: node.kubelet.registrations, 20, "registration")
-        equal(node.kubelet.devices, {}, "devices")
-        status, text = agent.page("/readyz")
-        expect(status == 503 and "gpus" in text, f"{status} {text}")
-        equal(agent.page("/healthz")[0], 200, "alive")
-        expect(not agent.ask(do="status")["ready"], "not ready")
-        equal(agent.stop(), 0, "exit status")
-
-
-@case
-def folders_that_cannot_be_written_to(build):
-    with Node(build) as node:
-        for key, words in (("run_dir", "run_dir, slices of running containers"), ("state_dir", "state_dir, who was given")):
-            folder = f"{node.folder}/readonly"
-            os.makedirs(folder, exist_ok=True)
-            before = node.settings[key]
-            node.configure(**{key: folder})
-            agent = node.agent(before=["unshare", "-m", "sh", "-c",
-                                       f'mount -t tmpfs -o ro none {folder} && exec "$@"', "sh"])
-            equal(agent.child.wait(10), 1, f"{key}: exit status")
-            expect(words in agent.text() and "Read-only" in agent.text(), agent.text())
-            node.configure(**{key: before})
-        # CDI files and the library: the agent stays, and a pod is told.
-        folder = f"{node.folder}/readonly"
-        node.configure(lib_dir=folder)
-        agent = node.agent(before=["unshare", "-m", "sh", "-c", f'mount -t tmpfs -o ro none {folder} && exec "$@"', "sh"])
-        node.kubelet.wait_devices(lambda d: len(d) == 20, 20)
-        answer = node.kubelet.call("Allocate", [sorted(node.kubelet.devices)[0]])
-        expect(answer["code"] != 0 and "Read-only" in answer["says"], answer)
-        expect("library" in agent.page("/readyz")[1], "readyz says why")
-
-
-def fill(path):
-    with open(path, "wb", buffering=0) as out:
-        try:
-            while out.write(b"x" * 4096):
-                pass
-        except OSError:
-            pass
-
-
-def agent_on_small(node, folder, size):
-    """An agent whose FOLDER is a small tmpfs in a mount namespace of its own, and where that is seen from here."""
-    os.makedirs(folder, exist_ok=True)
-    agent = node.agent(before=["unshare", "-m", "sh", "-c", f'mount -t tmpfs -o size={size} none {folder} && exec "$@"', "sh"])
-    node.kubelet.wait_devices(lambda d: len(d) == 20, 20)
-    return agent, f"/proc/{agent.child.pid}/root{folder}"
-
-
-@case
-def a_full_tmpfs_refuses_and_recovers(build):
-    with Node(build) as node:
-        agent, inside = agent_on_small(node, node.settings["run_dir"], "4m")
-        first = sorted(node.kubelet.devices)[0]
-        fill(f"{inside}/filler")
-        answer = node.kubelet.call("Allocate", [first])
-        expect(answer["code"] != 0 and "space" in answer["says"], answer)
-        expect("slices" not in os.listdir(inside) or os.listdir(f"{inside}/slices") == [], "nothing is half made")
-        os.unlink(f"{inside}/filler")
-        equal(node.kubelet.call("Allocate", [first])["code"], 0, "Allocate with room")
-        expect(agent.child.poll() is None, "it lives")
-
-
-@case
-def a_full_disk_is_told_and_stops_nobody(build):
-    with Node(build) as node:
-        agent, inside = agent_on_small(node, node.settings["state_dir"], "64k")
-        fill(f"{inside}/filler")
-        made = node.run_pod("p", {"a": [(0, 4096, 30)]})
-        agent.says("records cannot be written", 30)
-        os.unlink(f"{inside}/filler")
-        wait_for(lambda: len(os.listdir(f"{inside}/records")) == 1, 30, "the record")
-        equal(node.kubelet.call("PreStartContainer", made["a"]["ids"])["code"], 0, "it starts again")
 
 
 @case
@@ -464,143 +335,6 @@ def without_cdi_the_pod_is_inferred(build):
         free = next(i for i in sorted(node.kubelet.devices) if i not in made["a"]["ids"])
         refused = node.kubelet.call("Allocate", [free])
         expect(refused["code"] != 0, f"an Allocate of nobody: {refused}")
-
-
-class Openings:
-    """Whether anybody opens PATH."""
-    IN_OPEN = 0x20
-
-    def __init__(self, path):
-        libc = ctypes.CDLL(None, use_errno=True)
-        self.fd = libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
-        expect(libc.inotify_add_watch(self.fd, path.encode(), self.IN_OPEN) >= 0, os.strerror(ctypes.get_errno()))
-
-    def any(self):
-        try:
-            told = os.read(self.fd, 4096)
-        except BlockingIOError:
-            return False
-        return any(mask & self.IN_OPEN for _, mask, _, _ in struct.iter_unpack("iIII", told))
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        os.close(self.fd)
-
-
-@case
-def what_a_tenant_puts_in_place_of_its_state_is_not_opened(build):
-    with Node(build) as node:
-        agent = node.ready_agent()
-        made = node.run_pod("p", {"a": [(0, 4096, 30)]})
-        slices = f"{node.folder}/run/slices"
-        state = f"{slices}/{os.listdir(slices)[0]}/rw/state"
-        os.unlink(state)
-        os.mkfifo(state)
-        with Openings(state) as openings:
-            equal([agent.page(path)[0] for path in ("/metrics", "/debug/slices")], [200, 200])
-            agent.stop()
-            agent = node.ready_agent()
-            agent.page("/debug/slices")
-            equal(node.kubelet.call("PreStartContainer", made["a"]["ids"])["code"], 0, "it starts again")
-            expect(not openings.any(), "nobody has opened the fifo")
-        equal(os.stat(state).st_size > 4096, True, "a state file again")
-        os.unlink(state)
-        os.mkfifo(state)
-        with Openings(state) as openings:
-            node.end_pod("p")
-            wait_for(lambda: not os.listdir(slices), 30, "the slice's end")
-            expect(not openings.any(), "nor at its end")
-
-
-@case
-def a_run_dir_with_device_nodes_is_warned_of(build):
-    with Node(build) as node:
-        folder = node.settings["run_dir"]
-        os.makedirs(folder)
-        for option, want in (("dev", True), ("nodev", False)):
-            agent = node.agent(before=["unshare", "-m", "sh", "-c",
-                                       f'mount -t tmpfs -o {option} none {folder} && exec "$@"', "sh"])
-            agent.says("registered")
-            equal("run_dir_lets_devices" in agent.text(), want, option)
-            agent.stop()
-
-
-@case
-def a_metrics_address_in_use_stops_nobody(build):
-    with Node(build) as node:
-        with socket.socket() as other:
-            other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            other.bind(("127.0.0.1", node.port))
-            other.listen()
-            agent = node.ready_agent()
-            node.run_pod("p", {"a": [(0, 4096, 30)]})
-            agent.says("no_metrics")
-            status, text = node.tranche("status")
-            expect(status == 0 and "metrics    none: " in text and "in use" in text, text)
-        agent.says("metrics_served", 15)
-        equal(agent.page("/metrics")[0], 200, "served at last")
-        expect(f"metrics    127.0.0.1:{node.port}\n" in node.tranche("status")[1], "status says where")
-
-
-def not_ready(node, agent, words, seconds=15):
-    """All doors say that it does not serve, and why in one line; that is no reason to start it anew."""
-    wait_for(lambda: words in agent.page("/readyz")[1], seconds, lambda: f"{words!r} in {agent.page('/readyz')}")
-    status, text = agent.page("/readyz")
-    equal((status, sum(words in line for line in text.splitlines())), (503, 1), text)
-    status, text = node.tranche("status")
-    expect(status == 1 and "does not serve" in text and words in text, text)
-    equal(agent.page("/healthz")[0], 200, "alive")
-
-
-def ready_again(agent, seconds=20):
-    wait_for(lambda: agent.page("/readyz")[0] == 200, seconds, lambda: f"ready: {agent.page('/readyz')}")
-
-
-@case
-def a_cdi_dir_that_cannot_be_written_to_is_told(build):
-    with Node(build) as node:
-        agent = node.ready_agent()
-        made = node.place("p", {"a": [(0, 1024, 0)]})
-        cdi = f"{node.folder}/cdi"
-        os.rename(cdi, f"{cdi}.away")
-        with open(cdi, "w", encoding="utf-8"):
-            pass
-        not_ready(node, agent, "cdi_dir", 0.1)
-        expect(node.kubelet.call("PreStartContainer", made["a"]["ids"])["code"] != 0, "PreStart")
-        not_ready(node, agent, "cdi_dir", 0.1)
-        os.unlink(cdi)
-        os.rename(f"{cdi}.away", cdi)
-        ready_again(agent)
-        equal(node.kubelet.call("PreStartContainer", made["a"]["ids"])["code"], 0, "PreStart")
-        ready_again(agent, 0.1)
-
-
-@case
-def an_api_server_that_is_away_is_told(build):
-    with Node(build) as node:
-        agent = node.ready_agent()
-        ready_again(agent, 0.1)
-        node.api.stop()
-        node.api = None
-        not_ready(node, agent, "API server: away for")
-    with Node(build, with_api=False) as node:
-        agent = node.ready_agent()
-        not_ready(node, agent, "API server: ", 0.1)
-        agent.stop()
-
-
-@case
-def a_driver_without_files_is_told(build):
-    with Node(build) as node:
-        files = f"{node.folder}/driver"
-        os.rename(files, f"{files}.away")
-        agent = node.agent()
-        node.kubelet.wait_devices(lambda d: len(d) == 20, 20)
-        not_ready(node, agent, "driver: ")
-        os.rename(f"{files}.away", files)
-        ready_again(agent)
 
 
 @case

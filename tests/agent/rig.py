@@ -23,6 +23,15 @@ RESOURCE = "nvidia.com/gpu"
 GIB = 1 << 30
 
 
+CASES = {}
+
+
+def case(function):
+    """A claim: a ctest of its own, by its name."""
+    CASES[function.__name__] = function
+    return function
+
+
 class Cannot(Exception):
     """Not on this machine, and why."""
 
