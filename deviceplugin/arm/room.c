@@ -14,7 +14,6 @@
  * containers again, and by then nobody can be asked to make room.
  */
 struct peak {
-	const char *uid;
 	struct tr_room staying; /* sidecars and app containers so far */
 	struct tr_room most;
 };
@@ -69,50 +68,36 @@ static bool is_replaced(const struct tr_alloc *alloc, const struct tr_room_row *
 	return false;
 }
 
-/* Everything that is armed but for ADDED and the pod UID (or NULL). Allocations of one pod stand next to each
- * other; those that do not count as if of two pods, which is never too little. */
-static struct tr_room taken_by_others(const struct tr_book *book, const char *uuid,
-				      const char *uid)
+/* The pod's first container from *INDEX on that has something, or gets it. */
+static bool next_index(const struct tr_book *book, const char *uid,
+		       const struct tr_room_row *added, size_t count, unsigned *index)
 {
-	struct tr_room sum = { 0 };
-	struct peak peak = { .uid = "" };
-
-	for (const struct tr_alloc *a = book->first; a; a = a->next) {
-		const struct tr_alloc_part *part;
-
-		if (a->state != TR_ALLOC_ARMED)
-			continue;
-		part = part_on(a->parts, a->part_count, uuid);
-		if (!part || (uid && strcmp(a->uid, uid) == 0))
-			continue;
-		if (strcmp(a->uid, peak.uid) != 0) {
-			sum = add(sum, peak.most);
-			peak = (struct peak){ .uid = a->uid };
-		}
-		peak_add(&peak, a->kind, part);
-	}
-	return add(sum, peak.most);
-}
-
-void tr_room_taken(const struct tr_book *book, const char *uuid, struct tr_room *out)
-{
-	*out = taken_by_others(book, uuid, NULL);
-}
-
-/* The pod's own: what is armed of it and stays, and ADDED, by index. */
-static struct tr_room taken_by_pod(const struct tr_book *book, const char *uuid,
-				   const struct tr_room_row *added, size_t count)
-{
-	struct peak peak = { .uid = added[0].uid };
-	unsigned most = 0;
+	unsigned from = *index;
+	bool is_found = false;
 
 	for (const struct tr_alloc *a = book->first; a; a = a->next)
-		if (a->index > most && strcmp(a->uid, added[0].uid) == 0)
-			most = a->index;
+		if (a->state == TR_ALLOC_ARMED && a->index >= from &&
+		    (!is_found || a->index < *index) && strcmp(a->uid, uid) == 0) {
+			*index = a->index;
+			is_found = true;
+		}
 	for (size_t i = 0; i < count; i++)
-		if (added[i].index > most)
-			most = added[i].index;
-	for (unsigned index = 0; index <= most; index++) {
+		if (added[i].index >= from && (!is_found || added[i].index < *index)) {
+			*index = added[i].index;
+			is_found = true;
+		}
+	return is_found;
+}
+
+/* What the pod UID has armed and keeps, and ADDED, by index: not as it was allocated, for the kubelet may have
+ * asked again for one container alone, or for other pods between. */
+static struct tr_room taken_by_pod(const struct tr_book *book, const char *uuid,
+				   const char *uid, const struct tr_room_row *added,
+				   size_t count)
+{
+	struct peak peak = { 0 };
+
+	for (unsigned index = 0; next_index(book, uid, added, count, &index); index++) {
 		for (size_t i = 0; i < count; i++) {
 			const struct tr_alloc_part *part =
 				part_on(added[i].parts, added[i].part_count, uuid);
@@ -121,23 +106,58 @@ static struct tr_room taken_by_pod(const struct tr_book *book, const char *uuid,
 				peak_add(&peak, added[i].kind, part);
 		}
 		for (const struct tr_alloc *a = book->first; a; a = a->next) {
-			const struct tr_alloc_part *part = part_on(a->parts, a->part_count,
-								   uuid);
+			const struct tr_alloc_part *part;
 
-			if (part && a->state == TR_ALLOC_ARMED && a->index == index &&
-			    strcmp(a->uid, added[0].uid) == 0 &&
-			    !is_replaced(a, added, count))
+			if (a->state != TR_ALLOC_ARMED || a->index != index ||
+			    strcmp(a->uid, uid) != 0 || is_replaced(a, added, count))
+				continue;
+			part = part_on(a->parts, a->part_count, uuid);
+			if (part)
 				peak_add(&peak, a->kind, part);
 		}
 	}
 	return peak.most;
 }
 
+static bool is_on(const struct tr_alloc *alloc, const char *uuid)
+{
+	return alloc->state == TR_ALLOC_ARMED &&
+	       part_on(alloc->parts, alloc->part_count, uuid);
+}
+
+/* Of those of its pod that are on the card. */
+static bool is_first_of_pod(const struct tr_book *book, const struct tr_alloc *alloc,
+			    const char *uuid)
+{
+	for (const struct tr_alloc *a = book->first; a != alloc; a = a->next)
+		if (strcmp(a->uid, alloc->uid) == 0 && is_on(a, uuid))
+			return false;
+	return true;
+}
+
+/* Everything that is armed but for the pod UID (or NULL). */
+static struct tr_room taken_by_others(const struct tr_book *book, const char *uuid,
+				      const char *uid)
+{
+	struct tr_room sum = { 0 };
+
+	for (const struct tr_alloc *a = book->first; a; a = a->next)
+		if (is_on(a, uuid) && (!uid || strcmp(a->uid, uid) != 0) &&
+		    is_first_of_pod(book, a, uuid))
+			sum = add(sum, taken_by_pod(book, uuid, a->uid, NULL, 0));
+	return sum;
+}
+
+void tr_room_taken(const struct tr_book *book, const char *uuid, struct tr_room *out)
+{
+	*out = taken_by_others(book, uuid, NULL);
+}
+
 static int check_card(const struct tr_book *book, const struct tr_card *card,
 		      const struct tr_room_row *added, size_t count, struct tr_err *err)
 {
 	struct tr_room others = taken_by_others(book, card->uuid, added[0].uid),
-		       own = taken_by_pod(book, card->uuid, added, count),
+		       own = taken_by_pod(book, card->uuid, added[0].uid, added, count),
 		       all = add(others, own);
 	char taken[TR_BYTES_TEXT], asked[TR_BYTES_TEXT], gives[TR_BYTES_TEXT];
 

@@ -235,6 +235,23 @@ static void room_init(void **state)
 	assert_int_equal(add_to("b", 0, APP, 2 * GI, 0), -ENOSPC);
 }
 
+/* In whichever order they were allocated, and whatever came between. */
+static void room_out_of_order(void **state)
+{
+	struct tr_room taken;
+
+	(void)state;
+	armed("a", 1, INIT, 8 * GI, 0);
+	armed("a", 0, SIDE, 4 * GI, 0); /* the kubelet had lost what it knew of it */
+	armed("b", 0, APP, 1 * GI, 0);
+	armed("a", 2, APP, 2 * GI, 0);
+	tr_room_taken(&book, G0, &taken);
+	assert_int_equal(taken.bytes, 13 * GI);
+	assert_int_equal(taken.containers, 3);
+	assert_int_equal(add_to("c", 0, APP, 3 * GI, 0), 0);
+	assert_int_equal(add_to("c", 0, APP, 3 * GI + 1, 0), -ENOSPC);
+}
+
 static void room_sidecar_first(void **state)
 {
 	(void)state;
@@ -427,8 +444,9 @@ int main(void)
 		TEST(room_sidecar_first),  TEST(room_replaced),
 		TEST(room_as_brute_force), TEST(whole_cards),
 		TEST(whole_kinds),         TEST(promises_of_nobody),
+		TEST(room_out_of_order),
 	};
-	size_t n = 14;
+	size_t n = 15;
 
 	for (size_t i = 0; i < TR_COUNT(bad_cases); i++)
 		tests[n++] = (struct CMUnitTest){
