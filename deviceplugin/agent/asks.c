@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What the book asks the API server for, and writes there: struct tr_arm_ports. */
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/mem.h"
@@ -217,11 +218,55 @@ void tr_agent_pod_with(const char *uid, tr_pod_told *told, void *told_arg, void 
 	tell_found(arg, &(struct search){ .uid = uid }, told, told_arg);
 }
 
+/* The same in a list of the API server's, for the watch may be behind the kubelet's. */
+static void on_list(void *arg, int r, const struct tr_kube_reply *reply,
+		    const struct tr_err *problem)
+{
+	struct tr_agent_ask ask = take_ask(arg);
+	const struct tr_agent *a = ask.agent;
+	const json_t *items = r == 0 ? json_object_get(reply->body, "items") : NULL;
+	struct search s = { .node = a->config.node_name };
+	struct tr_object *best = NULL, *object;
+	struct tr_err err = { 0 };
+
+	for (size_t i = 0; i < json_array_size(items); i++) {
+		const struct tr_pod *before = s.found;
+
+		if (tr_pod_extract(json_array_get(items, i), &a->keep, &object, NULL) < 0)
+			continue;
+		look_for(&s, object);
+		free(s.found == before ? object : best);
+		if (s.found != before)
+			best = object;
+	}
+	if (r < 0)
+		err = *problem;
+	else if (!best)
+		r = tr_fail(&err, ENOENT, "no such pod is known of this node");
+	ask.pod_told(ask.arg, r, (const struct tr_pod *)(const void *)best, &err);
+	free(best);
+}
+
 void tr_agent_pending_pod(tr_pod_told *told, void *told_arg, void *arg)
 {
 	struct tr_agent *a = arg;
+	struct search s = { .node = a->config.node_name };
+	tr_autofree char *path = tr_xprintf(
+		"/api/v1/pods?fieldSelector=spec.nodeName%%3D%s", a->config.node_name);
+	const struct tr_kube_ask list = { .verb = TR_KUBE_GET,
+					  .path = path,
+					  .deadline_ms = DEADLINE_MS };
+	struct tr_agent_ask *ask;
 
-	tell_found(a, &(struct search){ .node = a->config.node_name }, told, told_arg);
+	if (a->watch)
+		tr_watch_each(a->watch, look_for, &s);
+	if (s.found || !a->kube) {
+		tell_found(a, &s, told, told_arg);
+		return;
+	}
+	ask = new_ask(a, told_arg);
+	ask->pod_told = told;
+	ask->call = tr_kube_start(a->kube, &list, on_list, ask);
 }
 
 /* ---- writing ---- */

@@ -322,8 +322,15 @@ def hamis_scheduler_hears_of_a_refusal(build):
 
 @case
 def without_cdi_the_pod_is_inferred(build):
+    for is_behind in (False, True):
+        infer(build, is_behind)
+
+
+def infer(build, is_behind):
     with Node(build, identity="infer") as node:
         node.ready_agent()
+        if is_behind:  # the agent's watch, as it may be for a moment
+            node.api.ask("POST", "/stage/blind")
         decision = f"{node.uuids()[1]},NVIDIA,1024,10:;"
         made = node.run_pod("p", {"a": [(0, 1024, 10)]}, annotations={
             "hami.io/vgpu-devices-allocated": decision, "hami.io/vgpu-devices-to-allocate": decision,
