@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/mem.h"
@@ -68,99 +69,85 @@ static bool is_replaced(const struct tr_alloc *alloc, const struct tr_room_row *
 	return false;
 }
 
-/* The pod's first container from *INDEX on that has something, or gets it. */
-static bool next_index(const struct tr_book *book, const char *uid,
-		       const struct tr_room_row *added, size_t count, unsigned *index)
+/* A container's part of the card. */
+struct holder {
+	const char *uid;
+	unsigned index;
+	enum tr_container_kind kind;
+	const struct tr_alloc_part *part;
+};
+
+/* All of a pod together, by index: not as they were allocated, for the kubelet may have asked again for one
+ * container alone, or for other pods between. */
+static int compare_holders(const void *a, const void *b)
 {
-	unsigned from = *index;
-	bool is_found = false;
+	const struct holder *left = a, *right = b;
+	int order = strcmp(left->uid, right->uid);
+
+	return order ? order : (left->index > right->index) - (left->index < right->index);
+}
+
+/* What is armed on the card, and ADDED. OUT has room for all. */
+static size_t list_holders(const struct tr_book *book, const char *uuid,
+			   const struct tr_room_row *added, size_t count,
+			   struct holder *out)
+{
+	const struct tr_alloc_part *part;
+	size_t n = 0;
 
 	for (const struct tr_alloc *a = book->first; a; a = a->next)
-		if (a->state == TR_ALLOC_ARMED && a->index >= from &&
-		    (!is_found || a->index < *index) && strcmp(a->uid, uid) == 0) {
-			*index = a->index;
-			is_found = true;
-		}
+		if (a->state == TR_ALLOC_ARMED &&
+		    (part = part_on(a->parts, a->part_count, uuid)) &&
+		    !is_replaced(a, added, count))
+			out[n++] = (struct holder){ a->uid, a->index, a->kind, part };
 	for (size_t i = 0; i < count; i++)
-		if (added[i].index >= from && (!is_found || added[i].index < *index)) {
-			*index = added[i].index;
-			is_found = true;
-		}
-	return is_found;
+		if ((part = part_on(added[i].parts, added[i].part_count, uuid)))
+			out[n++] = (struct holder){ added[i].uid, added[i].index,
+						    added[i].kind, part };
+	qsort(out, n, sizeof(*out), compare_holders);
+	return n;
 }
 
-/* What the pod UID has armed and keeps, and ADDED, by index: not as it was allocated, for the kubelet may have
- * asked again for one container alone, or for other pods between. */
-static struct tr_room taken_by_pod(const struct tr_book *book, const char *uuid,
-				   const char *uid, const struct tr_room_row *added,
-				   size_t count)
+/* What is taken of the card when ADDED is, which is of one pod: by that pod, and by all others. */
+static void count_taken(const struct tr_book *book, const char *uuid,
+			const struct tr_room_row *added, size_t count, struct tr_room *own,
+			struct tr_room *others)
 {
-	struct peak peak = { 0 };
+	tr_autofree struct holder *holders = tr_xcalloc(book->count + count + 1,
+							sizeof(*holders));
+	size_t n = list_holders(book, uuid, added, count, holders), i = 0;
 
-	for (unsigned index = 0; next_index(book, uid, added, count, &index); index++) {
-		for (size_t i = 0; i < count; i++) {
-			const struct tr_alloc_part *part =
-				part_on(added[i].parts, added[i].part_count, uuid);
+	*own = *others = (struct tr_room){ 0 };
+	while (i < n) {
+		const char *uid = holders[i].uid;
+		struct tr_room *sum = count && strcmp(uid, added[0].uid) == 0 ? own
+									      : others;
+		struct peak peak = { 0 };
 
-			if (added[i].index == index && part)
-				peak_add(&peak, added[i].kind, part);
-		}
-		for (const struct tr_alloc *a = book->first; a; a = a->next) {
-			const struct tr_alloc_part *part;
-
-			if (a->state != TR_ALLOC_ARMED || a->index != index ||
-			    strcmp(a->uid, uid) != 0 || is_replaced(a, added, count))
-				continue;
-			part = part_on(a->parts, a->part_count, uuid);
-			if (part)
-				peak_add(&peak, a->kind, part);
-		}
+		for (; i < n && strcmp(holders[i].uid, uid) == 0; i++)
+			peak_add(&peak, holders[i].kind, holders[i].part);
+		*sum = add(*sum, peak.most);
 	}
-	return peak.most;
-}
-
-static bool is_on(const struct tr_alloc *alloc, const char *uuid)
-{
-	return alloc->state == TR_ALLOC_ARMED &&
-	       part_on(alloc->parts, alloc->part_count, uuid);
-}
-
-/* Of those of its pod that are on the card. */
-static bool is_first_of_pod(const struct tr_book *book, const struct tr_alloc *alloc,
-			    const char *uuid)
-{
-	for (const struct tr_alloc *a = book->first; a != alloc; a = a->next)
-		if (strcmp(a->uid, alloc->uid) == 0 && is_on(a, uuid))
-			return false;
-	return true;
-}
-
-/* Everything that is armed but for the pod UID (or NULL). */
-static struct tr_room taken_by_others(const struct tr_book *book, const char *uuid,
-				      const char *uid)
-{
-	struct tr_room sum = { 0 };
-
-	for (const struct tr_alloc *a = book->first; a; a = a->next)
-		if (is_on(a, uuid) && (!uid || strcmp(a->uid, uid) != 0) &&
-		    is_first_of_pod(book, a, uuid))
-			sum = add(sum, taken_by_pod(book, uuid, a->uid, NULL, 0));
-	return sum;
 }
 
 void tr_room_taken(const struct tr_book *book, const char *uuid, struct tr_room *out)
 {
-	*out = taken_by_others(book, uuid, NULL);
+	struct tr_room none;
+
+	count_taken(book, uuid, NULL, 0, &none, out);
 }
 
 static int check_card(const struct tr_book *book, const struct tr_card *card,
 		      const struct tr_room_row *added, size_t count, struct tr_err *err)
 {
-	struct tr_room others = taken_by_others(book, card->uuid, added[0].uid),
-		       own = taken_by_pod(book, card->uuid, added[0].uid, added, count),
-		       all = add(others, own);
+	struct tr_room own, others, all;
 	char taken[TR_BYTES_TEXT], asked[TR_BYTES_TEXT], gives[TR_BYTES_TEXT];
 
+	count_taken(book, card->uuid, added, count, &own, &others);
+	all = add(others, own);
+	if (all.bytes <= card->give_bytes && all.cores <= card->give_cores &&
+	    all.containers <= card->split)
+		return 0;
 	tr_bytes_print(taken, others.bytes);
 	tr_bytes_print(asked, own.bytes);
 	tr_bytes_print(gives, card->give_bytes);
@@ -173,13 +160,9 @@ static int check_card(const struct tr_book *book, const struct tr_card *card,
 			       "card %s has no room for %u percent of its time: %u of %u "
 			       "are taken",
 			       card->uuid, own.cores, others.cores, card->give_cores);
-	if (all.containers > card->split)
-		return tr_fail(
-			err, ENOSPC,
-			"card %s has no room for %u more containers: %u of %u are on "
-			"it",
-			card->uuid, own.containers, others.containers, card->split);
-	return 0;
+	return tr_fail(err, ENOSPC,
+		       "card %s has no room for %u more containers: %u of %u are on it",
+		       card->uuid, own.containers, others.containers, card->split);
 }
 
 int tr_room_check(const struct tr_book *book, const struct tr_cards *cards,
