@@ -2,6 +2,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
@@ -16,12 +17,16 @@
 #include "base/slurp.h"
 #include "deviceplugin/arm/record.h"
 #include "rt/cleanup.h"
+#include "rt/file.h"
 
 #define SUFFIX ".json"
 #define NEXT   ".json.new"
 #define RECORD "record.json"
 
-#define LINGER_MS 20
+/* Of a record beside its slice, blank lines behind it: a page, if that is enough. */
+#define BESIDE_BYTES 4096
+
+#define LINGER_MS 100
 
 /* What the loop tells the thread, through a pipe that carries pointers; the thread frees it. */
 struct job {
@@ -337,8 +342,23 @@ int tr_records_each(struct tr_records *records, tr_records_each_one *each, void 
 
 /* ---- beside the slice ---- */
 
-int tr_record_put(const char *slices_dir, const char *name, const struct tr_buf *text,
-		  struct tr_err *err)
+/*
+ * In place of one that is a page long too: no write is torn within a page, wherever we are killed, and on tmpfs
+ * nothing is allocated for it. 0: not one that long.
+ */
+static int overwrite(const char *path, const char *page, struct tr_err *err)
+{
+	tr_autoclose int fd = open(path, O_WRONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+
+	if (fd < 0 || tr_file_size(fd) != BESIDE_BYTES)
+		return 0;
+	return write(fd, page, BESIDE_BYTES) == BESIDE_BYTES
+		       ? 1
+		       : tr_fail_errno(err, "write %s", path);
+}
+
+static int put_anew(const char *slices_dir, const char *name, const struct tr_buf *text,
+		    struct tr_err *err)
 {
 	tr_autofree char *dir = tr_xprintf("%s/%s", slices_dir, name);
 	tr_autoclose int fd = open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
@@ -348,6 +368,24 @@ int tr_record_put(const char *slices_dir, const char *name, const struct tr_buf 
 		return tr_fail_errno(err, "open %s", dir);
 	r = put_file(fd, RECORD, text, false);
 	return r < 0 ? tr_fail(err, -r, "write %s/" RECORD ": %s", dir, strerror(-r)) : 0;
+}
+
+int tr_record_put(const char *slices_dir, const char *name, const struct tr_buf *text,
+		  struct tr_err *err)
+{
+	char path[PATH_MAX], page[BESIDE_BYTES];
+	int r;
+
+	if (text->n > sizeof(page) || snprintf(path, sizeof(path), "%s/%s/" RECORD,
+					       slices_dir, name) >= (int)sizeof(path))
+		return put_anew(slices_dir, name, text, err);
+	memcpy(page, text->p, text->n);
+	memset(page + text->n, '\n', sizeof(page) - text->n);
+	r = overwrite(path, page, err);
+	if (r == 0)
+		r = put_anew(slices_dir, name, &(struct tr_buf){ page, sizeof(page), 0 },
+			     err);
+	return r < 0 ? r : 0;
 }
 
 int tr_record_get(const char *slices_dir, const char *name, struct tr_alloc **out,

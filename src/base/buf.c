@@ -8,6 +8,12 @@
 
 #include "base/mem.h"
 
+/* What JSON does not let stand as it is. */
+#define JSON_SPECIAL                                                   \
+	"\"\\\x01\x02\x03\x04\x05\x06\x07\x08\x09\x0a\x0b\x0c\x0d"     \
+	"\x0e\x0f\x10\x11\x12\x13\x14\x15\x16\x17\x18\x19\x1a\x1b\x1c" \
+	"\x1d\x1e\x1f"
+
 static void make_room(struct tr_buf *b, size_t more)
 {
 	size_t need = b->n + more + 1;
@@ -34,20 +40,42 @@ void tr_buf_text(struct tr_buf *b, const char *text)
 	tr_buf_add(b, text, strlen(text));
 }
 
+void tr_buf_quote(struct tr_buf *b, const char *text)
+{
+	tr_buf_add(b, "\"", 1);
+	for (;;) {
+		size_t plain = strcspn(text, JSON_SPECIAL);
+
+		tr_buf_add(b, text, plain);
+		text += plain;
+		if (!*text)
+			break;
+		if (*text == '"' || *text == '\\')
+			tr_buf_print(b, "\\%c", *text++);
+		else
+			tr_buf_print(b, "\\u%04x", (unsigned)*text++);
+	}
+	tr_buf_add(b, "\"", 1);
+}
+
 void tr_buf_print(struct tr_buf *b, const char *format, ...)
 {
 	va_list args;
 	int n;
 
+	/* Most texts fit in what is there, and are formatted once. */
+	make_room(b, 0);
 	va_start(args, format);
-	n = vsnprintf(NULL, 0, format, args);
+	n = vsnprintf(b->p + b->n, b->room - b->n, format, args);
 	va_end(args);
 	if (n < 0)
 		abort();
-	make_room(b, (size_t)n);
-	va_start(args, format);
-	(void)vsnprintf(b->p + b->n, (size_t)n + 1, format, args);
-	va_end(args);
+	if ((size_t)n >= b->room - b->n) {
+		make_room(b, (size_t)n);
+		va_start(args, format);
+		(void)vsnprintf(b->p + b->n, (size_t)n + 1, format, args);
+		va_end(args);
+	}
 	b->n += (size_t)n;
 }
 

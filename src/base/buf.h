@@ -17,6 +17,8 @@ void tr_buf_add(struct tr_buf *b, const void *bytes, size_t n);
 void tr_buf_text(struct tr_buf *b, const char *text);
 void tr_buf_print(struct tr_buf *b, const char *format, ...)
 	__attribute__((format(printf, 2, 3)));
+/* TEXT, which is UTF-8, as a string of JSON: quotes around it. */
+void tr_buf_quote(struct tr_buf *b, const char *text);
 /* Empty, memory kept. */
 void tr_buf_clear(struct tr_buf *b);
 /* Empty, memory given back. */
