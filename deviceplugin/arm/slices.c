@@ -201,21 +201,14 @@ int tr_alloc_slice_fill(const char *root, const struct tr_alloc *alloc,
 			const struct tr_cards *cards, enum tr_bypass on_bypass,
 			struct tr_err *err)
 {
-	static const struct tr_page_device nothing[] = { { .uuid = NO_CARD } };
-	struct tr_page_spec spec, waiting = { .serial = alloc->serial,
-					      .device_count = 1,
-					      .devices = nothing };
 	struct tr_page_device rows[TR_DEVICES_MAX] = { { 0 } };
+	struct tr_page_spec spec;
 	struct tr_slice_dir dir;
-	struct tr_page page;
-	int r = -EBADMSG;
+	int r = tr_slice_at(&dir, root, alloc->name);
 
-	if (tr_slice_at(&dir, root, alloc->name) == 0 &&
-	    tr_page_open_writer(&page, dir.policy_path, NULL) == 0) {
+	if (r == 0) {
 		fill_rows(rows, alloc, cards, on_bypass, &spec);
-		if (is_same_page(&page, &waiting))
-			r = tr_page_refill(&page, &spec, NULL);
-		tr_page_close(&page);
+		r = tr_page_refill(dir.policy_path, NO_CARD, &spec, NULL);
 	}
 	return r == 0 ? 0 : tr_alloc_slice_make(root, alloc, cards, on_bypass, err);
 }

@@ -2,10 +2,12 @@
 #include "slice/page.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "rt/cleanup.h"
 #include "rt/file.h"
 
 #define WRITER_BYTE 0
@@ -80,27 +82,6 @@ int tr_page_create(const char *path, const struct tr_page_spec *spec, struct tr_
 	if (r < 0)
 		return r;
 	return tr_file_create(path, sizeof(struct tr_policy), 0644, fill_page, &copy, err);
-}
-
-int tr_page_refill(struct tr_page *page, const struct tr_page_spec *spec,
-		   struct tr_err *err)
-{
-	struct tr_page_spec copy = *spec;
-	int r;
-
-	copy.name = page->name;
-	copy.state_path = page->state_path;
-	r = check_spec(&copy, err);
-	if (r == 0 && (copy.serial != page->serial ||
-		       copy.armed != !!(page->flags & TR_POLICY_ARMED)))
-		r = tr_fail(err, EINVAL, "policy page %s: another slice's", page->name);
-	if (r < 0)
-		return r;
-	tr_page_begin(page);
-	memset(page->writable->devices, 0, sizeof(page->writable->devices));
-	fill_page(page->writable, &copy);
-	tr_page_end(page);
-	return 0;
 }
 
 /* Reads each fixed field once into OUT: in cooperative use the file is the user's own. */
@@ -195,6 +176,68 @@ void tr_page_close(struct tr_page *page)
 	if (page->map && page->lock_fd >= 0)
 		(void)close(page->lock_fd);
 	*page = (struct tr_page){ .lock_fd = -1 };
+}
+
+/* ---- in place ---- */
+
+/* What a refill changes: the header and the rows; behind them is what the keeper learns. */
+#define HEAD_BYTES offsetof(struct tr_policy, overhead_tag)
+
+static int check_refill(const struct tr_policy *head, const char *path, const char *only,
+			struct tr_page_spec *spec, struct tr_page *page, struct tr_err *err)
+{
+	int r = check_page(page, head, path, err);
+
+	if (r < 0)
+		return r;
+	spec->name = page->name;
+	spec->state_path = page->state_path;
+	if (spec->serial != page->serial ||
+	    spec->armed != !!(page->flags & TR_POLICY_ARMED) || page->device_count != 1 ||
+	    strncmp(head->devices[0].uuid, only, sizeof(head->devices[0].uuid)) != 0)
+		return tr_fail(err, EINVAL, "policy page %s: another than was made", path);
+	return check_spec(spec, err);
+}
+
+/* Not inlined: a compiler that saw how short the storage of HEAD is would warn of it. */
+static __attribute__((noinline)) int refill(struct tr_policy *head, const char *path,
+					    const char *only,
+					    const struct tr_page_spec *spec,
+					    struct tr_err *err)
+{
+	struct tr_page_spec copy = *spec;
+	struct tr_page page;
+	int r = check_refill(head, path, only, &copy, &page, err);
+
+	if (r < 0)
+		return r;
+	memset(head->devices, 0, sizeof(head->devices));
+	fill_page(head, &copy);
+	/* A writer that died may have left it odd. */
+	atomic_store(&head->sequence, (head->sequence | 1) + 1);
+	return 0;
+}
+
+/* By reading and writing: to map the page for this once takes twice as long. */
+int tr_page_refill(const char *path, const char *only, const struct tr_page_spec *spec,
+		   struct tr_err *err)
+{
+	_Alignas(struct tr_policy) unsigned char head[HEAD_BYTES];
+	tr_autoclose int fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+	int r;
+
+	if (fd < 0)
+		return tr_fail_errno(err, "open %s", path);
+	r = tr_byte_lock(fd, WRITER_BYTE);
+	if (r < 0)
+		return tr_fail(err, -r, "policy page %s: another program is writing it",
+			       path);
+	if (!tr_read_at(fd, head, sizeof(head), 0))
+		return tr_fail(err, EBADMSG, "policy page %s is too short", path);
+	r = refill((void *)head, path, only, spec, err);
+	if (r == 0 && pwrite(fd, head, sizeof(head), 0) != (ssize_t)sizeof(head))
+		r = tr_fail_errno(err, "write %s", path);
+	return r;
 }
 
 int tr_page_find(const struct tr_page *page, const char *uuid, tr_dev *out)

@@ -55,10 +55,11 @@ int tr_page_open_writer(struct tr_page *out, const char *path, struct tr_err *er
 int tr_page_open_shared(struct tr_page *out, const char *path, struct tr_err *err);
 void tr_page_close(struct tr_page *page);
 
-/* Other rows, in place, for a page of the same name, paths and serial that no process has looked at yet: what
- * a reader took once for good (device_count, UUIDs) changes. Errors as tr_page_create(); PAGE is a
- * writer's and is to be closed after it. Not atomic: whoever is killed in it writes the page anew. */
-int tr_page_refill(struct tr_page *page, const struct tr_page_spec *spec,
+/* Other rows, in place, for the page at PATH that has one row, ONLY's, is armed or not and of the serial as SPEC
+ * says, and that no process has looked at yet: what a reader takes once for good (device_count, UUIDs) changes.
+ * Its name and state path stay; SPEC's are not looked at. -EINVAL: another page; else errors as
+ * tr_page_open_writer() and tr_page_create(). Not atomic: whoever is killed in it writes the page anew. */
+int tr_page_refill(const char *path, const char *only, const struct tr_page_spec *spec,
 		   struct tr_err *err);
 
 /* The row whose UUID is UUID, or -ENOENT. */

@@ -214,32 +214,41 @@ static void test_one_writer(void **state)
 	tr_page_close(&second);
 }
 
-/* Other rows in place: nothing of the old ones is left. */
+/* Other rows in place: nothing of the old one is left. */
 static void test_refill(void **state)
 {
-	static const struct tr_page_device one[] = { { "GPU-1", 500, 5, 600 } };
+	static const struct tr_page_device was[] = { { "GPU-0", 1, 2, 3 } },
+					   two[] = { { "GPU-1", 500, 5, 600 },
+						     { "GPU-2", 700, 7, 800 } };
 	struct tr_page_spec spec = good_spec(), other = good_spec();
 	struct tr_page page;
 
 	(void)state;
-	other.devices = one;
-	other.device_count = 1;
+	spec.devices = was;
+	spec.device_count = 1;
+	other.devices = two;
+	other.device_count = 2;
+	assert_int_equal(tr_page_refill(path, "GPU-0", &other, NULL), -ENOENT);
 	assert_int_equal(tr_page_create(path, &spec, NULL), 0);
-	assert_int_equal(tr_page_open_writer(&page, path, NULL), 0);
+	assert_int_equal(tr_page_refill(path, "GPU-1", &other, NULL), -EINVAL);
 	other.serial = 8;
-	assert_int_equal(tr_page_refill(&page, &other, NULL), -EINVAL);
+	assert_int_equal(tr_page_refill(path, "GPU-0", &other, NULL), -EINVAL);
 	other.serial = 7;
 	other.device_count = 0;
-	assert_int_equal(tr_page_refill(&page, &other, NULL), -EINVAL);
-	other.device_count = 1;
-	assert_int_equal(tr_page_refill(&page, &other, NULL), 0);
+	assert_int_equal(tr_page_refill(path, "GPU-0", &other, NULL), -EINVAL);
+	other.device_count = 2;
+	assert_int_equal(tr_page_open_writer(&page, path, NULL), 0);
+	assert_int_equal(tr_page_refill(path, "GPU-0", &other, NULL), -EAGAIN);
+	tr_page_begin(&page); /* and dies in it */
 	tr_page_close(&page);
+	assert_int_equal(tr_page_refill(path, "GPU-0", &other, NULL), 0);
+	assert_int_equal(tr_page_refill(path, "GPU-1", &other, NULL), -EINVAL);
 	assert_int_equal(tr_page_open(&page, path, NULL), 0);
 	assert_string_equal(page.name, "train");
-	assert_int_equal(page.device_count, 1);
+	assert_int_equal(page.device_count, 2);
 	assert_string_equal(page.map->devices[0].uuid, "GPU-1");
 	assert_int_equal(page.map->devices[0].limit_bytes, 500);
-	assert_int_equal(page.map->devices[1].uuid[0], 0);
+	assert_int_equal(page.map->devices[1].total_bytes, 800);
 	assert_int_equal(page.map->sequence % 2, 0);
 	tr_page_close(&page);
 }
