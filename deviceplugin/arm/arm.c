@@ -34,11 +34,13 @@ void tr_arm_tell(struct tr_arm *arm, enum tr_arm_event event, const struct tr_al
 		ports->on_event(event, alloc, sentence, ports->arg);
 }
 
-void tr_arm_tell_armed(struct tr_arm *arm, struct tr_alloc *alloc)
+/* Once, and when slice and injection are there. */
+static void tell_armed(struct tr_arm *arm, struct tr_alloc *alloc)
 {
-	if (!alloc->is_told)
-		tr_arm_tell(arm, TR_ARM_ARMED, alloc, "");
+	if (alloc->is_told || !alloc->is_flushed)
+		return;
 	alloc->is_told = true;
+	tr_arm_tell(arm, TR_ARM_ARMED, alloc, "");
 }
 
 /* ---- opening, closing, what is set ---- */
@@ -54,6 +56,7 @@ int tr_arm_open(struct event_base *base, struct tr_pods *pods,
 	arm->pods = pods;
 	arm->options = *options;
 	arm->cards = *cards;
+	arm->made_ns = tr_clock_ns();
 	r = tr_boot_id(arm->boot_id, options->boot_path, err);
 	if (r == 0)
 		r = tr_slices_root_make(options->slices_dir, err);
@@ -153,7 +156,7 @@ int tr_arm_ready(struct tr_arm *arm, struct tr_alloc *alloc, bool is_new,
 	return 0;
 }
 
-int tr_arm_flush(struct tr_arm *arm, struct tr_err *err)
+int tr_arm_flush_untold(struct tr_arm *arm, struct tr_err *err)
 {
 	const struct tr_arm_ports *ports = &arm->options.ports;
 	int r;
@@ -162,17 +165,30 @@ int tr_arm_flush(struct tr_arm *arm, struct tr_err *err)
 		return 0;
 	arm->is_unflushed = false;
 	r = ports->flush ? ports->flush(ports->arg, err) : 0;
-	/* First: containers wait for it, and nobody for the log. */
 	tr_arm_starts_flushed(arm, r, err);
 	for (struct tr_alloc *a = arm->book.first; a; a = a->next) {
 		if (!a->is_unflushed)
 			continue;
 		a->is_unflushed = false;
 		if (r == 0)
-			tr_arm_tell_armed(arm, a);
+			a->is_flushed = true;
 		else
 			a->ready_ms = 0;
 	}
+	return r;
+}
+
+void tr_arm_tell_all(struct tr_arm *arm)
+{
+	for (struct tr_alloc *a = arm->book.first; a; a = a->next)
+		tell_armed(arm, a);
+}
+
+int tr_arm_flush(struct tr_arm *arm, struct tr_err *err)
+{
+	int r = tr_arm_flush_untold(arm, err);
+
+	tr_arm_tell_all(arm);
 	return r;
 }
 
@@ -217,6 +233,7 @@ bool tr_arm_drop(struct tr_arm *arm, struct tr_alloc *alloc)
 {
 	const struct tr_arm_options *o = &arm->options;
 
+	tell_armed(arm, alloc);
 	if (o->ports.eject)
 		o->ports.eject(alloc->name, o->ports.arg);
 	if (tr_tree_remove(o->slices_dir, alloc->name) < 0)
@@ -267,6 +284,7 @@ int tr_arm_make(struct tr_arm *arm, const struct tr_ids *ids, struct tr_alloc **
 	}
 	(void)tr_book_add(&arm->book, alloc); /* its serial is above all others */
 	arm->counts.made++;
+	arm->made_ns = tr_clock_ns();
 	tr_arm_tell(arm, TR_ARM_MADE, alloc, "");
 	tr_hami_poke(arm);
 	*out = alloc;

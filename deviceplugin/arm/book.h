@@ -50,7 +50,8 @@ struct tr_alloc {
 	 * since the start. Not recorded. */
 	int64_t ready_ms;
 	bool is_unflushed; /* injected, but not flushed yet. Not recorded. */
-	bool is_told;      /* that it is armed, since the start. Not recorded. */
+	/* Since the start: it was flushed, and that it is armed was told. Not recorded. */
+	bool is_flushed, is_told;
 	struct {
 		unsigned looks; /* that agreed that it is gone */
 		int64_t first_ms;

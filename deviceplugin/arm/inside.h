@@ -18,8 +18,10 @@ struct tr_arm {
 	struct tr_cards cards;
 	struct tr_book book;
 	struct tr_records *records;
+	uint64_t made_ns;          /* tr_clock_ns() at the last Allocate, or the start */
 	struct start *starts;      /* under way */
 	struct event *on_flush;    /* for those that are armed; NULL: none yet */
+	struct event *on_tell;     /* of those that are flushed; NULL: none yet */
 	bool is_unflushed;         /* something was injected since the last flush */
 	struct handover *handover; /* the same, toward HAMi's scheduler; NULL: none */
 	struct request *requests, **last_request; /* Allocates that wait for their turn */
@@ -61,8 +63,6 @@ void tr_arm_tell(struct tr_arm *arm, enum tr_arm_event event, const struct tr_al
 		 const char *sentence);
 /* Beside the slice now, on the disk soon. */
 int tr_arm_record(struct tr_arm *arm, const struct tr_alloc *alloc, struct tr_err *err);
-/* Once: slice and injection are there. */
-void tr_arm_tell_armed(struct tr_arm *arm, struct tr_alloc *alloc);
 /* Slice and injection of an armed allocation, made or made again. IS_NEW: it was waiting until now. Not done before
  * tr_arm_flush(). */
 int tr_arm_ready(struct tr_arm *arm, struct tr_alloc *alloc, bool is_new,
@@ -70,6 +70,9 @@ int tr_arm_ready(struct tr_arm *arm, struct tr_alloc *alloc, bool is_new,
 /* All that was injected, and the calls that wait for it are answered; -errno: none of it is ready, and they
  * are refused. */
 int tr_arm_flush(struct tr_arm *arm, struct tr_err *err);
+/* The same in two: TR_ARM_ARMED is told later, for containers wait for the first and nobody for the second. */
+int tr_arm_flush_untold(struct tr_arm *arm, struct tr_err *err);
+void tr_arm_tell_all(struct tr_arm *arm);
 void tr_arm_starts_flushed(struct tr_arm *arm, int r, const struct tr_err *err);
 /* R when it is an error; else flushes: R, or what became of that. */
 int tr_arm_flushed(struct tr_arm *arm, int r, struct tr_err *err);

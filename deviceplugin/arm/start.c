@@ -13,6 +13,8 @@
 #define ASK_MS 10000u
 /* Armed with a container of its pod that started just now: not looked at again. */
 #define READY_MS 2000
+/* Log, keeper and whoever else hears of an armed container can wait a little; those that start now cannot. */
+#define TELL_MS 25
 
 /* One call under way. */
 struct start {
@@ -25,6 +27,7 @@ struct start {
 	/* Of its pod, copied: the pod itself may be told later. */
 	struct tr_pod_list rows;
 	char uid[TR_POD_UID]; /* instead, where no row names it; "": one does */
+	bool is_known;        /* ROWS are of a List that was there already */
 	bool is_fresh;
 	bool is_armed; /* answered when it is flushed */
 	char *claim;   /* a decision of our own that is being written; NULL: none */
@@ -91,7 +94,9 @@ void tr_arm_starts_end(struct tr_arm *arm)
 	}
 	if (arm->on_flush)
 		event_free(arm->on_flush);
-	arm->on_flush = NULL;
+	if (arm->on_tell)
+		event_free(arm->on_tell);
+	arm->on_flush = arm->on_tell = NULL;
 }
 
 void tr_arm_starts_flushed(struct tr_arm *arm, int r, const struct tr_err *err)
@@ -103,13 +108,33 @@ void tr_arm_starts_flushed(struct tr_arm *arm, int r, const struct tr_err *err)
 	}
 }
 
+static void on_tell(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd;
+	(void)what;
+	tr_arm_tell_all(arg);
+}
+
 static void on_flush(evutil_socket_t fd, short what, void *arg)
 {
+	struct timeval later = { .tv_usec = TELL_MS * 1000 };
+	struct tr_arm *arm = arg;
 	struct tr_err err = { 0 };
 
 	(void)fd;
 	(void)what;
-	(void)tr_arm_flush(arg, &err);
+	(void)tr_arm_flush_untold(arm, &err);
+	if (!event_pending(arm->on_tell, EV_TIMEOUT, NULL))
+		(void)event_add(arm->on_tell, &later);
+}
+
+static bool can_wait(struct tr_arm *arm)
+{
+	if (!arm->on_flush && arm->base) {
+		arm->on_flush = evtimer_new(arm->base, on_flush, arm);
+		arm->on_tell = evtimer_new(arm->base, on_tell, arm);
+	}
+	return arm->on_flush && arm->on_tell;
 }
 
 /* Its container is armed, and may start when all of it is there: after this turn of the loop. */
@@ -119,11 +144,9 @@ static void succeed(struct start *start)
 	struct tr_err err = { 0 };
 
 	start->is_armed = true;
-	if (arm->is_unflushed && !arm->on_flush && arm->base)
-		arm->on_flush = evtimer_new(arm->base, on_flush, arm);
 	if (!arm->is_unflushed)
 		end(start, 0, &err);
-	else if (!arm->on_flush || event_add(arm->on_flush, &(struct timeval){ 0 }) < 0)
+	else if (!can_wait(arm) || event_add(arm->on_flush, &(struct timeval){ 0 }) < 0)
 		(void)tr_arm_flush(arm, &err);
 }
 
@@ -169,6 +192,7 @@ int tr_arm_rearm(struct tr_arm *arm, const struct tr_ids *ids, struct tr_err *er
 /* ---- the steps of a call ---- */
 
 static void ask_pod(struct start *start);
+static void ask_rows(struct start *start);
 
 /* ---- a pod that came past every scheduler ---- */
 
@@ -263,7 +287,11 @@ static void on_pod(void *arg, int r, const struct tr_pod *pod, const struct tr_e
 		r = tr_fail(&err, EAGAIN,
 			    "pod %s has other devices than those that are asked for",
 			    name_of(start, name));
-	if (r < 0 && !start->is_fresh) {
+	if (r < 0 && start->is_known) {
+		start->is_known = false;
+		tr_rows_free(&start->rows);
+		ask_rows(start);
+	} else if (r < 0 && !start->is_fresh) {
 		/* What we hold of the pod may lag behind the kubelet. */
 		start->is_fresh = true;
 		ask_pod(start);
@@ -325,6 +353,47 @@ static void on_rows(int r, const struct tr_pod_list *list, const char *sentence,
 	finish(start, r, &err);
 }
 
+static void ask_rows(struct start *start)
+{
+	struct tr_arm *arm = start->arm;
+	unsigned ms = arm->options.ask_ms ? arm->options.ask_ms : ASK_MS;
+	struct tr_err err = { 0 };
+	int r = tr_pods_ask(arm->pods, ms, on_rows, start, &start->waiter, &err);
+
+	if (r < 0)
+		finish(start, r, &err);
+}
+
+/*
+ * A List that was asked for since the last Allocate tells what the next one would: devices change hands by Allocate
+ * alone. What it does not show yet, or shows in another way than the pod, is asked anew.
+ */
+static const struct tr_pod_list *known_rows(const struct start *start,
+					    const struct tr_pod_row **row)
+{
+	const struct tr_arm *arm = start->arm;
+	const struct tr_pod_list *list = arm->options.infers
+						 ? NULL
+						 : tr_pods_known(arm->pods, arm->made_ns);
+	struct tr_ids ids = ids_of(start);
+
+	return list && tr_owner_find(list, &ids, row, NULL) == 0 ? list : NULL;
+}
+
+static void find_rows(struct start *start)
+{
+	const struct tr_pod_row *row;
+	const struct tr_pod_list *list = known_rows(start, &row);
+
+	if (!list) {
+		ask_rows(start);
+		return;
+	}
+	start->is_known = true;
+	tr_rows_copy(list, row, &start->rows);
+	ask_pod(start);
+}
+
 static struct start *begin(struct tr_arm *arm, const struct tr_ids *ids, tr_armed *done,
 			   void *done_arg)
 {
@@ -349,7 +418,6 @@ void tr_arm_start(struct tr_arm *arm, const struct tr_ids *ids, tr_armed *done,
 		  void *done_arg)
 {
 	struct start *start = begin(arm, ids, done, done_arg);
-	unsigned ms = arm->options.ask_ms ? arm->options.ask_ms : ASK_MS;
 	struct tr_err err = { 0 };
 	int r = arm->options.infers && arm->pods ? 0 : rearm(arm, ids, &err);
 
@@ -357,9 +425,9 @@ void tr_arm_start(struct tr_arm *arm, const struct tr_ids *ids, tr_armed *done,
 		arm->counts.rearmed++;
 	else if (r == 0 && !arm->pods)
 		r = tr_fail(&err, ENOTSUP, "the kubelet's PodResources is not there");
-	else if (r == 0)
-		r = tr_pods_ask(arm->pods, ms, on_rows, start, &start->waiter, &err);
-	if (r > 0 || r < 0)
+	if (r == 0)
+		find_rows(start);
+	else
 		finish(start, r, &err);
 }
 

@@ -145,12 +145,61 @@ static void flushed_together(void **state)
 				assert_string_equal(outs[i].sentence,
 						    "no room for the CDI files");
 		}
+		/* Told a moment later. */
+		assert_true(node_until(&bed.events[TR_ARM_ARMED], tries ? 3 : 0, 5000));
 		assert_int_equal(bed.events[TR_ARM_ARMED], tries ? 3 : 0);
 		assert_int_equal(bed.events[TR_ARM_REFUSED], 3);
 	}
 	bed_assert_armed(a, 0);
 	bed_assert_armed(a, 1);
 	bed_assert_armed(b, 0);
+}
+
+/* Devices change hands by Allocate alone: a List asked for since the last one says who has them. */
+static void known_list(void **state)
+{
+	struct scene_pod *a = scene_pod("a", (const unsigned[]){ 3000, 0 }),
+			 *b = scene_pod("b", (const unsigned[]){ 5000, 0 }), *c;
+	struct outcome out = { 0 };
+
+	(void)state;
+	call_admit(a);
+	call_admit(b);
+	call_start(&a->at[0], &out);
+	assert_true(node_until(&out.ends, 1, 5000));
+	assert_int_equal(pods_lists, 1);
+	call_start(&b->at[0], &out);
+	assert_true(node_until(&out.ends, 1, 5000));
+	assert_int_equal(out.code, TR_RPC_OK);
+	assert_int_equal(pods_lists, 1);
+	bed_assert_armed(b, 0);
+	c = scene_pod("c", (const unsigned[]){ 7000, 0 });
+	call_admit(c);
+	call_start(&c->at[0], &out);
+	assert_true(node_until(&out.ends, 1, 5000));
+	assert_int_equal(out.code, TR_RPC_OK);
+	assert_int_equal(pods_lists, 2);
+	bed_assert_armed(c, 0);
+}
+
+/* Before a container is refused because of it, it is asked for anew. */
+static void known_list_misleads(void **state)
+{
+	struct scene_pod *a = scene_pod("a", (const unsigned[]){ 3000, 0 }),
+			 *b = scene_pod("b", (const unsigned[]){ 5000, 0 });
+	struct outcome out = { 0 };
+
+	(void)state;
+	call_admit(a);
+	call_admit(b);
+	call_start(&a->at[0], &out);
+	assert_true(node_until(&out.ends, 1, 5000));
+	b->decision = "";
+	call_start(&b->at[0], &out);
+	assert_true(node_until(&out.ends, 1, 5000));
+	assert_int_equal(out.code, TR_RPC_FAILED_PRECONDITION);
+	assert_int_equal(pods_lists, 2);
+	assert_int_equal(asked_fresh, 1);
 }
 
 /* Calls under way when the agent stops are answered. */
@@ -354,6 +403,9 @@ int main(void)
 		TEST(not_listed),
 		TEST(only_init),
 		TEST(flushed_together),
+		TEST(known_list),
+		cmocka_unit_test_setup_teardown(known_list_misleads, call_open_strict,
+						call_close_node),
 		TEST(stops),
 		TEST(whole_cards),
 		cmocka_unit_test_setup_teardown(inferred, call_open_infers,
