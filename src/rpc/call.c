@@ -23,6 +23,7 @@ struct tr_rpc_call {
 	struct tr_rpc_event read, sent, closed;
 	unsigned busy;     /* batches under way */
 	int cancelled;     /* gRPC writes it */
+	bool is_watched;   /* CLOSED tells that the peer goes; else that is part of SENT */
 	bool is_gone;      /* the peer, or whatever made it so */
 	bool is_ended;     /* by the handler */
 	bool is_sending;   /* SENT is under way */
@@ -60,7 +61,7 @@ static void drop_out(struct tr_rpc_call *call)
 
 static void let_go(struct tr_rpc_call *call)
 {
-	if (call->busy)
+	if (call->busy || !(call->is_ended || call->is_gone))
 		return;
 	if (call->core)
 		grpc_call_unref(call->core);
@@ -86,7 +87,7 @@ static bool start(struct tr_rpc_call *call, const grpc_op *ops, size_t n,
 /* Headers, OUT when there is one, the status when the handler ended the call. */
 static void send_next(struct tr_rpc_call *call)
 {
-	grpc_op ops[3];
+	grpc_op ops[4];
 	size_t n = 0;
 
 	memset(ops, 0, sizeof(ops));
@@ -100,6 +101,10 @@ static void send_next(struct tr_rpc_call *call)
 		ops[n].op = GRPC_OP_SEND_STATUS_FROM_SERVER;
 		ops[n].data.send_status_from_server.status = (grpc_status_code)call->code;
 		ops[n++].data.send_status_from_server.status_details = &call->sentence;
+		if (!call->is_watched) {
+			ops[n].op = GRPC_OP_RECV_CLOSE_ON_SERVER;
+			ops[n++].data.recv_close_on_server.cancelled = &call->cancelled;
+		}
 	}
 	call->has_headers = true;
 	call->is_answering = call->is_ended;
@@ -183,11 +188,20 @@ static void on_read(struct tr_rpc_event *event)
 	let_go(call);
 }
 
+static bool watch(struct tr_rpc_call *call)
+{
+	grpc_op op;
+
+	memset(&op, 0, sizeof(op));
+	op.op = GRPC_OP_RECV_CLOSE_ON_SERVER;
+	op.data.recv_close_on_server.cancelled = &call->cancelled;
+	return start(call, &op, 1, &call->closed);
+}
+
 struct tr_rpc_call *tr_rpc_call_new(grpc_call *core, const struct tr_rpc_method *method,
 				    const struct tr_rpc_limits *limits, void *arg)
 {
 	struct tr_rpc_call *call = calloc(1, sizeof(*call));
-	grpc_op op;
 
 	if (!call) {
 		grpc_call_unref(core);
@@ -202,13 +216,14 @@ struct tr_rpc_call *tr_rpc_call_new(grpc_call *core, const struct tr_rpc_method 
 	call->read.done = on_read;
 	call->sent.done = on_sent;
 	call->closed.done = on_closed;
-	memset(&op, 0, sizeof(op));
-	op.op = GRPC_OP_RECV_CLOSE_ON_SERVER;
-	op.data.recv_close_on_server.cancelled = &call->cancelled;
-	if (!start(call, &op, 1, &call->closed)) {
-		call->is_ended = true;
-		let_go(call);
-		return NULL;
+	/* Of the others most are answered at once: the peer's end comes with the answer, one event less. */
+	if (method && method->streams) {
+		call->is_watched = watch(call);
+		if (!call->is_watched) {
+			call->is_ended = true;
+			let_go(call);
+			return NULL;
+		}
 	}
 	return call;
 }
@@ -242,6 +257,17 @@ void tr_rpc_calls_expire(struct tr_rpc_call *calls, uint64_t oldest_ns)
 		    calls->came_ns < oldest_ns)
 			(void)grpc_call_cancel_with_status(calls->core, GRPC_STATUS_ABORTED,
 							   "took too long", NULL);
+}
+
+void tr_rpc_calls_leave(struct tr_rpc_call *calls)
+{
+	for (struct tr_rpc_call *call = calls, *next; call; call = next) {
+		next = call->next;
+		if (!call->is_watched) {
+			call->is_gone = true;
+			let_go(call);
+		}
+	}
 }
 
 void tr_rpc_calls_orphan(struct tr_rpc_call **head)
@@ -303,7 +329,9 @@ int tr_rpc_send(struct tr_rpc_call *call, const ProtobufCMessage *message)
 int tr_rpc_watch(struct tr_rpc_call *call, void (*on_gone)(void *arg),
 		 void (*on_room)(void *arg), void *arg)
 {
-	if (call->is_gone)
+	if (!call->is_gone && !call->is_watched)
+		call->is_watched = watch(call);
+	if (call->is_gone || !call->is_watched)
 		return -ECONNRESET;
 	call->on_gone = on_gone;
 	call->on_room = on_room;

@@ -92,10 +92,12 @@ static void on_arrival(struct tr_rpc_event *event)
 	struct arrival brought = *arrival;
 
 	server->waiting--;
-	if (event->ok && !server->is_closing)
+	if (event->ok && !server->is_closing) {
 		open_arrival(arrival);
-	if (event->ok) /* else: the server shuts down */
 		take_call(server, &brought);
+	} else if (event->ok) { /* came before the end, and is too late */
+		grpc_call_unref(brought.core);
+	}
 	grpc_call_details_destroy(&brought.details);
 	grpc_metadata_array_destroy(&brought.metadata);
 }
@@ -232,6 +234,7 @@ void tr_rpc_server_close(struct tr_rpc_server *server)
 	grpc_server_shutdown_and_notify(server->core, tr_rpc_queue(server->rpc),
 					&server->shut);
 	grpc_server_cancel_all_calls(server->core);
+	tr_rpc_calls_leave(server->calls);
 	tr_rpc_pump(server->rpc, &server->waiting, 0);
 	tr_rpc_calls_orphan(&server->calls);
 	grpc_server_destroy(server->core);

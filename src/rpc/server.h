@@ -16,6 +16,8 @@ void tr_rpc_call_link(struct tr_rpc_call *call, struct tr_rpc_call **head, unsig
 void tr_rpc_call_read(struct tr_rpc_call *call);
 /* Cancels unary calls that came before OLDEST_NS (tr_clock_ns()). */
 void tr_rpc_calls_expire(struct tr_rpc_call *calls, uint64_t oldest_ns);
+/* The server shuts down: calls that only a handler holds are over for gRPC, and no request is looked at any more. */
+void tr_rpc_calls_leave(struct tr_rpc_call *calls);
 /* The list is no more: who still holds a call ends it into nothing. */
 void tr_rpc_calls_orphan(struct tr_rpc_call **head);
 

@@ -99,6 +99,14 @@ static void on_never(struct tr_rpc_call *call, const ProtobufCMessage *request, 
 	assert_int_equal(tr_rpc_watch(call, on_gone, NULL, call), 0);
 }
 
+static void on_hold(struct tr_rpc_call *call, const ProtobufCMessage *request, void *arg)
+{
+	(void)request;
+	(void)arg;
+	rig.handled++;
+	rig.kept = call;
+}
+
 struct flow {
 	struct tr_rpc_call *call;
 	unsigned sent, total;
@@ -159,9 +167,9 @@ static void on_stream(struct tr_rpc_call *call, const ProtobufCMessage *request,
 		"/t.T/" name, &v1beta1__cdidevice__descriptor, function, streams \
 	}
 static const struct tr_rpc_method methods[] = {
-	METHOD("Echo", on_echo, false),    METHOD("Later", on_later, false),
-	METHOD("Never", on_never, false),  METHOD("Large", on_large, false),
-	METHOD("Stream", on_stream, true),
+	METHOD("Echo", on_echo, false),   METHOD("Later", on_later, false),
+	METHOD("Hold", on_hold, false),   METHOD("Never", on_never, false),
+	METHOD("Large", on_large, false), METHOD("Stream", on_stream, true),
 };
 
 int rig_open(void **state)

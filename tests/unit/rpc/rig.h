@@ -12,6 +12,7 @@
  * A loop, gRPC and a server of its own in a temporary directory:
  *   /t.T/Echo    answers with what it got
  *   /t.T/Later   the same, some milliseconds later
+ *   /t.T/Hold    keeps the call, and does not watch it; rig.kept
  *   /t.T/Never   keeps the call; rig.kept is the last one
  *   /t.T/Large   answers with as many bytes as the name says
  *   /t.T/Stream  a stream: as many messages as the name says, then the end; "" keeps it open

@@ -138,6 +138,30 @@ static void late_reply(void **state)
 	assert_int_equal(tr_rpc_reply(rig.kept, &device.base), 0);
 }
 
+/* A handler that never asked whether the peer is there: answers somebody who is, and somebody who is gone. */
+static void unwatched(void **state)
+{
+	V1beta1__CDIDevice device;
+	struct answer a;
+
+	(void)state;
+	v1beta1__cdidevice__init(&device);
+	rig_ask("/t.T/Hold", "", false, 0, &a);
+	assert_true(rig_until(&rig.handled, 1));
+	assert_int_equal(tr_rpc_reply(rig.kept, &device.base), 0);
+	assert_true(rig_until(&a.ends, 1));
+	assert_int_equal(a.code, TR_RPC_OK);
+	rig_ask("/t.T/Hold", "", false, 50, &a);
+	assert_true(rig_until(&rig.handled, 2));
+	assert_true(rig_until(&a.ends, 1));
+	assert_int_equal(a.code, TR_RPC_DEADLINE_EXCEEDED);
+	assert_int_equal(tr_rpc_reply(rig.kept, &device.base), 0);
+	/* Each let go of its place. */
+	rig_ask("/t.T/Echo", "after", false, 0, &a);
+	assert_true(rig_until(&a.ends, 1));
+	assert_int_equal(a.code, TR_RPC_OK);
+}
+
 static void unary_without_an_end(void **state)
 {
 	struct answer a;
@@ -283,6 +307,18 @@ static void ended_after_close(void **state)
 	tr_rpc_refuse(rig.kept, TR_RPC_INTERNAL, "nobody hears it");
 }
 
+static void unwatched_after_close(void **state)
+{
+	struct answer a;
+
+	(void)state;
+	rig_ask("/t.T/Hold", "", false, 0, &a);
+	assert_true(rig_until(&rig.handled, 1));
+	tr_rpc_server_close(rig.server); /* does not wait for the handler */
+	rig.server = NULL;
+	tr_rpc_refuse(rig.kept, TR_RPC_INTERNAL, "nobody hears it");
+}
+
 static void channel_closed_with_calls(void **state)
 {
 	struct answer a, b;
@@ -418,6 +454,7 @@ int main(void)
 		TEST(deadline),
 		TEST(cancelled_by_the_client),
 		TEST(late_reply),
+		TEST(unwatched),
 		TEST(unary_without_an_end),
 		TEST(stream),
 		TEST(stream_cancelled),
@@ -426,6 +463,7 @@ int main(void)
 		TEST(nobody_serves),
 		TEST(closed_with_calls),
 		TEST(ended_after_close),
+		TEST(unwatched_after_close),
 		TEST(channel_closed_with_calls),
 		TEST(removed_socket),
 		TEST(taken_socket),
