@@ -3,11 +3,16 @@
 
 /* Advice on managed memory, and what is known of a range. */
 
-#define CPU_BIT 0x80000000u
-
-static uint32_t access_bit(const CUmemLocation *l)
+static void set_accessor(struct sim_page *page, const CUmemLocation *l, bool on)
 {
-	return l->type == CU_MEM_LOCATION_TYPE_DEVICE ? 1u << l->id : CPU_BIT;
+	uint64_t bit;
+
+	if (l->type != CU_MEM_LOCATION_TYPE_DEVICE) {
+		page->accessed_by_cpu = on;
+		return;
+	}
+	bit = UINT64_C(1) << l->id;
+	page->accessed_by = on ? page->accessed_by | bit : page->accessed_by & ~bit;
 }
 
 static CUresult advise_page(struct sim_page *page, CUmem_advise advice,
@@ -26,10 +31,8 @@ static CUresult advise_page(struct sim_page *page, CUmem_advise advice,
 		page->preferred.type = CU_MEM_LOCATION_TYPE_INVALID;
 		return CUDA_SUCCESS;
 	case CU_MEM_ADVISE_SET_ACCESSED_BY:
-		page->accessed_by |= access_bit(l);
-		return CUDA_SUCCESS;
 	case CU_MEM_ADVISE_UNSET_ACCESSED_BY:
-		page->accessed_by &= ~access_bit(l);
+		set_accessor(page, l, advice == CU_MEM_ADVISE_SET_ACCESSED_BY);
 		return CUDA_SUCCESS;
 	default:
 		return CUDA_ERROR_INVALID_VALUE;
@@ -87,15 +90,18 @@ static int as_device(struct sim_place p)
 
 static void list_accessors(const struct sim_page *pages, size_t n, int *out, size_t room)
 {
-	uint32_t all = ~0u;
+	uint64_t all = UINT64_MAX;
+	bool all_cpu = true;
 	size_t k = 0;
 
-	for (size_t i = 0; i < n; i++)
+	for (size_t i = 0; i < n; i++) {
 		all &= pages[i].accessed_by;
-	for (int d = 0; d < 31 && k < room; d++)
-		if ((all & 1u << d) != 0)
+		all_cpu = all_cpu && pages[i].accessed_by_cpu;
+	}
+	for (int d = 0; d < RM_DEVICES_MAX && k < room; d++)
+		if ((all >> d & 1) != 0)
 			out[k++] = d;
-	if ((all & CPU_BIT) != 0 && k < room)
+	if (all_cpu && k < room)
 		out[k++] = CU_DEVICE_CPU;
 	while (k < room)
 		out[k++] = CU_DEVICE_INVALID;

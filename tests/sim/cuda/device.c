@@ -14,7 +14,7 @@ static int visible_count;
 
 CUresult sim_devices_find(void)
 {
-	uint32_t allowed;
+	uint64_t allowed;
 
 	if (rm_allowed(&allowed) != 0)
 		return CUDA_ERROR_NO_DEVICE;

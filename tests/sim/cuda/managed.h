@@ -18,9 +18,9 @@ struct sim_place {
 
 struct sim_page {
 	struct sim_place preferred, prefetched;
-	uint32_t accessed_by; /* bit per ordinal; CPU_BIT */
+	uint64_t accessed_by; /* bit per ordinal */
 	uint8_t device;       /* machine index + 1 that holds it; 0: host */
-	bool read_mostly;
+	bool accessed_by_cpu, read_mostly;
 };
 
 struct sim_managed_held {

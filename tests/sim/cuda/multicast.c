@@ -58,16 +58,16 @@ void sim_multicast_free(struct sim_multicast *m)
 
 static bool is_complete(const struct sim_multicast *m)
 {
-	uint32_t devices = atomic_load(&m->marker->devices);
+	uint64_t devices = atomic_load(&m->marker->devices);
 
-	return (uint32_t)__builtin_popcount(devices) == m->marker->device_count;
+	return (uint32_t)__builtin_popcountll(devices) == m->marker->device_count;
 }
 
 uint32_t sim_multicast_machine(const struct sim_multicast *m)
 {
-	uint32_t devices = atomic_load(&m->marker->devices);
+	uint64_t devices = atomic_load(&m->marker->devices);
 
-	return devices == 0 ? 0 : (uint32_t)__builtin_ctz(devices);
+	return devices == 0 ? 0 : (uint32_t)__builtin_ctzll(devices);
 }
 
 unsigned long long sim_multicast_handle_types(const struct sim_multicast *m)
@@ -210,7 +210,7 @@ CUresult CUDAAPI cuMulticastCreate(CUmemGenericAllocationHandle *mcHandle,
 /* Joins MACHINE to the team, which other processes may be joining too. */
 static CUresult join_team(struct sim_multicast *m, uint32_t machine)
 {
-	uint32_t devices = atomic_load(&m->marker->devices), bit = 1u << machine;
+	uint64_t devices = atomic_load(&m->marker->devices), bit = UINT64_C(1) << machine;
 	struct rm_phys table;
 	int r;
 
@@ -219,7 +219,7 @@ static CUresult join_team(struct sim_multicast *m, uint32_t machine)
 		return sim_result(r);
 	do {
 		if ((devices & bit) != 0 ||
-		    (uint32_t)__builtin_popcount(devices) == m->marker->device_count) {
+		    (uint32_t)__builtin_popcountll(devices) == m->marker->device_count) {
 			rm_phys_unref(table.id);
 			return CUDA_ERROR_INVALID_VALUE;
 		}
@@ -287,7 +287,7 @@ static CUresult bind(struct sim_multicast *m, const struct bind_request *q, uint
 	if (q->dev >= 0 && (sim_device_machine(q->dev, &machine) != CUDA_SUCCESS ||
 			    (home != RM_HOST && home != machine)))
 		return CUDA_ERROR_INVALID_DEVICE;
-	if (machine == RM_HOST || (atomic_load(&m->marker->devices) & 1u << machine) == 0)
+	if (machine == RM_HOST || (atomic_load(&m->marker->devices) >> machine & 1) == 0)
 		return CUDA_ERROR_INVALID_DEVICE;
 	if (q->mc_offset + q->bytes > m->marker->bytes ||
 	    is_bound(m, machine, q->mc_offset, q->bytes))

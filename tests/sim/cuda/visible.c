@@ -18,7 +18,7 @@ void sim_uuid_format(const uint8_t uuid[16], char out[41])
 }
 
 /* By default the fastest device comes first and the others keep their order on the bus. */
-static int all_devices(const struct rm_machine *machine, uint32_t allowed,
+static int all_devices(const struct rm_machine *machine, uint64_t allowed,
 		       const char *order, uint32_t out[RM_DEVICES_MAX])
 {
 	int count = 0;
@@ -30,7 +30,7 @@ static int all_devices(const struct rm_machine *machine, uint32_t allowed,
 		const struct rm_device *device = &machine->devices[i];
 		uint64_t speed = (uint64_t)device->sm_count * device->clock_khz;
 
-		if (!(allowed & 1u << i))
+		if (!(allowed >> i & 1))
 			continue;
 		out[count] = i;
 		if (speed > best_speed) {
@@ -79,12 +79,12 @@ static int find_uuid(const struct rm_machine *machine, const uint32_t *all, int 
 	return found;
 }
 
-int sim_visible(const struct rm_machine *machine, uint32_t allowed, const char *list,
+int sim_visible(const struct rm_machine *machine, uint64_t allowed, const char *list,
 		const char *order, uint32_t out[RM_DEVICES_MAX])
 {
 	uint32_t all[RM_DEVICES_MAX];
 	int count = all_devices(machine, allowed, order, all);
-	uint32_t seen = 0;
+	uint64_t seen = 0;
 	bool by_uuid;
 	int n = 0;
 
@@ -108,9 +108,9 @@ int sim_visible(const struct rm_machine *machine, uint32_t allowed, const char *
 			i = find_index(list, trimmed, count);
 		if (i < 0)
 			return n;
-		if (seen & (1u << i))
+		if (seen >> i & 1)
 			return 0;
-		seen |= 1u << i;
+		seen |= UINT64_C(1) << i;
 		out[n++] = all[i];
 		if (list[length] == '\0')
 			return n;

@@ -11,7 +11,7 @@
  * list ends before the first entry that names no device; a device named twice leaves none
  * at all. Fills OUT with indices of the machine and returns how many.
  */
-int sim_visible(const struct rm_machine *machine, uint32_t allowed, const char *list,
+int sim_visible(const struct rm_machine *machine, uint64_t allowed, const char *list,
 		const char *order, uint32_t out[RM_DEVICES_MAX]);
 /* "GPU-8-4-4-4-12" */
 void sim_uuid_format(const uint8_t uuid[16], char out[41]);

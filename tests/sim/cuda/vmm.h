@@ -37,7 +37,7 @@ struct sim_marker {
 	uint64_t handle_types;
 	uint32_t location_type;
 	uint32_t device_count;
-	_Atomic uint32_t devices; /* multicast: bit per machine index added */
+	_Atomic uint64_t devices; /* multicast: bit per machine index added */
 };
 
 /* A marker of our own / the marker PHYS is, mapped (-EBADF: it is none). 0/-errno */

@@ -95,7 +95,7 @@ static void timers_due(struct engine *e, uint64_t at_ns)
 			struct engine_device *d = engine_of(struct engine_device, timer, t);
 
 			d->timer_ns = UINT64_MAX;
-			e->unsettled |= 1u << d->index;
+			e->unsettled |= UINT64_C(1) << d->index;
 		} else {
 			engine_timer_due(e, engine_of(struct engine_channel, timer, t));
 		}

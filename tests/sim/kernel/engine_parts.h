@@ -159,7 +159,7 @@ struct engine {
 	struct engine_map clients, channels, stamps;
 	struct engine_link by_order; /* clients */
 	struct engine_channel *stepping, **stepping_end;
-	uint32_t unsettled; /* devices whose turn or room may have changed, one bit each */
+	uint64_t unsettled; /* devices whose turn or room may have changed, one bit each */
 	struct engine_device devices[RM_DEVICES_MAX];
 };
 

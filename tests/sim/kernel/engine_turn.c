@@ -21,7 +21,7 @@ static struct engine_piece *first_piece(const struct engine_channel *c)
 
 static void unsettle(struct engine *e, const struct engine_device *d)
 {
-	e->unsettled |= 1u << d->index;
+	e->unsettled |= UINT64_C(1) << d->index;
 }
 
 static void enter_wanting(struct engine_device *d, struct engine_party *p)

@@ -203,10 +203,10 @@ void engine_settle(struct engine *e)
 			c->is_stepping = false;
 			step(e, c);
 		}
-		for (uint32_t left = e->unsettled; left; left &= left - 1) {
-			uint32_t i = (uint32_t)__builtin_ctz(left);
+		for (uint64_t left = e->unsettled; left; left &= left - 1) {
+			uint32_t i = (uint32_t)__builtin_ctzll(left);
 
-			e->unsettled &= ~(1u << i);
+			e->unsettled &= ~(UINT64_C(1) << i);
 			engine_device_settle(e, &e->devices[i]);
 			for (size_t k = 0; k < ENGINE_COPIERS; k++)
 				copy_next(e, &e->devices[i].copiers[k]);

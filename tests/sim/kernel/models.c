@@ -22,10 +22,11 @@ static const struct model models[] = {
 };
 #define MODEL_COUNT (sizeof(models) / sizeof(models[0]))
 
-/* Buses of a board with sixteen slots; fewer devices are spread over it. */
-static const uint8_t buses[RM_DEVICES_MAX] = { 0x1b, 0x29, 0x43, 0x4e, 0x52, 0x5c,
-					       0x61, 0x6a, 0x9d, 0xa8, 0xc3, 0xcb,
-					       0xd1, 0xd6, 0xdf, 0xe7 };
+/* Buses of a board with sixteen slots; fewer devices are spread over it, more fill further boards,
+ * each a PCI domain. */
+#define SLOTS 16
+static const uint8_t buses[SLOTS] = { 0x1b, 0x29, 0x43, 0x4e, 0x52, 0x5c, 0x61, 0x6a,
+				      0x9d, 0xa8, 0xc3, 0xcb, 0xd1, 0xd6, 0xdf, 0xe7 };
 
 int sim_model_find(const char *name, size_t n)
 {
@@ -103,7 +104,8 @@ void sim_models_fill(struct sim_settings *s)
 		memset(d, 0, sizeof(*d));
 		fill_device(d, &models[s->model_of[i]]);
 		fill_uuid(d->uuid, s->seed, i);
-		d->pci_bus = buses[i * RM_DEVICES_MAX / n];
+		d->pci_domain = i / SLOTS;
+		d->pci_bus = buses[n < SLOTS ? i * SLOTS / n : i % SLOTS];
 		d->minor = i;
 		d->numa_node = s->numa_nodes ? (int32_t)(i * s->numa_nodes / n) : -1;
 		if (s->device_bytes)

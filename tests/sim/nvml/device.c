@@ -11,7 +11,7 @@
  * is. NVML knows all devices of the machine: CUDA_VISIBLE_DEVICES is CUDA's alone.
  */
 
-static uint32_t allowed; /* bits of machine devices; written under nvmlInit's lock */
+static uint64_t allowed; /* bits of machine devices; written under nvmlInit's lock */
 
 nvmlReturn_t nv_find_devices(void)
 {
@@ -20,13 +20,15 @@ nvmlReturn_t nv_find_devices(void)
 
 bool nv_is_allowed(uint32_t index)
 {
-	return allowed & 1u << index;
+	return (allowed >> index & 1) != 0;
 }
 
 /* How many of the devices before machine device INDEX this process may use. */
 static unsigned int allowed_before(uint32_t index)
 {
-	return (unsigned int)__builtin_popcount(allowed & ((1u << index) - 1));
+	uint64_t before = index < 64 ? (UINT64_C(1) << index) - 1 : UINT64_MAX;
+
+	return (unsigned int)__builtin_popcountll(allowed & before);
 }
 
 /* A handle is the address of its device's byte: checked without ever being read. */

@@ -26,7 +26,7 @@ static bool can_open(const char *path)
 	return true;
 }
 
-int rm_allowed(uint32_t *devices)
+int rm_allowed(uint64_t *devices)
 {
 	const struct rm_machine *machine = rm_machine();
 	char path[32];
@@ -40,7 +40,7 @@ int rm_allowed(uint32_t *devices)
 		(void)snprintf(path, sizeof(path), "/dev/nvidia%u",
 			       machine->devices[i].minor);
 		if (!machine->needs_nodes || can_open(path))
-			*devices |= 1u << i;
+			*devices |= UINT64_C(1) << i;
 	}
 	return 0;
 }

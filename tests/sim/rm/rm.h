@@ -24,7 +24,7 @@
  * and every call answers -ECHILD there until it calls rm_open() itself.
  */
 
-#define RM_DEVICES_MAX 16
+#define RM_DEVICES_MAX 64         /* devices of a process are bits of 64 */
 #define RM_BLOCK_BYTES (2u << 20) /* the driver takes device memory in such blocks */
 
 /* Settings of a machine, fixed when it starts (kernel/settings.c parses them;
@@ -79,7 +79,7 @@ bool rm_is_open(void);
 const struct rm_machine *rm_machine(void);
 /* Which devices this process may use, as bits: all, or on a machine with needs_nodes those
  * whose /dev/nvidiaN it can open now. -ENODEV: it may not even open /dev/nvidiactl there. */
-int rm_allowed(uint32_t *devices);
+int rm_allowed(uint64_t *devices);
 
 /* ---- physical memory ----------------------------------------------------------------- */
 

@@ -17,9 +17,9 @@ static const struct setting_case {
 } setting_cases[] = {
 	{ "gpus: one", "gpus=t4", 0, "" },
 	{ "gpus: several models", "gpus=2xh100,a100-40,l4", 0, "" },
-	{ "gpus: sixteen", "gpus=16xb200", 0, "" },
-	{ "gpus: seventeen", "gpus=17xb200", -EINVAL, "17xb200" },
-	{ "gpus: seventeen in two parts", "gpus=16xb200,t4", -EINVAL, "more than 16" },
+	{ "gpus: 64", "gpus=64xb200", 0, "" },
+	{ "gpus: 65", "gpus=65xb200", -EINVAL, "65xb200" },
+	{ "gpus: 65 in two parts", "gpus=64xb200,t4", -EINVAL, "more than 64" },
 	{ "gpus: none", "gpus=", -EINVAL, "not a list" },
 	{ "gpus: zero of them", "gpus=0xt4", -EINVAL, "0xt4" },
 	{ "gpus: overflow", "gpus=99999999999999999999xt4", -EINVAL, "not a list" },
@@ -42,7 +42,7 @@ static const struct setting_case {
 	{ "linger: a day", "linger_ms=86400000", 0, "" },
 	{ "linger: longer", "linger_ms=86400001", -EINVAL, "86400000" },
 	{ "numa: none", "numa=0", 0, "" },
-	{ "numa: more than devices can be", "numa=17", -EINVAL, "0 to 16" },
+	{ "numa: more than devices can be", "numa=65", -EINVAL, "0 to 64" },
 	{ "memory: small", "memory_mib=1024", 0, "" },
 	{ "memory: too small", "memory_mib=1023", -EINVAL, "1024" },
 	{ "clock: virtual", "clock=virtual", 0, "" },
@@ -74,7 +74,7 @@ static void test_setting(void **state)
 	if (c->want != 0)
 		assert_non_null(strstr(s.why, c->says));
 	else
-		assert_in_range(s.machine.device_count, 1, 16);
+		assert_in_range(s.machine.device_count, 1, RM_DEVICES_MAX);
 }
 
 static void test_devices(void **state)
@@ -102,6 +102,27 @@ static void test_devices(void **state)
 		assert_true(d[i].reserved_bytes < d[i].total_bytes / 10);
 		assert_int_equal(d[i].context_bytes % RM_BLOCK_BYTES, 0);
 	}
+}
+
+/* More devices than a board has slots: further PCI domains, no address twice. */
+static void test_most_devices(void **state)
+{
+	static const char *const arguments[] = { "gpus=64xt4", NULL };
+	static struct sim_settings s;
+	const struct rm_device *d = s.machine.devices;
+	int fd = open("/proc/self", O_RDONLY | O_DIRECTORY);
+
+	(void)state;
+	assert_int_equal(sim_settings_read(&s, "/here", fd, arguments), 0);
+	close(fd);
+	assert_int_equal(s.machine.device_count, RM_DEVICES_MAX);
+	for (int i = 1; i < RM_DEVICES_MAX; i++) {
+		uint32_t before = d[i - 1].pci_domain << 8 | d[i - 1].pci_bus;
+
+		assert_true(before < (d[i].pci_domain << 8 | d[i].pci_bus));
+		assert_int_equal(d[i].minor, i);
+	}
+	assert_int_equal(d[63].numa_node, 1);
 }
 
 static void test_order(void **state)
@@ -197,6 +218,7 @@ int main(void)
 {
 	struct CMUnitTest tests[TR_COUNT(setting_cases) + TR_COUNT(fault_cases) + 2] = {
 		cmocka_unit_test(test_devices),
+		cmocka_unit_test(test_most_devices),
 		cmocka_unit_test(test_order),
 	};
 	size_t n = 2;

@@ -190,7 +190,7 @@ static void prove_stopped(void)
 static void prove_bad_gpus(void)
 {
 	MUST(rm_open() == -EINVAL);
-	MUST(strstr(rm_reason(), "TRANCHE_SIM_GPUS") && strstr(rm_reason(), "17xh100"));
+	MUST(strstr(rm_reason(), "TRANCHE_SIM_GPUS") && strstr(rm_reason(), "65xh100"));
 	MUST(!rm_is_open());
 }
 
@@ -288,7 +288,7 @@ int main(void)
 		{ "end: some time after the last client", prove_end },
 		{ "end: whose machine is stopped has lost its device", prove_stopped },
 		{ "settings: a wrong variable, with the sentence", prove_bad_gpus,
-		  "17xh100" },
+		  "65xh100" },
 		{ "settings: a wrong line of the file", prove_bad_file },
 		{ "settings: a directory that cannot be", prove_bad_directory },
 		{ "faults: by the environment", prove_environment_faults },
