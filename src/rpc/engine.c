@@ -124,6 +124,7 @@ static int start(struct tr_rpc *rpc, struct tr_err *err)
 	(void)pthread_sigmask(SIG_SETMASK, &all, &before);
 	if (!getenv("GRPC_VERBOSITY"))
 		gpr_set_log_function(drop_log);
+	tr_rpc_wait_steadily();
 	grpc_init();
 	rpc->queue = grpc_completion_queue_create_for_next(NULL);
 	r = pthread_create(&rpc->thread, NULL, wait_for_queue, rpc);

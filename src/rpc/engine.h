@@ -26,6 +26,9 @@ struct event_base *tr_rpc_base(struct tr_rpc *rpc);
 /* Runs events (and nothing else of the loop) until *STOP is UNTIL. Not from a callback. */
 void tr_rpc_pump(struct tr_rpc *rpc, const unsigned *stop, unsigned until);
 
+/* gRPC's waits do not follow a clock that somebody sets (futex.c). */
+void tr_rpc_wait_steadily(void);
+
 /* Packs MESSAGE; NULL when it is larger than MOST_BYTES. */
 grpc_byte_buffer *tr_rpc_pack(const ProtobufCMessage *message, size_t most_bytes);
 /* Decodes BUFFER and destroys it. */

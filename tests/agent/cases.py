@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 
+import cases_clock  # noqa: F401
 import cases_many  # noqa: F401
 import cases_missing  # noqa: F401
 from rig import CASES, GIB, NODE, Cannot, Node, case, equal, expect, wait_for

@@ -11,7 +11,8 @@
  * and what to do comes from standard input: {"id": N, "do": "Allocate" | "PreStartContainer" |
  * "GetPreferredAllocation", "ids": [...]}, {"do": "rows", "rows": [{"namespace": ..., "pod": ...,
  * "container": ..., "ids": [...]}]}: what PodResources answers from now on; {"do": "restart"}: as a
- * kubelet that starts, DIR is emptied and the socket made anew. Ends with its input.
+ * kubelet that starts, DIR is emptied and the socket made anew; {"do": "leave"}: as one that has ended,
+ * until {"do": "come"}. Ends with its input.
  */
 #include <dirent.h>
 #include <event2/buffer.h>
@@ -31,7 +32,7 @@
 #include "rt/file.h"
 
 static const struct tr_rpc_limits limits = { 16u << 20, 16u << 20, 256u << 20 };
-static const char *dir, *resource;
+static const char *dir, *pods_path, *resource;
 static struct event_base *base;
 static struct tr_rpc *rpc;
 static struct tr_rpc_server *registration, *pod_resources;
@@ -346,6 +347,19 @@ static void start(void)
 		closedir(all);
 	snprintf(path, sizeof(path), "%s/kubelet.sock", dir);
 	registration = serve(path, registration_methods);
+	if (!pod_resources)
+		pod_resources = serve(pods_path, pods_methods);
+}
+
+static void leave(bool with_pods)
+{
+	hang_up();
+	tr_rpc_server_close(registration);
+	registration = NULL;
+	if (with_pods) {
+		tr_rpc_server_close(pod_resources);
+		pod_resources = NULL;
+	}
 }
 
 /* ---- what it is told to do ---- */
@@ -367,8 +381,11 @@ static void obey(const json_t *line)
 		json_decref(rows);
 		rows = json_incref(json_object_get(line, "rows"));
 	} else if (strcmp(what, "restart") == 0) {
-		hang_up();
-		tr_rpc_server_close(registration);
+		leave(false);
+		start();
+	} else if (strcmp(what, "leave") == 0) {
+		leave(true);
+	} else if (strcmp(what, "come") == 0) {
 		start();
 	}
 	free_texts(ids, n);
@@ -410,8 +427,8 @@ int main(int argc, char **argv)
 	rows = json_array();
 	base = event_base_new();
 	must(tr_rpc_open(base, &rpc, &err), &err);
+	pods_path = argv[2];
 	start();
-	pod_resources = serve(argv[2], pods_methods);
 	input = bufferevent_socket_new(base, STDIN_FILENO, 0);
 	bufferevent_setcb(input, on_input, NULL, on_input_end, NULL);
 	bufferevent_enable(input, EV_READ);
