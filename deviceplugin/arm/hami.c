@@ -18,7 +18,8 @@
 #include "kube/pod_devices.h"
 #include "tranche/names.h"
 
-#define WAIT_MS 50 /* after an Allocate: the pod's next one is some ms away */
+#define CLOCKS_DIFFER_S 60
+#define WAIT_MS         50 /* after an Allocate: the pod's next one is some ms away */
 
 /* One turn: the node, its pod, the pod written, the lock written. */
 struct handover {
@@ -98,11 +99,14 @@ static int read_phase(const struct tr_arm *arm, const struct tr_pod *pod,
 	const struct tr_named_list *notes = &pod->object.annotations;
 	const char *text = tr_named_find(notes, TR_POD_BIND_PHASE),
 		   *time = tr_named_find(notes, TR_POD_BIND_TIME);
+	int64_t now_s = tr_unix_us() / 1000000;
 	uint32_t wanted, all = 0;
 
 	*since_unix_s = 0;
+	/* By its clock, and made is by ours: where ours is behind, what was just allocated is not older. */
 	if (time && tr_unix_time_parse(time, since_unix_s) == 0)
-		*since_unix_s -= 60; /* by its clock */
+		*since_unix_s = (*since_unix_s < now_s ? *since_unix_s : now_s) -
+				CLOCKS_DIFFER_S;
 	/* Other vendors' plugins have the same lock. */
 	for (size_t i = 0; i < pod->container_count; i++)
 		if (tr_wanted(pod, i, arm->options.rules.resource, &wanted, NULL) == 0)

@@ -141,3 +141,21 @@ def a_gpu_recovers_after_the_clock_was_set_back(build):
         clock.step(-6 * HOUR)
         answer(0)
         node.kubelet.wait_devices(lambda d: all(d.values()), 20, "healthy again")
+
+
+@case
+def hamis_lock_is_released_though_clocks_differ(build):
+    """The scheduler says when it bound the pod, by its clock."""
+    with clock_node(build) as (node, clock):
+        clock.step(-6 * HOUR)
+        node.ready_agent()
+        for name in ("p", "q"):
+            now = int(time.time())
+            node.api.ask("PATCH", f"/api/v1/nodes/{NODE}", {"metadata": {"annotations": {
+                "hami.io/mutex.lock": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now)) + f",default,{name}"}}})
+            decision = f"{node.uuids()[0]},NVIDIA,1024,10:;"
+            node.run_pod(name, {"a": [(0, 1024, 10)]}, annotations={
+                "hami.io/vgpu-devices-allocated": decision, "hami.io/vgpu-devices-to-allocate": decision,
+                "hami.io/bind-phase": "allocating", "hami.io/bind-time": str(now), "hami.io/vgpu-node": NODE})
+            wait_for(lambda: "hami.io/mutex.lock" not in node.api.node_annotations(), 8, "the lock's end")
+            clock.step(12 * HOUR)
