@@ -51,6 +51,7 @@ enum tr_card_has {
 	TR_CARD_HAS_TEMPERATURE = 8,
 	TR_CARD_HAS_POWER = 16,
 	TR_CARD_HAS_ECC = 32,
+	TR_CARD_HAS_ENERGY = 64,
 };
 
 struct tr_card_use {
@@ -61,9 +62,10 @@ struct tr_card_use {
 	unsigned memory_percent;
 	unsigned celsius;
 	unsigned power_mw;
-	uint64_t ecc_corrected, ecc_uncorrected; /* since the driver was loaded */
-	uint64_t xids;                           /* heard since the agent started */
-	unsigned last_xid;                       /* 0: none yet */
+	/* Since the driver was loaded: */
+	uint64_t energy_mj, ecc_corrected, ecc_uncorrected;
+	uint64_t xids;     /* heard since the agent started */
+	unsigned last_xid; /* 0: none yet */
 };
 
 /* ---- how they are given out ---- */

@@ -38,7 +38,8 @@ _Static_assert((int)TR_CARD_HAS_MEMORY == (int)TR_GPU_HAS_MEMORY &&
 		       (int)TR_CARD_HAS_MEMORY_RATE == (int)TR_GPU_HAS_MEMORY_RATE &&
 		       (int)TR_CARD_HAS_TEMPERATURE == (int)TR_GPU_HAS_TEMPERATURE &&
 		       (int)TR_CARD_HAS_POWER == (int)TR_GPU_HAS_POWER &&
-		       (int)TR_CARD_HAS_ECC == (int)TR_GPU_HAS_ECC,
+		       (int)TR_CARD_HAS_ECC == (int)TR_GPU_HAS_ECC &&
+		       (int)TR_CARD_HAS_ENERGY == (int)TR_GPU_HAS_ENERGY,
 	       "the same bits");
 
 static void read_live(const struct tr_worker *w, const struct tr_card *card,
@@ -85,6 +86,7 @@ void tr_worker_look(struct tr_worker *w, unsigned at, uint64_t now_ns)
 		.memory_percent = live.memory_percent,
 		.celsius = live.celsius,
 		.power_mw = live.power_mw,
+		.energy_mj = live.energy_mj,
 		.ecc_corrected = live.ecc_corrected,
 		.ecc_uncorrected = live.ecc_uncorrected,
 		.xids = patient->xids,

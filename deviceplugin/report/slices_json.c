@@ -142,6 +142,7 @@ static json_t *card_of(const struct tr_report_card *c)
 		{ "busy_percent", told(c, TR_CARD_HAS_GPU_RATE, use->gpu_percent) },
 		{ "celsius", told(c, TR_CARD_HAS_TEMPERATURE, use->celsius) },
 		{ "power_milliwatts", told(c, TR_CARD_HAS_POWER, use->power_mw) },
+		{ "energy_millijoules", told(c, TR_CARD_HAS_ENERGY, use->energy_mj) },
 		{ "xids", number_of(use->xids) },
 		{ "last_xid", json_integer((json_int_t)use->last_xid) });
 }

@@ -67,6 +67,8 @@ static void read_rates(nvmlDevice_t device, struct tr_gpu_live *out)
 
 static void read_heat(nvmlDevice_t device, struct tr_gpu_live *out)
 {
+	unsigned long long energy_mj = 0;
+
 	if (tr_nvml.nvmlDeviceGetTemperature &&
 	    take(out,
 		 tr_nvml.nvmlDeviceGetTemperature(device, NVML_TEMPERATURE_GPU,
@@ -76,6 +78,12 @@ static void read_heat(nvmlDevice_t device, struct tr_gpu_live *out)
 	if (tr_nvml.nvmlDeviceGetPowerUsage &&
 	    take(out, tr_nvml.nvmlDeviceGetPowerUsage(device, &out->power_mw), "power"))
 		out->has |= TR_GPU_HAS_POWER;
+	if (tr_nvml.nvmlDeviceGetTotalEnergyConsumption &&
+	    take(out, tr_nvml.nvmlDeviceGetTotalEnergyConsumption(device, &energy_mj),
+		 "energy")) {
+		out->energy_mj = energy_mj;
+		out->has |= TR_GPU_HAS_ENERGY;
+	}
 }
 
 static void read_ecc(nvmlDevice_t device, struct tr_gpu_live *out)

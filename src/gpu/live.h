@@ -22,6 +22,7 @@ enum tr_gpu_has {
 	TR_GPU_HAS_TEMPERATURE = 8,
 	TR_GPU_HAS_POWER = 16,
 	TR_GPU_HAS_ECC = 32,
+	TR_GPU_HAS_ENERGY = 64,
 };
 
 struct tr_gpu_live {
@@ -30,7 +31,8 @@ struct tr_gpu_live {
 	unsigned has;  /* enum tr_gpu_has; the rest is 0 */
 	uint64_t used_bytes;
 	unsigned gpu_percent, memory_percent, celsius, power_mw;
-	uint64_t ecc_corrected, ecc_uncorrected; /* since the driver was loaded */
+	/* Since the driver was loaded: */
+	uint64_t energy_mj, ecc_corrected, ecc_uncorrected;
 };
 /* UUID may be an instance's: then memory only. */
 void tr_gpu_live(const char *uuid, struct tr_gpu_live *out);

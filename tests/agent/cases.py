@@ -7,6 +7,7 @@ usage: cases.py BUILD_DIR CASE     one claim each; exit status 77: cannot run he
 """
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -55,6 +56,26 @@ def a_container_gets_its_own_slice(build):
         node.end_pod("p")
         wait_for(lambda: agent.ask(do="status")["slices"] == 0, 30, "the slices' end")
         equal(node.injected(), [], "CDI devices")
+
+
+@case
+def energy_is_power_over_time(build):
+    """An idle board of the simulator draws the same all the time."""
+    with Node(build) as node:
+        agent = node.ready_agent()
+
+        def told(family):
+            page = agent.page("/metrics")[1]
+            found = re.findall(rf"^{family}{{[^}}]*}} ([0-9.]+)$", page, re.M)
+            return [float(value) for value in found] if len(found) == 2 else None
+
+        watts = wait_for(lambda: told("tranche_device_power_watts"), 10, "power")
+        first, began = told("tranche_device_energy_joules_total"), time.monotonic()
+        time.sleep(8)
+        last, took = told("tranche_device_energy_joules_total"), time.monotonic() - began
+        for i in range(2):  # both are up to a second old
+            drawn = (last[i] - first[i]) / watts[i]
+            expect(abs(drawn - took) < 2.5, f"{drawn:.1f} s of {watts[i]} W in {took:.1f} s")
 
 
 @case

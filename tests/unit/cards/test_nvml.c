@@ -227,6 +227,7 @@ static void test_what_is_there(void **state)
 	assert_string_equal(ear.cards.reason, "");
 	assert_int_equal(ear.use[1].celsius, 77);
 	assert_int_equal(ear.use[1].power_mw, 123456);
+	assert_true(ear.use[0].has & TR_CARD_HAS_ENERGY);
 	assert_int_equal(ear.use[1].ecc_corrected, 5);
 	assert_int_not_equal(ear.use[0].celsius, 77);
 	/* Three boards with 12 links to switches; the fourth has none. */
@@ -288,12 +289,14 @@ static void test_F35_failing_calls(void **state)
 	sim("fault --clear");
 	UNTIL(is_healthy(0) && is_healthy(1) && is_healthy(2) && is_healthy(3));
 	/* What a driver lacks is no failure. */
-	sim("fault nvmlDeviceGetTemperature=3,nvmlDeviceGetPowerUsage=13");
+	sim("fault nvmlDeviceGetTemperature=3,nvmlDeviceGetPowerUsage=13,"
+	    "nvmlDeviceGetTotalEnergyConsumption=3");
 	run_ms(3500);
 	for (unsigned i = 0; i < 4; i++) {
 		assert_true(is_healthy(i));
 		assert_false(ear.use[i].has & TR_CARD_HAS_TEMPERATURE);
 		assert_false(ear.use[i].has & TR_CARD_HAS_POWER);
+		assert_false(ear.use[i].has & TR_CARD_HAS_ENERGY);
 	}
 	sim("fault --clear");
 	hang_up();

@@ -39,12 +39,13 @@ static void open_cards(struct scene *scene)
 					  .mode = "hami-core",
 					  .is_healthy = i == 0 };
 		(void)snprintf(card->uuid, sizeof(card->uuid), "%s", uuids[i]);
-		scene->use[i] = (struct tr_card_use){ .has = 63,
+		scene->use[i] = (struct tr_card_use){ .has = 127,
 						      .used_bytes = 3 * GIB,
 						      .gpu_percent = 40,
 						      .memory_percent = 7,
 						      .celsius = 51,
 						      .power_mw = 123456,
+						      .energy_mj = UINT64_C(98765432109),
 						      .ecc_corrected = 2 };
 		scene->rows[i] = (struct tr_report_card){ .card = card,
 							  .use = &scene->use[i] };

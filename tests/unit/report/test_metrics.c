@@ -112,6 +112,7 @@ static void test_cards(void **state)
 		{ "tranche_device_healthy" CARD_1, "0" },
 		{ "tranche_device_temperature_celsius" CARD_1, "51" },
 		{ "tranche_device_power_watts" CARD_1, "123.456" },
+		{ "tranche_device_energy_joules_total" CARD_1, "98765432.109" },
 		{ "tranche_device_utilization_ratio" CARD_1, "0.40" },
 		{ "tranche_device_memory_utilization_ratio" CARD_1, "0.07" },
 		{ "tranche_device_memory_offered_bytes" CARD_1, "85899345920" },
