@@ -197,14 +197,48 @@ static int minor_of(const struct tr_agent *a, const char *uuid, struct tr_err *e
 			       uuid);
 }
 
+/* Of a container: two instances may be of one GPU, and two compute instances of one GPU instance. */
+struct nodes {
+	int minors[TR_DEVICES_MAX], caps[2 * TR_DEVICES_MAX];
+	size_t minor_count, cap_count;
+};
+
+static void add_once(int *numbers, size_t *count, int number)
+{
+	for (size_t i = 0; i < *count; i++)
+		if (numbers[i] == number)
+			return;
+	numbers[(*count)++] = number;
+}
+
+/* The device nodes of one card. */
+static int add_nodes(const struct tr_agent *a, const char *uuid, struct nodes *nodes,
+		     struct tr_err *err)
+{
+	const struct tr_card *card = a->nvml ? tr_card_find(tr_nvml_cards(a->nvml), uuid)
+					     : NULL;
+	struct tr_mig_instance instance;
+	int caps[2], r = minor_of(a, uuid, err);
+
+	if (r < 0)
+		return r;
+	add_once(nodes->minors, &nodes->minor_count, r);
+	if (!card || !card->parent[0])
+		return 0;
+	instance = (struct tr_mig_instance){ r, card->gpu_instance,
+					     card->compute_instance };
+	r = tr_proc_caps(NULL, &instance, caps, err);
+	for (size_t i = 0; r == 0 && i < 2; i++)
+		add_once(nodes->caps, &nodes->cap_count, caps[i]);
+	return r;
+}
+
 int tr_agent_inject(const struct tr_alloc *alloc, const char *slice_dir, void *arg,
 		    struct tr_err *err)
 {
 	struct tr_agent *a = arg;
-	int minors[TR_DEVICES_MAX];
-	struct tr_cdi_slice slice = { .name = alloc->name,
-				      .minors = minors,
-				      .slice_dir = slice_dir };
+	struct nodes nodes = { 0 };
+	struct tr_cdi_slice slice = { .name = alloc->name, .slice_dir = slice_dir };
 	int r = *a->library_trouble ? tr_fail(err, ENOENT, "%s", a->library_trouble)
 				    : need_driver(a, err);
 
@@ -213,12 +247,15 @@ int tr_agent_inject(const struct tr_alloc *alloc, const char *slice_dir, void *a
 	slice.hook_path = a->installed.hook;
 	slice.preload_path = a->installed.preload;
 	for (size_t i = 0; i < alloc->part_count && i < TR_DEVICES_MAX; i++) {
-		r = minor_of(a, alloc->parts[i].uuid, err);
+		r = add_nodes(a, alloc->parts[i].uuid, &nodes, err);
 		a->is_minor_missing |= r < 0;
 		if (r < 0)
 			return r;
-		minors[slice.minor_count++] = r;
 	}
+	slice.minors = nodes.minors;
+	slice.minor_count = nodes.minor_count;
+	slice.caps = nodes.caps;
+	slice.cap_count = nodes.cap_count;
 	r = tr_cdi_add(&a->cdi, &a->driver, &slice, err);
 	if (r < 0)
 		return r;

@@ -27,6 +27,7 @@
 #define GPU_FILES   8u
 #define FILE_MAX    (1u << 20)
 #define MINOR_MAX   254
+#define CAPS        "nvidia-caps/nvidia-cap"
 
 static bool is_name(const char *name)
 {
@@ -302,35 +303,55 @@ static void put_slice_mounts(struct text *t, const struct tr_cdi_slice *slice)
 		put_mount(t, slice->preload_path, TR_PRELOAD_FILE, "ro");
 }
 
+/* The node N of those that are called NAME and its number. */
+static void put_numbered(struct text *t, const struct tr_driver_files *driver,
+			 const char *name, int n)
+{
+	tr_autofree char *host = tr_xprintf("%s/%s%d", driver->host_dev, name, n);
+	tr_autofree char *container = tr_xprintf("/dev/%s%d", name, n);
+
+	put_node(t, host, container);
+}
+
 static void put_slice_nodes(struct text *t, const struct tr_driver_files *driver,
 			    const struct tr_cdi_slice *slice)
 {
 	for (size_t i = 0; slice->minor_count && i < driver->node_count; i++)
 		put_node(t, driver->nodes[i].host, driver->nodes[i].container);
-	for (size_t i = 0; i < slice->minor_count; i++) {
-		tr_autofree char *host = tr_xprintf("%s/nvidia%d", driver->host_dev,
-						    slice->minors[i]);
-		tr_autofree char *container = tr_xprintf("/dev/nvidia%d", slice->minors[i]);
-
-		put_node(t, host, container);
-	}
+	for (size_t i = 0; i < slice->minor_count; i++)
+		put_numbered(t, driver, "nvidia", slice->minors[i]);
+	for (size_t i = 0; i < slice->cap_count; i++)
+		put_numbered(t, driver, CAPS, slice->caps[i]);
 }
 
-static int check_minors(const struct tr_driver_files *driver,
-			const struct tr_cdi_slice *slice, struct tr_err *err)
+static int check_numbers(const char *name, const int *numbers, size_t count, int most,
+			 struct tr_err *err)
 {
-	if (slice->minor_count && (!driver || !driver->node_count || !driver->host_dev))
-		return tr_fail(err, EINVAL, "a GPU without its driver's device nodes");
-	for (size_t i = 0; i < slice->minor_count; i++) {
-		if (slice->minors[i] < 0 || slice->minors[i] > MINOR_MAX)
-			return tr_fail(err, EINVAL, "there is no /dev/nvidia%d",
-				       slice->minors[i]);
+	for (size_t i = 0; i < count; i++) {
+		if (numbers[i] < 0 || numbers[i] > most)
+			return tr_fail(err, EINVAL, "there is no /dev/%s%d", name,
+				       numbers[i]);
 		for (size_t k = 0; k < i; k++)
-			if (slice->minors[k] == slice->minors[i])
-				return tr_fail(err, EINVAL, "/dev/nvidia%d comes twice",
-					       slice->minors[i]);
+			if (numbers[k] == numbers[i])
+				return tr_fail(err, EINVAL, "/dev/%s%d comes twice", name,
+					       numbers[i]);
 	}
 	return 0;
+}
+
+static int check_nodes(const struct tr_driver_files *driver,
+		       const struct tr_cdi_slice *slice, struct tr_err *err)
+{
+	int r;
+
+	if (slice->minor_count && (!driver || !driver->node_count || !driver->host_dev))
+		return tr_fail(err, EINVAL, "a GPU without its driver's device nodes");
+	if (slice->cap_count && !slice->minor_count)
+		return tr_fail(err, EINVAL, "an instance without its GPU");
+	r = check_numbers("nvidia", slice->minors, slice->minor_count, MINOR_MAX, err);
+	return r < 0 ? r
+		     : check_numbers(CAPS, slice->caps, slice->cap_count, TR_CAP_MINOR_MAX,
+				     err);
 }
 
 void tr_cdi_forget(struct tr_cdi_batch *batch, const char *name)
@@ -369,7 +390,7 @@ int tr_cdi_add(struct tr_cdi_batch *batch, const struct tr_driver_files *driver,
 	int r = check_name(slice->name, err);
 
 	if (r == 0)
-		r = check_minors(driver, slice, err);
+		r = check_nodes(driver, slice, err);
 	if (r < 0)
 		return r;
 	/* "void": NVIDIA's own runtime, where it is the default, is to add nothing of its own. */

@@ -27,6 +27,8 @@ struct tr_cdi_slice {     /* what one container is given */
 	const char *name; /* [a-z0-9]{1,63}: CDI device name */
 	const int *minors;
 	size_t minor_count; /* 0: a slice without a GPU, no device node at all */
+	const int *caps; /* /dev/nvidia-caps/nvidia-capN: instances of GPUs in MIG mode */
+	size_t cap_count;
 	const char
 		*slice_dir; /* host path; its ro and rw become TR_SLICE_DIR's; NULL: none */
 	const char *hook_path,

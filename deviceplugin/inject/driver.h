@@ -67,4 +67,21 @@ int tr_proc_gpu_parse(const char *text, size_t n, struct tr_proc_gpu *out);
  * at most MAX; -ENOENT no such driver; -EBADMSG. */
 int tr_proc_gpus(const char *proc, struct tr_proc_gpu *out, size_t max, struct tr_err *err);
 
+/* ---- /proc/driver/nvidia/capabilities ---- */
+
+/* Of /dev/nvidia-caps/nvidia-capN: what fits into a device number. */
+#define TR_CAP_MINOR_MAX 0xfffff
+
+struct tr_mig_instance {
+	int gpu_minor; /* /dev/nvidiaN of its GPU */
+	unsigned gpu_instance, compute_instance;
+};
+
+/* The N of a file "access". -EBADMSG when it is missing, double or malformed. Pure. */
+int tr_cap_parse(const char *text, size_t n, int *minor);
+/* Without both nodes a process cannot open the instance: the one of its GPU instance, and of its compute
+ * instance. -ENOENT: the driver has no such instance; -EBADMSG. */
+int tr_proc_caps(const char *proc, const struct tr_mig_instance *instance,
+		 int minors[static 2], struct tr_err *err);
+
 #endif /* TR_INJECT_DRIVER_H */

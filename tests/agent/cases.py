@@ -15,6 +15,7 @@ import time
 
 import cases_clock  # noqa: F401
 import cases_many  # noqa: F401
+import cases_mig  # noqa: F401
 import cases_missing  # noqa: F401
 from rig import CASES, GIB, NODE, Cannot, Node, case, equal, expect, wait_for
 

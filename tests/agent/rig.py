@@ -21,6 +21,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 NODE = "node-a"
 RESOURCE = "nvidia.com/gpu"
 GIB = 1 << 30
+UUID_TEXT = 40  # "GPU-" or "MIG-" and 36 more; ids of a card begin with it
 
 
 CASES = {}
@@ -306,7 +307,7 @@ class Node:
     # ---- pods
 
     def uuids(self):
-        return sorted({name.rsplit("-", 1)[0] for name in self.kubelet.devices})
+        return sorted({name[:UUID_TEXT] for name in self.kubelet.devices})
 
     def place(self, name, slices, annotations=None):
         """A pod of containers with the SLICES {container: [(card's number, MiB, percent), ...]}: made, and allocated as

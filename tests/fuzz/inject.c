@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What the agent reads of a node's driver: the loader's cache (first byte 0), /proc/driver/nvidia (1, 2), a library that is to
+ * What the agent reads of a node's driver: the loader's cache (first byte 0), /proc/driver/nvidia (1, 2, 5), a library that is to
  * be preloaded (3). Nothing that is reported lies outside the bytes or is longer than a path.
  */
 #include <limits.h>
@@ -45,6 +45,14 @@ static void try_gpu(const char *text, size_t n)
 	CHECK(strlen(gpu.bus) == 0 || (strlen(gpu.bus) >= 12 && strlen(gpu.bus) <= 16));
 }
 
+static void try_cap(const char *text, size_t n)
+{
+	int minor;
+
+	if (tr_cap_parse(text, n, &minor) == 0)
+		CHECK(minor >= 0 && minor <= TR_CAP_MINOR_MAX);
+}
+
 static void try_version(const char *text)
 {
 	char version[TR_DRIVER_VERSION];
@@ -69,8 +77,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n)
 	all.at = copy;
 	if (bytes[0] % 4 == 0)
 		(void)tr_ldcache_each(copy, all.n, on_library, &all, NULL);
-	else if (bytes[0] % 4 == 1)
+	else if (bytes[0] % 8 == 1)
 		try_gpu(copy, all.n);
+	else if (bytes[0] % 8 == 5)
+		try_cap(copy, all.n);
 	else if (bytes[0] % 4 == 3)
 		(void)tr_image_check(copy, all.n, NULL);
 	if (bytes[0] % 4 == 2) {

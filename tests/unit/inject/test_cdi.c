@@ -215,6 +215,36 @@ static void test_strange_path_is_kept(void **state)
 	json_decref(file);
 }
 
+/* Two instances of nvidia3 beside nvidia11: the nodes of both, and no node of another's. */
+static void test_instances(void **state)
+{
+	static const int caps[] = { 21, 22, 48 },
+			 wrong[][2] = { { 1, 1 }, { -1, 1 }, { 1, 1 << 20 } };
+	const struct rig *rig = *state;
+	struct tr_cdi_slice slice = whole;
+	struct tr_err err = { 0 };
+	json_t *file, *edits;
+
+	slice.caps = caps;
+	slice.cap_count = 3;
+	assert_int_equal(tr_cdi_write(cdi_of(rig), &driver, &slice, NULL), 0);
+	edits = reader_edits(reader_file(cdi_of(rig)), "tranche.io/gpu", slice.name, &file);
+	assert_int_equal(reader_count(edits, "deviceNodes"), 7);
+	assert_string_equal(reader_node(edits, "/dev/nvidia-caps/nvidia-cap21"),
+			    "/dev/nvidia-caps/nvidia-cap21");
+	assert_non_null(reader_node(edits, "/dev/nvidia-caps/nvidia-cap48"));
+	json_decref(file);
+	slice.cap_count = 2;
+	for (size_t i = 0; i < TR_COUNT(wrong); i++) {
+		slice.caps = wrong[i];
+		assert_int_equal(tr_cdi_write(cdi_of(rig), &driver, &slice, &err), -EINVAL);
+		assert_non_null(strstr(err.msg, "/dev/nvidia-caps/nvidia-cap"));
+	}
+	slice.caps = caps;
+	slice.minor_count = 0;
+	assert_int_equal(tr_cdi_write(cdi_of(rig), &driver, &slice, &err), -EINVAL);
+}
+
 static void count_name(const char *name, void *arg)
 {
 	char *all = arg;
@@ -411,6 +441,7 @@ int main(void)
 		WITH_RIG(test_batch),         WITH_RIG(test_broken_files),
 		WITH_RIG(test_hostile),       WITH_RIG(test_strange_path_is_kept),
 		WITH_RIG(test_what_is_there), WITH_RIG(test_whole_or_not_at_all),
+		WITH_RIG(test_instances),
 	};
 
 	/* In memory, as the real folder is: a disk would be waited for. */

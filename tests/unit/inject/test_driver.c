@@ -320,6 +320,59 @@ static void test_gpu_texts(void **state)
 	}
 }
 
+static void test_cap_texts(void **state)
+{
+	static const struct {
+		const char *text;
+		int minor; /* -1: none */
+	} rows[] = {
+		{ "DeviceFileMinor: 21\nDeviceFileMode: 292\nDeviceFileModify: 1\n", 21 },
+		{ "DeviceFileMode: 292\nDeviceFileMinor:\t0 \r\n", 0 },
+		{ "DeviceFileMinor: 1048575", 1048575 },
+		{ "DeviceFileMinor: 1048576", -1 },
+		{ "DeviceFileMinor: 99999999999999999999\n", -1 },
+		{ "DeviceFileMinor: -1\n", -1 },
+		{ "DeviceFileMinor:\n", -1 },
+		{ "DeviceFileMinor: 0x10\n", -1 },
+		{ "DeviceFileMinor: 1 2\n", -1 },
+		{ "DeviceFileMinor: 1\nDeviceFileMinor: 1\n", -1 },
+		{ "DeviceFileMode: 292\n", -1 },
+		{ "", -1 },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < TR_COUNT(rows); i++) {
+		int minor = -1,
+		    r = tr_cap_parse(rows[i].text, strlen(rows[i].text), &minor);
+
+		if (r != (rows[i].minor < 0 ? -EBADMSG : 0) || minor != rows[i].minor)
+			fail_msg("%s: %d, %d", rows[i].text, r, minor);
+	}
+	assert_int_equal(tr_cap_parse("DeviceFileMinor: 1\0\n", 20, &(int){ 0 }), -EBADMSG);
+}
+
+static void test_caps(void **state)
+{
+	const struct tr_mig_instance instance = { 2, 7, 0 };
+	const struct rig *rig = *state;
+	const char *proc = where_of(rig).proc;
+	struct tr_err err = { 0 };
+	int minors[2];
+
+	assert_int_equal(tr_proc_caps(proc, &instance, minors, &err), -ENOENT);
+	rig_text(rig, "proc/driver/nvidia/capabilities/gpu2/mig/gi7/access",
+		 "DeviceFileMinor: 336\nDeviceFileMode: 292\n");
+	assert_int_equal(tr_proc_caps(proc, &instance, minors, &err), -ENOENT);
+	assert_non_null(strstr(err.msg, "gpu2/mig/gi7/ci0/access"));
+	rig_text(rig, "proc/driver/nvidia/capabilities/gpu2/mig/gi7/ci0/access", "?");
+	assert_int_equal(tr_proc_caps(proc, &instance, minors, &err), -EBADMSG);
+	rig_text(rig, "proc/driver/nvidia/capabilities/gpu2/mig/gi7/ci0/access",
+		 "DeviceFileMinor: 337\nDeviceFileMode: 292\n");
+	assert_int_equal(tr_proc_caps(proc, &instance, minors, &err), 0);
+	assert_int_equal(minors[0], 336);
+	assert_int_equal(minors[1], 337);
+}
+
 static void test_gpus(void **state)
 {
 	static const char *const texts[] = { "GPU UUID: " UUID "\nDevice Minor: 2\n",
@@ -392,6 +445,8 @@ int main(void)
 		WITH_RIG(test_two_versions),
 		WITH_RIG(test_gpus),
 		cmocka_unit_test(test_gpu_texts),
+		cmocka_unit_test(test_cap_texts),
+		WITH_RIG(test_caps),
 		cmocka_unit_test(test_versions),
 	};
 

@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: Apache-2.0
+"""tranched as a program: GPUs in MIG mode, whose instances are given out as whole GPUs."""
+import json
+import os
+import re
+import subprocess
+
+from rig import Cannot, Node, case, equal, expect, wait_for
+
+CAPS = "/proc/driver/nvidia/capabilities"
+
+
+def mount_capabilities(node, minor_of):
+    """Words that run an agent where the driver shows capabilities; a path below / of such an agent."""
+    if not os.path.isdir("/proc/driver"):
+        raise Cannot("no /proc/driver to put capabilities into")
+    for (gpu, instance), minor in minor_of.items():
+        folder = f"{node.folder}/proc-driver/nvidia/capabilities/gpu{gpu}/mig/gi{instance}"
+        os.makedirs(f"{folder}/ci0")
+        for path, number in ((f"{folder}/access", minor), (f"{folder}/ci0/access", minor + 1)):
+            with open(path, "w", encoding="utf-8") as out:
+                out.write(f"DeviceFileMinor: {number}\nDeviceFileMode: 292\nDeviceFileModify: 1\n")
+    return ["unshare", "-m", "sh", "-c", f'mount --bind {node.folder}/proc-driver /proc/driver && exec "$@"', "sh"]
+
+
+def nodes_of(node):
+    """{CDI device of a container: its device nodes, without those that all have}"""
+    out = {}
+    for name in os.listdir(f"{node.folder}/cdi"):
+        if re.match(r"tranche-gpu-\d+\.json", name):
+            with open(f"{node.folder}/cdi/{name}", encoding="utf-8") as text:
+                for device in json.load(text)["devices"]:
+                    paths = [one["path"] for one in device["containerEdits"]["deviceNodes"]]
+                    out[device["name"]] = sorted(path for path in paths if re.search(r"\d$", path))
+    return out
+
+
+@case
+def an_instance_comes_with_its_nodes(build):
+    with Node(build, gpus="2xa100-40") as node:
+        subprocess.run([f"{node.libs}/sim-ctl", "device", "1", "mig=3"], check=True, env=node.env)
+        # The simulator counts instances as the driver does those of the smallest profile: from 7 on.
+        agent = node.agent(before=mount_capabilities(node, {(1, 7): 345, (1, 8): 354}))
+        node.kubelet.wait_devices(lambda d: all(d.values()) and sum(name.startswith("MIG-") for name in d) == 3, 20)
+        wait_for(lambda: os.path.exists(f"{node.folder}/run/control"), 10, "the control socket")
+        wait_for(lambda: agent.ask(do="status")["api"]["watching"], 10, "the watch")
+        cards = [card["uuid"] for card in agent.ask(do="status")["cards"]]
+        equal([uuid[:4] for uuid in cards], ["GPU-", "MIG-", "MIG-", "MIG-"], "cards")
+        place = [node.uuids().index(uuid) for uuid in cards]
+
+        made = node.run_pod("one", {"a": [(place[1], 1024, 0)]})
+        equal(list(nodes_of(node).values()), [["/dev/nvidia-caps/nvidia-cap345", "/dev/nvidia-caps/nvidia-cap346",
+                                               "/dev/nvidia1"]], f"nodes of one instance ({made['a']['ids']})")
+        node.end_pod("one")
+        wait_for(lambda: not nodes_of(node), 30, "the end of its nodes")
+
+        node.run_pod("two", {"a": [(place[0], 1024, 0), (place[1], 1024, 0), (place[2], 1024, 0)]})
+        equal(list(nodes_of(node).values()), [[f"/dev/nvidia-caps/nvidia-cap{n}" for n in (345, 346, 354, 355)] +
+                                              ["/dev/nvidia0", "/dev/nvidia1"]], "nodes of a GPU and two instances")
+
+        made = node.place("three", {"a": [(place[3], 1024, 0)]})
+        told = node.kubelet.call("PreStartContainer", made["a"]["ids"])
+        expect(told["code"] != 0 and f"{CAPS}/gpu1/mig/gi9/access" in told["says"], f"an instance that the driver hides: {told}")
