@@ -17,7 +17,7 @@ import cases_clock  # noqa: F401
 import cases_many  # noqa: F401
 import cases_mig  # noqa: F401
 import cases_missing  # noqa: F401
-from rig import CASES, GIB, NODE, Cannot, Node, case, equal, expect, wait_for
+from rig import GIB, NODE, Node, case, equal, expect, main, wait_for
 
 
 @case
@@ -374,18 +374,6 @@ def the_kubelet_restarts(build):
         node.run_pod("p", {"a": [(0, 4096, 30)]})
         node.kubelet.tell(do="restart")
         wait_for(lambda: len(node.kubelet.registrations) == 2, 3, "the second registration")
-
-
-def main():
-    if sys.argv[1:] == ["--list"]:
-        print("\n".join(CASES))
-        return 0
-    try:
-        CASES[sys.argv[2]](os.path.abspath(sys.argv[1]))
-    except Cannot as why:
-        print(f"skipped: {why}")
-        return 77
-    return 0
 
 
 if __name__ == "__main__":

@@ -18,41 +18,14 @@ import urllib.error
 import urllib.request
 
 HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.append(os.path.dirname(HERE))
+
+from claims import Cannot, case, equal, expect, main, wait_for  # noqa: E402,F401 (some for who imports this)
+
 NODE = "node-a"
 RESOURCE = "nvidia.com/gpu"
 GIB = 1 << 30
 UUID_TEXT = 40  # "GPU-" or "MIG-" and 36 more; ids of a card begin with it
-
-
-CASES = {}
-
-
-def case(function):
-    """A claim: a ctest of its own, by its name."""
-    CASES[function.__name__] = function
-    return function
-
-
-class Cannot(Exception):
-    """Not on this machine, and why."""
-
-
-def wait_for(truth, seconds, what):
-    end = time.monotonic() + seconds
-    while not (result := truth()):
-        if time.monotonic() > end:
-            raise AssertionError(f"waited {seconds} s for {what() if callable(what) else what}")
-        time.sleep(0.01)
-    return result
-
-
-def expect(truth, what):
-    if not truth:
-        raise AssertionError(what)
-
-
-def equal(got, want, what=""):
-    expect(got == want, f"{what}: got {got!r}, want {want!r}")
 
 
 class Kubelet:

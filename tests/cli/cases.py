@@ -12,23 +12,14 @@ import cases_keeper  # noqa: F401
 import cases_slice  # noqa: F401
 import cases_time  # noqa: F401
 import cases_values  # noqa: F401
-from harness import CASES, Machine, Skip
+from harness import Machine, main
 
 
-def main():
-    if sys.argv[1:] == ["--list"]:
-        print("\n".join(CASES))
-        return 0
-    build, name = sys.argv[1:]
-    gpus = "2xh100" if "several_devices" in name else "h100"
+def on_machine(claim, build):
+    gpus = "2xh100" if "several_devices" in claim.__name__ else "h100"
     with Machine(build, gpus) as machine:
-        try:
-            CASES[name](machine)
-        except Skip as why:
-            print(why)
-            return 77
-    return 0
+        claim(machine)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(on_machine))

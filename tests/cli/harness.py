@@ -4,20 +4,15 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 
-CASES = {}
+sys.path.append(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+from claims import Cannot, case, equal, expect, main  # noqa: E402,F401 (some for who imports this)
+
 MIB = 1 << 20
 FLOOR_SLACK_MIB = 1024  # contexts and blocks: no case depends on their exact size
-
-
-def case(function):
-    CASES[function.__name__] = function
-    return function
-
-
-class Skip(Exception):
-    pass
 
 
 class Machine:
@@ -74,15 +69,6 @@ def name_of(what):
     return f"t{os.getpid()}-{what}"
 
 
-def expect(truth, what):
-    if not truth:
-        raise AssertionError(what)
-
-
-def equal(got, want, what=""):
-    expect(got == want, f"{what}: got {got!r}, want {want!r}")
-
-
 def ask(child, line):
     child.stdin.write(line + "\n")
     child.stdin.flush()
@@ -100,7 +86,7 @@ def as_user(machine):
     if os.geteuid() != 0:
         return [], {}
     if not shutil.which("setpriv"):
-        raise Skip("setpriv is not on this machine")
+        raise Cannot("setpriv is not on this machine")
     home = f"{machine.dir}/home"
     os.makedirs(home, exist_ok=True)
     os.chown(home, 65534, 65534)
@@ -112,4 +98,4 @@ def as_user(machine):
 
 def need_root():
     if os.geteuid() != 0:
-        raise Skip("only root can make a mount namespace")
+        raise Cannot("only root can make a mount namespace")

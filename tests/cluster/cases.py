@@ -12,31 +12,15 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 
 import config
 import image
 import node
-from cluster import ApiError, Cannot, Cluster, obstacle, pod_of, wait_for
+from cluster import PLUGIN_RESOURCE as GPU
+from cluster import ApiError, Cannot, Cluster, case, equal, expect, in_folder, main, obstacle, pod_of, wait_for
 
-CASES = {}
 NS_GET_PARENT = 0xB702
-GPU = "tranche.test/gpu"
 SEEN_IMAGE = "tranche.test/seen:1"
-
-
-def case(function):
-    CASES[function.__name__] = function
-    return function
-
-
-def expect(truth, what):
-    if not truth:
-        raise AssertionError(what)
-
-
-def equal(got, want, what=""):
-    expect(got == want, f"{what}: got {got!r}, want {want!r}")
 
 
 # ---- what is there, seen from this machine
@@ -322,19 +306,5 @@ def a_killed_keeper_takes_all_with_it(build, state):
     equal(left_of(cluster, space, before), [], "left")
 
 
-def main():
-    if sys.argv[1:] == ["--list"]:
-        print("\n".join(CASES))
-        return 0
-    build, name = os.path.abspath(sys.argv[1]), sys.argv[2]
-    with tempfile.TemporaryDirectory(prefix="tr-cluster-") as folder:
-        try:
-            CASES[name](build, f"{folder}/c")
-        except Cannot as why:
-            print(f"skipped: {why}")
-            return 77
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(in_folder))

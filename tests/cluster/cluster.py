@@ -16,7 +16,7 @@ import socket
 import ssl
 import subprocess
 import sys
-import time
+import tempfile
 import zlib
 
 import config
@@ -25,25 +25,22 @@ import node
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
+sys.path.append(f"{ROOT}/tests")
+
+from claims import Cannot, case, equal, expect, main, wait_for  # noqa: E402,F401 (most for who imports this)
+
 BASE_IMAGE = "tranche.test/base:1"
+PLUGIN_RESOURCE = "tranche.test/gpu"  # of the service cdi-plugin
 NODE = "node1"
 MARK = "README"
 PROGRAMS = {"runc": "runc", "openssl": "openssl", "ip": "iproute2", "nsenter": "util-linux", "ldconfig": "libc-bin"}
 FILES = {"/usr/lib/cni/ptp": "containernetworking-plugins", image.BUSYBOX: "busybox-static"}
 
 
-class Cannot(Exception):
-    """No cluster can be had here, and why; no fault of what is tested."""
-
-
-def wait_for(truth, seconds, what):
-    """The first result of TRUTH() that is true; AssertionError with WHAT (a text, or a function that makes one)."""
-    end = time.monotonic() + seconds
-    while not (result := truth()):
-        if time.monotonic() > end:
-            raise AssertionError(f"waited {seconds} s for {what() if callable(what) else what}")
-        time.sleep(0.1)
-    return result
+def in_folder(claim, build):
+    """Runs a claim that has a cluster, and so a folder for its state."""
+    with tempfile.TemporaryDirectory(prefix="tr-cluster-") as folder:
+        claim(build, f"{folder}/c")
 
 
 def _other_kubelet():

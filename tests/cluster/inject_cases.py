@@ -7,12 +7,9 @@ usage: as cases.py
 import os
 import sys
 
-import cases
 import image
-from cases import GPU, case, equal, expect
-from cluster import Cluster, pod_of, wait_for
-
-cases.CASES.clear()
+from cluster import PLUGIN_RESOURCE as GPU
+from cluster import Cluster, case, equal, expect, in_folder, main, pod_of, wait_for
 
 IMAGE = "tranche.test/inject:1"
 MUSL_IMAGE = "tranche.test/inject-musl:1"
@@ -114,4 +111,4 @@ def without_its_file_a_container_does_not_start(build, state):
 
 
 if __name__ == "__main__":
-    sys.exit(cases.main())
+    sys.exit(main(in_folder))

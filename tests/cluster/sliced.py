@@ -7,7 +7,7 @@ import sys
 
 import config
 import image
-from cluster import Cluster, pod_of, wait_for
+from cluster import Cluster, expect, pod_of, wait_for
 
 TENANT_IMAGE = "tranche.test/tenant:1"
 AGENT_CONFIG = "/etc/tranche/agent.yaml"
@@ -17,15 +17,6 @@ GET = """import sys, urllib.request as u
 u.install_opener(u.build_opener(u.ProxyHandler({})))
 print(u.urlopen(u.Request(sys.argv[1], headers={"Accept": sys.argv[2]}), timeout=5).read().decode(), end="")"""
 DECISION = "hami.io/vgpu-devices-allocated"
-
-
-def expect(truth, what):
-    if not truth:
-        raise AssertionError(what() if callable(what) else what)
-
-
-def equal(got, want, what=""):
-    expect(got == want, f"{what}: got {got!r}, want {want!r}")
 
 
 def container(name, mib=None, cores=0, command=("sleep", "600"), gpus=1, **more):

@@ -9,18 +9,10 @@ import json
 import os
 import signal
 import sys
-import tempfile
 import time
 
-from cluster import Cannot, wait_for
-from sliced import DECISION, RESOURCE, Sliced, container, delete_all, equal, expect, gpu_pod
-
-CASES = {}
-
-
-def case(function):
-    CASES[function.__name__] = function
-    return function
+from cluster import case, equal, expect, in_folder, main, wait_for
+from sliced import DECISION, RESOURCE, Sliced, container, delete_all, gpu_pod
 
 
 def spin(cluster, pod, name):
@@ -318,19 +310,5 @@ def F36_series_are_there_before_the_program(build, state):
         equal(cluster.offered(), 10, RESOURCE)
 
 
-def main():
-    if sys.argv[1:] == ["--list"]:
-        print("\n".join(CASES))
-        return 0
-    build, name = os.path.abspath(sys.argv[1]), sys.argv[2]
-    with tempfile.TemporaryDirectory(prefix="tr-slices-") as folder:
-        try:
-            CASES[name](build, f"{folder}/c")
-        except Cannot as why:
-            print(f"skipped: {why}")
-            return 77
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(in_folder))

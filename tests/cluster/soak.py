@@ -16,23 +16,16 @@ import re
 import shutil
 import signal
 import sys
-import tempfile
 import time
 
 from churn import Churn
-from cluster import ApiError, Cannot, wait_for
-from sliced import Sliced, container, delete_all, equal, expect, gpu_pod
+from cluster import ApiError, case, equal, expect, in_folder, main, wait_for
+from sliced import Sliced, container, delete_all, gpu_pod
 
-CASES = {}
 BOOT_ID = "/proc/sys/kernel/random/boot_id"
 SAY = ["sh", "-c", "tenant; exec sleep 3000"]
 MAX_GROWTH_KIB = 1024
 GPUS = {"gpus": "gpus=2xh100", "settings": {"split_count": 100}}
-
-
-def case(function):
-    CASES[function.__name__] = function
-    return function
 
 
 # ---- what stays when all are gone
@@ -251,19 +244,5 @@ def a_reboot_loses_nothing(build, state):
         nothing_stays(cluster)
 
 
-def main():
-    if sys.argv[1:] == ["--list"]:
-        print("\n".join(CASES))
-        return 0
-    build, name = os.path.abspath(sys.argv[1]), sys.argv[2]
-    with tempfile.TemporaryDirectory(prefix="tr-soak-") as folder:
-        try:
-            CASES[name](build, f"{folder}/c")
-        except Cannot as why:
-            print(f"skipped: {why}")
-            return 77
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(in_folder))
