@@ -268,6 +268,13 @@ static void open_page(struct tr_page *page, const char *name)
 	assert_true(bed_exists("%s/%s/rw/state", bed.slices, name));
 }
 
+void bed_assert_all_armed(struct scene_pod *pod)
+{
+	for (size_t i = 0; i < pod->count; i++)
+		if (pod->at[i].wanted)
+			bed_assert_armed(pod, i);
+}
+
 void bed_assert_closed(const char *name)
 {
 	struct tr_page page;

@@ -36,6 +36,7 @@ size_t bed_sweep(int64_t now_ms);
 struct tr_alloc *bed_alloc(const struct scene_container *container);
 /* Its page and injection allow just what the container was to get, or nothing. */
 void bed_assert_armed(struct scene_pod *pod, size_t at);
+void bed_assert_all_armed(struct scene_pod *pod); /* that ask for a card */
 void bed_assert_closed(const char *name);
 /* How many entries there are. */
 unsigned bed_count(const char *dir);

@@ -12,6 +12,7 @@
 #include "tranche/names.h"
 
 struct scene scene;
+const unsigned scene_one[] = { 3000, 0 }, scene_two[] = { 3000, 5000, 0 };
 
 unsigned scene_random(unsigned below)
 {
@@ -103,6 +104,18 @@ struct scene_container *scene_add(struct scene_pod *pod, const char *name,
 		.name = name, .kind = kind, .wanted = wanted, .mib = mib, .priority = -1
 	};
 	return container;
+}
+
+struct scene_pod *scene_three_kinds(const char *name)
+{
+	struct scene_pod *pod = scene_pod_new(name);
+
+	scene_add(pod, "init", TR_CONTAINER_INIT, 2, 100);
+	scene_add(pod, "side", TR_CONTAINER_SIDECAR, 1, 200);
+	scene_add(pod, "none", TR_CONTAINER_APP, 0, 0);
+	scene_add(pod, "a", TR_CONTAINER_APP, 1, 300);
+	scene_add(pod, "b", TR_CONTAINER_APP, 1, 400)->cores = 20;
+	return pod;
 }
 
 struct scene_pod *scene_pod(const char *name, const unsigned *mib)

@@ -59,6 +59,9 @@ struct scene_pod *scene_pod_new(const char *name);
 struct scene_container *scene_add(struct scene_pod *pod, const char *name,
 				  enum tr_container_kind kind, unsigned wanted,
 				  unsigned mib);
+extern const unsigned scene_one[], scene_two[]; /* sizes, for scene_pod */
+/* A pod of every kind of container, and one that asks for nothing. */
+struct scene_pod *scene_three_kinds(const char *name);
 /* The API server's object of it. */
 const struct tr_pod *scene_object(struct scene_pod *pod);
 /* The kubelet chooses ids for all containers; ALLOCATE is asked for each, and gives the answer's name. */

@@ -15,30 +15,9 @@
 #include "slice/seat.h"
 #include "tr_test.h"
 
-static const unsigned one[] = { 3000, 0 }, two[] = { 3000, 5000, 0 };
-
-static struct scene_pod *three_kinds(const char *name)
-{
-	struct scene_pod *pod = scene_pod_new(name);
-
-	scene_add(pod, "init", TR_CONTAINER_INIT, 2, 100);
-	scene_add(pod, "side", TR_CONTAINER_SIDECAR, 1, 200);
-	scene_add(pod, "none", TR_CONTAINER_APP, 0, 0);
-	scene_add(pod, "a", TR_CONTAINER_APP, 1, 300);
-	scene_add(pod, "b", TR_CONTAINER_APP, 1, 400)->cores = 20;
-	return pod;
-}
-
-static void assert_all_armed(struct scene_pod *pod)
-{
-	for (size_t i = 0; i < pod->count; i++)
-		if (pod->at[i].wanted)
-			bed_assert_armed(pod, i);
-}
-
 static void F34_each_its_own(void **state)
 {
-	struct scene_pod *pod = scene_pod("p", two);
+	struct scene_pod *pod = scene_pod("p", scene_two);
 
 	(void)state;
 	bed_admit(pod);
@@ -46,7 +25,7 @@ static void F34_each_its_own(void **state)
 	bed_assert_closed(pod->at[1].alloc);
 	assert_int_equal(bed.events[TR_ARM_MADE], 2);
 	assert_int_equal(bed_arm(pod, 0), 0);
-	assert_all_armed(pod); /* F34: each its own */
+	bed_assert_all_armed(pod); /* F34: each its own */
 	assert_int_equal(bed.events[TR_ARM_ARMED], 2);
 	assert_int_equal(bed_arm(pod, 1), 0);
 	assert_int_equal(bed.events[TR_ARM_ARMED], 2);
@@ -62,19 +41,19 @@ static void all_kinds(void **state)
 		struct scene_pod *pod;
 
 		name[1] = (char)('0' + first);
-		pod = three_kinds(name);
+		pod = scene_three_kinds(name);
 		bed_admit(pod);
 		if (!pod->at[first].wanted)
 			continue;
 		assert_int_equal(bed_arm(pod, first), 0);
-		assert_all_armed(pod);
+		bed_assert_all_armed(pod);
 	}
 }
 
 /* What the pod says later does not count. */
 static void armed_once(void **state)
 {
-	struct scene_pod *pod = scene_pod("p", one);
+	struct scene_pod *pod = scene_pod("p", scene_one);
 
 	(void)state;
 	bed_admit(pod);
@@ -97,7 +76,7 @@ static void armed_once(void **state)
 /* A store that lags behind shows the pod of the same name that was before. */
 static void stale_pod(void **state)
 {
-	struct scene_pod *old = scene_pod("web-0", one), *pod;
+	struct scene_pod *old = scene_pod("web-0", scene_one), *pod;
 	struct tr_ids ids;
 	int r;
 
@@ -133,7 +112,8 @@ static void refuse(struct scene_pod *pod, int r, const char *sentence)
 
 static void refusals(void **state)
 {
-	struct scene_pod *pod = scene_pod("p", two), *full = scene_pod("q", two);
+	struct scene_pod *pod = scene_pod("p", scene_two),
+			 *full = scene_pod("q", scene_two);
 
 	(void)state;
 	bed_admit(pod);
@@ -162,12 +142,12 @@ static void refusals(void **state)
 	refuse(pod, -EAGAIN, "is ending");
 	pod->phase = "Pending";
 	assert_int_equal(bed_arm(pod, 0), 0);
-	assert_all_armed(pod);
+	bed_assert_all_armed(pod);
 }
 
 static void other_node(void **state)
 {
-	struct scene_pod *pod = scene_pod("p", one);
+	struct scene_pod *pod = scene_pod("p", scene_one);
 
 	(void)state;
 	bed_stop();
@@ -192,7 +172,7 @@ static void no_room(void **state)
 	assert_int_equal(tr_arm_sweep(bed.arm, scene_rows(), NULL, 0, 1000), 0);
 	assert_int_equal(tr_arm_sweep(bed.arm, scene_rows(), NULL, 0, 7000), 1);
 	assert_int_equal(bed_arm(b, 1), 0);
-	assert_all_armed(b);
+	bed_assert_all_armed(b);
 }
 
 static void never_allocated(void **state)
@@ -224,7 +204,7 @@ static void bad_requests(void **state)
 /* The CDI file cannot be written: refused; asked again, it can. */
 static void inject_fails(void **state)
 {
-	struct scene_pod *pod = scene_pod("p", two);
+	struct scene_pod *pod = scene_pod("p", scene_two);
 
 	(void)state;
 	bed_admit(pod);
@@ -241,7 +221,7 @@ static void inject_fails(void **state)
 /* The tmpfs is full: refused, and nothing is left. */
 static void no_space(void **state)
 {
-	struct scene_pod *pod = scene_pod("p", one);
+	struct scene_pod *pod = scene_pod("p", scene_one);
 	struct rlimit all, little;
 
 	(void)state;
@@ -266,7 +246,7 @@ static void no_space(void **state)
 /* The driver did not answer when the agent started; it does when the container does. */
 static void cards_come_later(void **state)
 {
-	struct scene_pod *pod = scene_pod("p", one);
+	struct scene_pod *pod = scene_pod("p", scene_one);
 	struct tr_cards none = { 0 };
 	char command[240], path[200];
 	struct tr_page page;
@@ -295,7 +275,8 @@ static void cards_come_later(void **state)
 
 static void restarts(void **state)
 {
-	struct scene_pod *armed = three_kinds("p"), *waiting = scene_pod("q", two);
+	struct scene_pod *armed = scene_three_kinds("p"),
+			 *waiting = scene_pod("q", scene_two);
 
 	(void)state;
 	bed_admit(armed);
@@ -304,10 +285,10 @@ static void restarts(void **state)
 	bed_stop();
 	bed_start();
 	assert_int_equal(bed.events[TR_ARM_ARMED], 4);
-	assert_all_armed(armed);
+	bed_assert_all_armed(armed);
 	bed_assert_closed(waiting->at[0].alloc);
 	assert_int_equal(bed_arm(waiting, 1), 0);
-	assert_all_armed(waiting);
+	bed_assert_all_armed(waiting);
 }
 
 static void put_boot(const char *text)
@@ -321,7 +302,8 @@ static void put_boot(const char *text)
 /* tmpfs and /var/run are empty, the kubelet starts the same containers without Allocate. */
 static void reboots(void **state)
 {
-	struct scene_pod *armed = three_kinds("p"), *waiting = scene_pod("q", two);
+	struct scene_pod *armed = scene_three_kinds("p"),
+			 *waiting = scene_pod("q", scene_two);
 	char command[240];
 
 	(void)state;
@@ -333,17 +315,17 @@ static void reboots(void **state)
 	assert_int_equal(system(command), 0);
 	put_boot("boot-2");
 	bed_start();
-	assert_all_armed(armed);
+	bed_assert_all_armed(armed);
 	assert_int_equal(bed_arm(armed, 0), 0);
 	bed_assert_closed(waiting->at[1].alloc);
 	assert_int_equal(bed_arm(waiting, 0), 0);
-	assert_all_armed(waiting);
+	bed_assert_all_armed(waiting);
 }
 
 /* What nobody's record knows goes; what another version wrote stays. */
 static void leftovers(void **state)
 {
-	struct scene_pod *pod = scene_pod("p", one);
+	struct scene_pod *pod = scene_pod("p", scene_one);
 	char path[200];
 	FILE *file;
 
@@ -382,7 +364,7 @@ static void leftovers(void **state)
 /* A tenant's own doings in the part that it can write. */
 static void tenants_files(void **state)
 {
-	struct scene_pod *pod = scene_pod("p", one);
+	struct scene_pod *pod = scene_pod("p", scene_one);
 	char command[600];
 
 	(void)state;
@@ -458,7 +440,7 @@ static void come_and_go(void **state)
 
 			if (pod->at[at].wanted) {
 				assert_int_equal(bed_arm(pod, at), 0);
-				assert_all_armed(pod);
+				bed_assert_all_armed(pod);
 			}
 		} else if (what == 4 && pod && pod->is_admitted) {
 			scene_forget(pod);

@@ -109,11 +109,9 @@ static int open_bed(void **state)
 	return r;
 }
 
-static const unsigned two[] = { 3000, 5000, 0 };
-
 static void at_the_last(void **state)
 {
-	struct scene_pod *pod = scene_pod("p", two);
+	struct scene_pod *pod = scene_pod("p", scene_two);
 
 	(void)state;
 	tr_arm_handover(bed.arm);
@@ -141,7 +139,8 @@ static void at_the_last(void **state)
 /* Pods that were here before are not taken for it. */
 static void others(void **state)
 {
-	struct scene_pod *other = scene_pod("q", two), *pod = scene_pod("p", two);
+	struct scene_pod *other = scene_pod("q", scene_two),
+			 *pod = scene_pod("p", scene_two);
 
 	(void)state;
 	bed_admit(other);
@@ -156,7 +155,7 @@ static void others(void **state)
 
 static void no_word(void **state)
 {
-	struct scene_pod *pod = scene_pod("p", two);
+	struct scene_pod *pod = scene_pod("p", scene_two);
 
 	(void)state;
 	bed_admit(pod);
@@ -180,7 +179,7 @@ static void no_word(void **state)
 /* One whose allocation failed is not waited for. */
 static void failed(void **state)
 {
-	scene_pod("p", two);
+	scene_pod("p", scene_two);
 	(void)state;
 	strcpy(phase, "failed");
 	tr_arm_handover(bed.arm);
@@ -191,7 +190,7 @@ static void failed(void **state)
 /* An Allocate was refused, and the kubelet says so of the pod. */
 static void refused(void **state)
 {
-	struct scene_pod *pod = scene_pod("p", two);
+	struct scene_pod *pod = scene_pod("p", scene_two);
 
 	(void)state;
 	tr_arm_block(bed.arm, "the node is being drained");
@@ -218,7 +217,7 @@ static void refused(void **state)
 
 static void fails(void **state)
 {
-	struct scene_pod *pod = scene_pod("p", two);
+	struct scene_pod *pod = scene_pod("p", scene_two);
 
 	(void)state;
 	bed_admit(pod);

@@ -77,18 +77,6 @@ static void arm(struct scene_pod *pod)
 	}
 }
 
-static struct scene_pod *three_kinds(const char *name)
-{
-	struct scene_pod *pod = scene_pod_new(name);
-
-	scene_add(pod, "init", TR_CONTAINER_INIT, 2, 100);
-	scene_add(pod, "side", TR_CONTAINER_SIDECAR, 1, 200);
-	scene_add(pod, "none", TR_CONTAINER_APP, 0, 0);
-	scene_add(pod, "a", TR_CONTAINER_APP, 1, 300);
-	scene_add(pod, "b", TR_CONTAINER_APP, 1, 400);
-	return pod;
-}
-
 static void serials(void **state)
 {
 	static const char *const texts[] = { "x-1" };
@@ -121,7 +109,7 @@ static void serials(void **state)
 
 static void kinds(void **state)
 {
-	struct scene_pod *pod = three_kinds("p");
+	struct scene_pod *pod = scene_three_kinds("p");
 
 	(void)state;
 	admit(pod);
@@ -162,26 +150,26 @@ static void only_init(void **state)
 /* A pod was admitted, failed and went; the next one got its ids. */
 static void orphans(void **state)
 {
-	struct scene_pod *gone = three_kinds("gone"), *pod;
+	struct scene_pod *gone = scene_three_kinds("gone"), *pod;
 
 	(void)state;
 	scene_cards(1, 1);
 	scene.id_count = 4; /* so that ids come again */
 	admit(gone);
 	scene_forget(gone);
-	pod = three_kinds("p");
+	pod = scene_three_kinds("p");
 	admit(pod);
 	assert_known(pod);
 	arm(pod);
 	scene_forget(pod);
-	pod = three_kinds("p"); /* of the same name, too */
+	pod = scene_three_kinds("p"); /* of the same name, too */
 	admit(pod);
 	assert_known(pod);
 }
 
 static void half_of_a_run(void **state)
 {
-	struct scene_pod *pod = three_kinds("p");
+	struct scene_pod *pod = scene_three_kinds("p");
 	struct tr_ids asked;
 
 	(void)state;
@@ -215,7 +203,7 @@ static void lost_init(void **state)
 /* The kubelet allocates for one container alone when it has lost what it knew of it. */
 static void allocated_again(void **state)
 {
-	struct scene_pod *pod = three_kinds("p"), *other = three_kinds("q");
+	struct scene_pod *pod = scene_three_kinds("p"), *other = scene_three_kinds("q");
 	char before[TR_ALLOC_NAME];
 
 	(void)state;
@@ -264,7 +252,7 @@ static void with_others_between(void **state)
 
 static void not_listed(void **state)
 {
-	struct scene_pod *pod = three_kinds("p");
+	struct scene_pod *pod = scene_three_kinds("p");
 	struct tr_pod_list empty = { 0 };
 	const struct tr_pod_row *row;
 	struct tr_ids asked;
@@ -289,7 +277,7 @@ static void not_listed(void **state)
 
 static void of_two_pods(void **state)
 {
-	struct scene_pod *p = three_kinds("p"), *q = three_kinds("q");
+	struct scene_pod *p = scene_three_kinds("p"), *q = scene_three_kinds("q");
 	const char *both[2];
 	struct tr_ids asked = { both, 2 };
 	const struct tr_pod_row *row;
@@ -305,7 +293,7 @@ static void of_two_pods(void **state)
 
 static void other_counts(void **state)
 {
-	struct scene_pod *pod = three_kinds("p");
+	struct scene_pod *pod = scene_three_kinds("p");
 	struct tr_ids asked;
 
 	(void)state;

@@ -10,32 +10,11 @@
 #include "slice/seat.h"
 #include "tr_test.h"
 
-static const unsigned one[] = { 3000, 0 }, two[] = { 3000, 5000, 0 };
-
-static struct scene_pod *three_kinds(const char *name)
-{
-	struct scene_pod *pod = scene_pod_new(name);
-
-	scene_add(pod, "init", TR_CONTAINER_INIT, 2, 100);
-	scene_add(pod, "side", TR_CONTAINER_SIDECAR, 1, 200);
-	scene_add(pod, "none", TR_CONTAINER_APP, 0, 0);
-	scene_add(pod, "a", TR_CONTAINER_APP, 1, 300);
-	scene_add(pod, "b", TR_CONTAINER_APP, 1, 400)->cores = 20;
-	return pod;
-}
-
-static void assert_all_armed(struct scene_pod *pod)
-{
-	for (size_t i = 0; i < pod->count; i++)
-		if (pod->at[i].wanted)
-			bed_assert_armed(pod, i);
-}
-
 /* ---- taking away ---- */
 
 static void two_looks(void **state)
 {
-	struct scene_pod *pod = three_kinds("p"), *stays = scene_pod("q", two);
+	struct scene_pod *pod = scene_three_kinds("p"), *stays = scene_pod("q", scene_two);
 	struct tr_pod_list empty = { 0 };
 	const struct tr_pod *pods[2];
 
@@ -72,7 +51,7 @@ static void two_looks(void **state)
 /* A look that disagrees begins anew. */
 static void looks_agree(void **state)
 {
-	struct scene_pod *pod = scene_pod("p", one);
+	struct scene_pod *pod = scene_pod("p", scene_one);
 
 	(void)state;
 	bed_admit(pod);
@@ -90,7 +69,7 @@ static void looks_agree(void **state)
 
 static void held(void **state)
 {
-	struct scene_pod *pod = scene_pod("p", one);
+	struct scene_pod *pod = scene_pod("p", scene_one);
 	struct tr_seat seat = { 0 };
 	char path[200];
 
@@ -113,7 +92,7 @@ static void held(void **state)
 static void waiting_ones(void **state)
 {
 	struct scene_pod *pulls = scene_pod_new("pulls"),
-			 *failed = scene_pod("failed", one);
+			 *failed = scene_pod("failed", scene_one);
 	int64_t now;
 
 	(void)state;
@@ -140,7 +119,7 @@ static void waiting_ones(void **state)
 /* The kubelet gave its ids to another pod. */
 static void superseded(void **state)
 {
-	struct scene_pod *old = scene_pod("web-0", one), *pod;
+	struct scene_pod *old = scene_pod("web-0", scene_one), *pod;
 	char before[TR_ALLOC_NAME];
 
 	(void)state;
@@ -190,7 +169,7 @@ static void init_runs_again(void **state)
 
 static void resize(void **state)
 {
-	struct scene_pod *pod = scene_pod("p", two);
+	struct scene_pod *pod = scene_pod("p", scene_two);
 	struct tr_alloc_part part;
 	struct tr_alloc *alloc;
 
@@ -206,10 +185,10 @@ static void resize(void **state)
 	assert_int_equal(bed.events[TR_ARM_CHANGED], 1);
 	pod->at[0].mib = 1000;
 	pod->at[0].cores = 20;
-	assert_all_armed(pod);
+	bed_assert_all_armed(pod);
 	bed_stop();
 	bed_start();
-	assert_all_armed(pod);
+	bed_assert_all_armed(pod);
 	alloc = bed_alloc(&pod->at[0]);
 	assert_int_equal(alloc->grant_serial, 7);
 	part.limit_bytes = UINT64_C(12000) << 20;
@@ -221,13 +200,13 @@ static void resize(void **state)
 	assert_int_equal(tr_arm_resize(bed.arm, alloc, &part, 1, 0, &bed.err), -EINVAL);
 	assert_int_equal(tr_arm_resize(bed.arm, alloc, &part, 0, 0, &bed.err), -EINVAL);
 	pod->at[0].mib = 11000;
-	assert_all_armed(pod);
+	bed_assert_all_armed(pod);
 }
 
 /* A running program sees it in the page that it has mapped. */
 static void resize_is_seen(void **state)
 {
-	struct scene_pod *pod = scene_pod("p", one);
+	struct scene_pod *pod = scene_pod("p", scene_one);
 	struct tr_alloc_part part;
 	struct tr_page page;
 	char path[200];
@@ -265,7 +244,7 @@ static int grant(struct scene_pod *pod, const char *uid, unsigned serial, unsign
 
 static void grants(void **state)
 {
-	struct scene_pod *pod = scene_pod("p", two);
+	struct scene_pod *pod = scene_pod("p", scene_two);
 
 	(void)state;
 	bed_admit(pod);
@@ -274,12 +253,12 @@ static void grants(void **state)
 	assert_int_equal(grant(pod, pod->uid, 5, 4000, 4000), 1);
 	pod->at[0].mib = pod->at[1].mib = 4000;
 	pod->at[1].cores = 10;
-	assert_all_armed(pod);
+	bed_assert_all_armed(pod);
 	assert_int_equal(grant(pod, pod->uid, 5, 1, 1), 0); /* the same one */
 	assert_int_equal(grant(pod, pod->uid, 4, 1, 1), 0); /* an old one */
 	assert_int_equal(grant(pod, "another", 6, 1, 1), -EBADMSG);
 	assert_int_equal(grant(pod, pod->uid, 6, 16000, 16000), -ENOSPC);
-	assert_all_armed(pod);
+	bed_assert_all_armed(pod);
 	assert_int_equal(tr_arm_grant(bed.arm, scene_object(pod), "v2 x", &bed.err),
 			 -EPROTONOSUPPORT);
 }
