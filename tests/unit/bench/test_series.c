@@ -50,7 +50,7 @@ static void test_share(void **state)
 	assert_true(fabs(tr_series_share(&series, 0, 0, 300, 400)) < 1e-9);
 }
 
-static void test_F13_windows(void **state)
+static void F13_windows(void **state)
 {
 	(void)state;
 	make(half);
@@ -62,7 +62,7 @@ static void test_F13_windows(void **state)
 	assert_true(fabs(tr_series_worst_window(&series, 0, 0, 2000 * MS, 50) - 25) < 1e-9);
 }
 
-static void test_F13_stall(void **state)
+static void F13_stall(void **state)
 {
 	(void)state;
 	make(half);
@@ -145,9 +145,9 @@ static void test_lists(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_share),     cmocka_unit_test(test_F13_windows),
-		cmocka_unit_test(test_F13_stall), cmocka_unit_test(test_lag),
-		cmocka_unit_test(test_summary),   cmocka_unit_test(test_lists),
+		cmocka_unit_test(test_share),   cmocka_unit_test(F13_windows),
+		cmocka_unit_test(F13_stall),    cmocka_unit_test(test_lag),
+		cmocka_unit_test(test_summary), cmocka_unit_test(test_lists),
 	};
 
 	return cmocka_run_group_tests_name("series", tests, NULL, NULL);

@@ -46,7 +46,7 @@ static uint64_t healed_at(struct tr_health *h, uint64_t from, uint64_t until)
 
 /* ---- one thing at a time ------------------------------------------------------------- */
 
-static void test_F35_comes_back(void **state)
+static void F35_comes_back(void **state)
 {
 	struct tr_health h = { 0 };
 
@@ -258,7 +258,7 @@ static void some_event(struct tr_health *h, struct story *s)
 	assert_int_equal(h->is_ill, h->reason[0] != '\0');
 }
 
-static void test_F35_any_story_ends_well(void **state)
+static void F35_any_story_ends_well(void **state)
 {
 	(void)state;
 	for (uint64_t seed = 1; seed <= 300; seed++) {
@@ -295,14 +295,14 @@ static void test_flickering_is_damped(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup(test_F35_comes_back, set_up),
+		cmocka_unit_test_setup(F35_comes_back, set_up),
 		cmocka_unit_test_setup(test_fails_must_repeat, set_up),
 		cmocka_unit_test_setup(test_needs_reset, set_up),
 		cmocka_unit_test_setup(test_memory_errors, set_up),
 		cmocka_unit_test_setup(test_xids, set_up),
 		cmocka_unit_test_setup(test_lists, set_up),
 		cmocka_unit_test_setup(test_off, set_up),
-		cmocka_unit_test_setup(test_F35_any_story_ends_well, set_up),
+		cmocka_unit_test_setup(F35_any_story_ends_well, set_up),
 		cmocka_unit_test_setup(test_flickering_is_damped, set_up),
 	};
 

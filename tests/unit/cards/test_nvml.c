@@ -238,7 +238,7 @@ static void test_what_is_there(void **state)
 	sim("device 1 temperature=0 power=0 ecc-corrected=0");
 }
 
-static void test_F35_xid(void **state)
+static void F35_xid(void **state)
 {
 	(void)state;
 	listen_with((struct tr_nvml_options){ 0 });
@@ -258,7 +258,7 @@ static void test_F35_xid(void **state)
 	hang_up();
 }
 
-static void test_F35_lost(void **state)
+static void F35_lost(void **state)
 {
 	(void)state;
 	listen_with((struct tr_nvml_options){ 0 });
@@ -278,7 +278,7 @@ static void test_F35_lost(void **state)
 	hang_up();
 }
 
-static void test_F35_failing_calls(void **state)
+static void F35_failing_calls(void **state)
 {
 	(void)state;
 	listen_with((struct tr_nvml_options){ 0 });
@@ -302,7 +302,7 @@ static void test_F35_failing_calls(void **state)
 	hang_up();
 }
 
-static void test_F35_memory(void **state)
+static void F35_memory(void **state)
 {
 	(void)state;
 	listen_with((struct tr_nvml_options){ 0 });
@@ -554,11 +554,10 @@ int main(int argc, char **argv)
 		test_older_driver, new_loop, free_loop) };
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_what_is_there, new_loop, free_loop),
-		cmocka_unit_test_setup_teardown(test_F35_xid, new_loop, free_loop),
-		cmocka_unit_test_setup_teardown(test_F35_lost, new_loop, free_loop),
-		cmocka_unit_test_setup_teardown(test_F35_failing_calls, new_loop,
-						free_loop),
-		cmocka_unit_test_setup_teardown(test_F35_memory, new_loop, free_loop),
+		cmocka_unit_test_setup_teardown(F35_xid, new_loop, free_loop),
+		cmocka_unit_test_setup_teardown(F35_lost, new_loop, free_loop),
+		cmocka_unit_test_setup_teardown(F35_failing_calls, new_loop, free_loop),
+		cmocka_unit_test_setup_teardown(F35_memory, new_loop, free_loop),
 		cmocka_unit_test_setup_teardown(test_instances, new_loop, free_loop),
 		cmocka_unit_test_setup_teardown(test_one_does_not_answer_at_start, new_loop,
 						free_loop),

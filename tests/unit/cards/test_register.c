@@ -256,7 +256,7 @@ static const json_t *find_event(const json_t *list, const char *reason)
 	return NULL;
 }
 
-static void test_F35_health_is_told(void **state)
+static void F35_health_is_told(void **state)
 {
 	struct stage s;
 	json_t *now, *events;
@@ -454,14 +454,10 @@ static void test_64_gpus(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_told_once),
-		cmocka_unit_test(test_put_back),
-		cmocka_unit_test(test_F35_health_is_told),
-		cmocka_unit_test(test_capacity),
-		cmocka_unit_test(test_lease),
-		cmocka_unit_test(test_no_card),
-		cmocka_unit_test(test_bad_days),
-		cmocka_unit_test(test_64_gpus),
+		cmocka_unit_test(test_told_once),     cmocka_unit_test(test_put_back),
+		cmocka_unit_test(F35_health_is_told), cmocka_unit_test(test_capacity),
+		cmocka_unit_test(test_lease),         cmocka_unit_test(test_no_card),
+		cmocka_unit_test(test_bad_days),      cmocka_unit_test(test_64_gpus),
 	};
 
 	return cmocka_run_group_tests_name("register", tests, kube_server_start,

@@ -19,7 +19,7 @@ static struct scene scene;
 	name "{zone=\"vGPU\",namespace=\"shop\",pod=\"cart-0\",container=\"" container \
 	     "\",vdevice_index=\"0\",device_uuid=\"" SCENE_UUID_0 "\"}"
 
-static void test_F34(void **state)
+static void F34_every_container(void **state)
 {
 	static const char *const containers[] = { "init", "sidecar", "app" };
 	char *text;
@@ -60,7 +60,7 @@ static void test_F34(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = { cmocka_unit_test(test_F34) };
+	const struct CMUnitTest tests[] = { cmocka_unit_test(F34_every_container) };
 
 	return cmocka_run_group_tests_name("F34", tests, NULL, NULL);
 }

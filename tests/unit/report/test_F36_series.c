@@ -80,7 +80,7 @@ static void check_all(const char *text, const char *container, unsigned want)
 	assert_true(families > 30);
 }
 
-static void test_F36_waiting(void **state)
+static void F36_waiting(void **state)
 {
 	struct tr_alloc *alloc = scene_add(&scene, 2);
 	char *text = scene_print(&scene, TR_METRICS_TEXT);
@@ -105,7 +105,7 @@ static void test_F36_waiting(void **state)
 	free(text);
 }
 
-static void test_F36_armed(void **state)
+static void F36_armed(void **state)
 {
 	struct tr_alloc *alloc = scene_add(&scene, 2);
 	char *text;
@@ -127,7 +127,7 @@ static void test_F36_armed(void **state)
 }
 
 /* A container that broke its state file still has its series. */
-static void test_F36_broken(void **state)
+static void F36_broken(void **state)
 {
 	struct tr_alloc *alloc = scene_add(&scene, 1);
 	char path[256], *text;
@@ -145,8 +145,8 @@ static void test_F36_broken(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = { TEST(test_F36_waiting), TEST(test_F36_armed),
-					    TEST(test_F36_broken) };
+	const struct CMUnitTest tests[] = { TEST(F36_waiting), TEST(F36_armed),
+					    TEST(F36_broken) };
 
 	return cmocka_run_group_tests_name("F36", tests, NULL, NULL);
 }
