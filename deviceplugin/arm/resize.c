@@ -82,8 +82,10 @@ static int grant_one(struct tr_arm *arm, struct tr_alloc *alloc,
 
 	if (serial <= alloc->grant_serial || !share->count)
 		return 0;
-	if (share->count == alloc->part_count && is_same(alloc, share->parts))
-		return 0;
+	if (share->count == alloc->part_count && is_same(alloc, share->parts)) {
+		alloc->grant_serial = serial; /* no older one counts any more */
+		return tr_arm_record(arm, alloc, err);
+	}
 	parts = tr_xcalloc(share->count, sizeof(*parts));
 	memcpy(parts, share->parts, share->count * sizeof(*parts));
 	r = tr_arm_resize(arm, alloc, parts, share->count, serial, err);

@@ -117,6 +117,13 @@ static void only_init(void **state)
 	assert_true(node_until(&out.ends, 1, 5000));
 	assert_int_equal(out.code, TR_RPC_OK);
 	bed_assert_armed(pod, 0);
+	/* The kubelet lists nobody who has it, and runs it again at any time in the pod's life. */
+	pod->phase = "Running";
+	for (int64_t now = 0; now < 30000; now += 6000)
+		assert_int_equal(bed_sweep(now), 0);
+	scene_forget(pod);
+	assert_int_equal(bed_sweep(60000), 0);
+	assert_int_equal(bed_sweep(66000), 1);
 }
 
 /* Pods that start together share the writing of their files: no answer before it, and none when it failed. */

@@ -245,6 +245,7 @@ static int grant(struct scene_pod *pod, const char *uid, unsigned serial, unsign
 static void grants(void **state)
 {
 	struct scene_pod *pod = scene_pod("p", scene_two);
+	struct tr_alloc_part part;
 
 	(void)state;
 	bed_admit(pod);
@@ -258,6 +259,18 @@ static void grants(void **state)
 	assert_int_equal(grant(pod, pod->uid, 4, 1, 1), 0); /* an old one */
 	assert_int_equal(grant(pod, "another", 6, 1, 1), -EBADMSG);
 	assert_int_equal(grant(pod, pod->uid, 6, 16000, 16000), -ENOSPC);
+	bed_assert_all_armed(pod);
+	/* One that says what is so already counts, also after root has set something else, and a restart. */
+	assert_int_equal(grant(pod, pod->uid, 8, 4000, 4000), 0);
+	part = bed_alloc(&pod->at[0])->parts[0];
+	part.limit_bytes = UINT64_C(5000) << 20;
+	pod->at[0].mib = 5000;
+	assert_int_equal(
+		tr_arm_resize(bed.arm, bed_alloc(&pod->at[0]), &part, 1, 0, &bed.err), 0);
+	bed_stop();
+	bed_start();
+	for (unsigned serial = 6; serial <= 8; serial++)
+		assert_int_equal(grant(pod, pod->uid, serial, 1, 1), 0);
 	bed_assert_all_armed(pod);
 	assert_int_equal(tr_arm_grant(bed.arm, scene_object(pod), "v2 x", &bed.err),
 			 -EPROTONOSUPPORT);
