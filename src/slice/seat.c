@@ -45,33 +45,28 @@ static int check_state(const struct tr_state *state, const char *path, uint64_t 
 	return 0;
 }
 
-/* Maps PATH and checks it. FD stays the caller's. */
+/* Maps PATH and checks it. FD is the caller's, and so is SEAT: also when it is refused. */
 static int map_state(struct tr_seat *seat, const char *path, uint64_t serial, int *fd,
 		     struct tr_err *err)
 {
-	struct tr_seat mapped = { 0 };
 	void *map = NULL;
 	int r;
 
-	if (strlen(path) >= sizeof(mapped.path))
+	*seat = (struct tr_seat){ 0 };
+	if (strlen(path) >= sizeof(seat->path))
 		return tr_fail(err, ENAMETOOLONG, "state file %s: the path is too long",
 			       path);
-	memcpy(mapped.path, path, strlen(path));
+	memcpy(seat->path, path, strlen(path));
 	r = tr_file_map(path, sizeof(struct tr_state), true, &map, fd, err);
 	if (r < 0)
 		return r;
-	mapped.state = map;
+	seat->state = map;
 	r = check_state(map, path, serial, err);
 	/* A child must not keep the lock of a parent that dies, so it does not get the
 	 * mapping. */
 	if (r == 0 && madvise(map, sizeof(struct tr_state), MADV_DONTFORK) < 0)
 		r = tr_fail_errno(err, "state file %s: madvise", path);
-	if (r < 0) {
-		tr_seat_leave(&mapped);
-		return r;
-	}
-	*seat = mapped;
-	return 0;
+	return r;
 }
 
 /* Under the slot's lock. The totals of the device keep what its process used. */
@@ -209,15 +204,14 @@ static int probe_lock(const struct tr_seat *seat, struct tr_err *err)
 
 int tr_seat_take(struct tr_seat *out, const char *path, uint64_t serial, struct tr_err *err)
 {
-	struct tr_seat seat = { 0 };
+	struct tr_seat seat;
 	int fd = -1;
 	int r = map_state(&seat, path, serial, &fd, err);
 
-	if (r < 0)
-		return r;
-	r = take_slot(&seat, fd, err);
-	(void)close(
-		fd); /* the mapping alone holds the lock: nothing of ours in the fd table */
+	if (r == 0)
+		r = take_slot(&seat, fd, err);
+	/* The mapping alone holds the lock: nothing of ours in the fd table. -1: nothing was opened. */
+	(void)close(fd);
 	if (r == 0)
 		r = probe_lock(&seat, err);
 	if (r < 0) {
@@ -232,8 +226,11 @@ int tr_seat_watch(struct tr_seat *out, const char *path, uint64_t serial,
 		  struct tr_err *err)
 {
 	tr_autoclose int fd = -1;
+	int r = map_state(out, path, serial, &fd, err);
 
-	return map_state(out, path, serial, &fd, err);
+	if (r < 0)
+		tr_seat_leave(out);
+	return r;
 }
 
 void tr_seat_leave(struct tr_seat *seat)

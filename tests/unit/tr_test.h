@@ -11,6 +11,18 @@
 #include <cmocka.h>
 /* clang-format on */
 
+#include <unistd.h>
+
+/* The lowest number that no descriptor has: the same as before when none was left open. */
+static inline int tr_free_fd(void)
+{
+	int fd = dup(STDIN_FILENO);
+
+	assert_return_code(fd, 0);
+	assert_int_equal(close(fd), 0);
+	return fd;
+}
+
 #define TR_COUNT(rows) (sizeof(rows) / sizeof(*(rows)))
 
 #endif /* TR_TEST_H */

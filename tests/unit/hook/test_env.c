@@ -12,8 +12,6 @@
 #define GIB (KIB << 20)
 #define BAD UINT64_C(1) /* no amount of a row below: cannot be read */
 
-extern char **environ;
-
 /* Reads an environment of these entries and nothing else. */
 static struct tr_env read_only(char *first, char *second, char *third)
 {

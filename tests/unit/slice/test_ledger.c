@@ -334,7 +334,7 @@ static void test_bad_state(void **state)
 	const struct bad_state *c = *state;
 	struct tr_seat seat;
 	struct tr_err err = { 0 };
-	int fd = open(path, O_RDWR);
+	int fd = open(path, O_RDWR), next = tr_free_fd();
 
 	assert_int_equal(pwrite(fd, &c->word, sizeof(c->word), c->at), sizeof(c->word));
 	if (c->size)
@@ -343,6 +343,7 @@ static void test_bad_state(void **state)
 	assert_non_null(strstr(err.msg, c->says));
 	assert_non_null(strstr(err.msg, path));
 	assert_int_equal(tr_byte_is_locked(fd, 0), 0); /* nothing kept */
+	assert_int_equal(tr_free_fd(), next);
 	assert_int_equal(close(fd), 0);
 }
 
@@ -350,13 +351,14 @@ static void test_all_slots_taken(void **state)
 {
 	struct tr_seat seat;
 	struct tr_err err = { 0 };
-	int fd = open(path, O_RDWR);
+	int fd = open(path, O_RDWR), next = tr_free_fd();
 
 	(void)state;
 	for (unsigned s = 0; s < TR_SLOTS_MAX; s++)
 		assert_int_equal(tr_byte_lock(fd, (off_t)s), 0);
 	assert_int_equal(tr_seat_take(&seat, path, 7, &err), -EUSERS);
 	assert_non_null(strstr(err.msg, "1024"));
+	assert_int_equal(tr_free_fd(), next);
 	assert_int_equal(tr_byte_unlock(fd, 1023), 0);
 	assert_int_equal(tr_seat_take(&seat, path, 7, &err), 0);
 	assert_int_equal(seat.slot.at, 1023);

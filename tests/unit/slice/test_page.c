@@ -174,6 +174,7 @@ static void test_bad_page(void **state)
 		assert_int_equal(ftruncate(fd, c->size), 0);
 	assert_int_equal(close(fd), 0);
 	assert_int_equal(tr_page_open(&page, path, &err), c->want);
+	assert_int_equal(tr_free_fd(), fd);
 	assert_non_null(strstr(err.msg, c->says));
 	assert_non_null(strstr(err.msg, path));
 }
