@@ -284,6 +284,21 @@ def a_pod_that_nobody_decided_on(build):
 
 
 @case
+def a_promised_card_is_nobody_elses(build):
+    """A pod that the scheduler has given a card has not started yet: a pod that bypassed it gets another one."""
+    for promised in range(2):
+        with Node(build, unscheduled_pods="whole-card") as node:
+            node.ready_agent()
+            uuids = node.uuids()
+            node.place("slow", {"c": [(promised, 1024, 0)]})
+            time.sleep(1)  # the watch tells it
+            node.run_pod("p", {"a": [(0, 0, 0)]}, annotations={})
+            told = wait_for(lambda node=node: node.api.pod("p")["metadata"]["annotations"].get("hami.io/vgpu-devices-allocated"),
+                            5, "what it got")
+            expect(told.startswith(f"{uuids[1 - promised]},NVIDIA,"), f"{promised} of {uuids} is promised: {told}")
+
+
+@case
 def an_init_container_runs_again(build):
     """Its pod runs, its sandbox dies: it has what it had, and the card no more than it gives."""
     with Node(build) as node:
