@@ -264,3 +264,24 @@ def a_driver_without_files_is_told(build):
         not_ready(node, agent, "driver: ")
         os.rename(f"{files}.away", files)
         ready_again(agent)
+
+
+@case
+def cards_that_are_all_unhealthy_are_told(build):
+    with Node(build, gpus="h100", recover_seconds=3) as node:
+        agent = node.ready_agent(10)
+        ready_again(agent, 0.1)
+        node.ctl("device", "0", "xid=32")
+        not_ready(node, agent, "none of 1 is healthy")
+        ready_again(agent, 40)
+
+
+@case
+def a_kubelet_that_is_away_is_told(build):
+    with Node(build) as node:
+        away = f"{node.folder}/no-kubelet"
+        os.mkdir(away)
+        node.configure(kubelet_dir=away)
+        agent = node.agent()
+        node.wait_control()
+        not_ready(node, agent, "kubelet: ")

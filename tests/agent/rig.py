@@ -218,7 +218,7 @@ class Node:
         self.kubelet = self.api = None
         self.install_driver()
         if gpus:
-            subprocess.run([f"{self.libs}/sim-ctl", "start", self.sim, f"gpus={gpus}"], check=True, env=self.env)
+            self.ctl("start", self.sim, f"gpus={gpus}")
         self.with_api = with_api
         self.settings = {
             "node_name": NODE, "run_dir": f"{self.folder}/run", "state_dir": f"{self.folder}/state",
@@ -227,6 +227,10 @@ class Node:
             "driver_root": f"{self.folder}/driver", "nvml_library": f"{self.libs}/libnvidia-ml.so.1",
             "kubeconfig": f"{self.folder}/kubeconfig", "log_level": "debug", **settings}
         self.configure()
+
+    def ctl(self, *words, check=True):
+        """Of the simulated machine."""
+        subprocess.run([f"{self.libs}/sim-ctl", *words], env=self.env, stdout=subprocess.DEVNULL, check=check)
 
     def install_driver(self):
         folder = f"{self.folder}/driver/usr/lib/{os.uname().machine}-linux-gnu"
@@ -260,7 +264,7 @@ class Node:
             if part:
                 part.stop()
         if self.gpus:
-            subprocess.run([f"{self.libs}/sim-ctl", "stop", self.sim], env=self.env, capture_output=True, check=False)
+            self.ctl("stop", self.sim, check=False)
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def agent(self, *words, **more):
@@ -268,11 +272,14 @@ class Node:
         self.agents.append(Agent(self, *words, **more))
         return self.agents[-1]
 
+    def wait_control(self):
+        wait_for(lambda: os.path.exists(f"{self.folder}/run/control"), 10, "the control socket")
+
     def ready_agent(self, count=20, seconds=20):
         """One that has offered COUNT devices."""
         agent = self.agent()
         self.kubelet.wait_devices(lambda d: len(d) == count and all(d.values()), seconds, f"{count} healthy devices")
-        wait_for(lambda: os.path.exists(f"{self.folder}/run/control"), 10, "the control socket")
+        self.wait_control()
         if self.api and self.settings["kubeconfig"] == self.api.kubeconfig:
             wait_for(lambda: agent.ask(do="status")["api"]["watching"], 10, "the watch")
         return agent
