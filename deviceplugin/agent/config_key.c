@@ -94,14 +94,30 @@ static bool is_utf8(const char *text)
 	return value != NULL;
 }
 
+/* Also those beyond ASCII, and ends of lines: YAML cannot hold them, and what is printed must be read again. */
+static bool has_control(const char *text)
+{
+	static const char *const others[] = {
+		"\xe2\x80\xa8", "\xe2\x80\xa9", "\xef\xbb\xbf",
+		"\xef\xbf\xbe", "\xef\xbf\xbf",
+	}; /* U+2028, U+2029, U+FEFF, U+FFFE, U+FFFF */
+
+	for (const unsigned char *at = (const unsigned char *)text; *at; at++)
+		if (*at < ' ' || *at == 0x7f ||
+		    (*at == 0xc2 && at[1] >= 0x80 && at[1] < 0xa0))
+			return true;
+	for (size_t i = 0; i < sizeof(others) / sizeof(*others); i++)
+		if (strstr(text, others[i]))
+			return true;
+	return false;
+}
+
 static int check_text(const struct tr_config_key *k, const char *text, struct tr_err *err)
 {
 	size_t n = strlen(text);
 
-	for (const char *at = text; *at; at++)
-		if ((unsigned char)*at < ' ' || *at == 0x7f)
-			return tr_fail(err, EINVAL, "%s: a control character in it",
-				       k->name);
+	if (has_control(text))
+		return tr_fail(err, EINVAL, "%s: a control character in it", k->name);
 	if (!is_utf8(text))
 		return tr_fail(err, EINVAL, "%s: not UTF-8", k->name);
 	if (k->kind == TR_KIND_PATH) {
