@@ -225,6 +225,7 @@ static void looks_are_as_far_apart_as_sleepers_allow(void **state)
 	assert_int_equal(tr_leases_doze_ns(40 * MS, true), 40 * MS);
 	assert_int_equal(tr_leases_doze_ns(64 * MS, false), 30 * MS);
 	assert_int_equal(tr_leases_doze_ns(34 * MS, false), 30 * MS);
+	assert_int_equal(tr_leases_doze_ns(38 * MS, false), 40 * MS);
 	assert_int_equal(tr_leases_doze_ns(UINT64_MAX, true), 40 * MS);
 }
 
