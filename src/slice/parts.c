@@ -99,21 +99,22 @@ static uint32_t look(struct tr_parts *parts, const struct tr_state *state, unsig
 	return rows;
 }
 
-/* Of six points between 0 and 1, where to look at a function and how much that counts (Gauss). */
+/* Of six points between 0 and 1, where to look at a function (how far from 1; they lie evenly about the
+ * middle) and how much that counts (Gauss). */
 #define POINTS 6
-static const double at[POINTS] = { 0.033765242898, 0.169395306767, 0.380690406958,
-				   0.619309593042, 0.830604693233, 0.966234757102 };
-static const double weight[POINTS] = { 0.085662246190, 0.180380786524, 0.233956967286,
-				       0.233956967286, 0.180380786524, 0.085662246190 };
+static const float away[POINTS] = { 0.033765243f, 0.169395307f, 0.380690407f,
+				    0.619309593f, 0.830604693f, 0.966234757f };
+static const float weight[POINTS] = { 0.085662246f, 0.180380787f, 0.233956967f,
+				      0.233956967f, 0.180380787f, 0.085662246f };
 
-/* All wants at x = at[k]: the product of (1 - w + w x). */
+/* All wants at x = 1 - away[k]: the product of (1 - w + w x). */
 static void wants_of(const struct tr_parts *parts, uint32_t rows, double *all)
 {
 	for (unsigned k = 0; k < POINTS; k++) {
 		all[k] = 1;
 		for (uint32_t i = 0; i < rows; i++)
 			if (parts->since[i].wanted > 0)
-				all[k] *= 1 - parts->since[i].wanted * (1 - at[k]);
+				all[k] *= 1 - parts->since[i].wanted * (double)away[k];
 	}
 }
 
@@ -124,7 +125,7 @@ static double turns_of(double wanted, const double *all)
 	double sum = 0;
 
 	for (unsigned k = 0; k < POINTS; k++)
-		sum += weight[k] * all[k] / (1 - wanted * (1 - at[k]));
+		sum += (double)weight[k] * all[k] / (1 - wanted * (double)away[k]);
 	return wanted * sum;
 }
 
