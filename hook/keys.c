@@ -71,12 +71,15 @@ void tr_key_meet(uint64_t key, bool is_collective)
 	}
 }
 
-/* A sample counts as one of so many. */
-static unsigned weight_of(enum tr_learn how, uint64_t cost_ns)
+/* A sample counts as one of so many. One far below what a long kernel seems to cost tells the most: no
+ * span is shorter than its kernel, and others' turns only lengthen it. */
+static unsigned weight_of(enum tr_learn how, uint64_t cost_ns, uint64_t ns)
 {
+	if (how == TR_LEARN_SLOW)
+		return cost_ns > RARE_NS && ns < cost_ns - cost_ns / 4 ? 2 : 64;
 	if (how == TR_LEARN_FAST || cost_ns > RARE_NS)
 		return 8;
-	return how == TR_LEARN_MEAN && cost_ns > LONG_NS ? 16 : 64;
+	return cost_ns > LONG_NS ? 16 : 64;
 }
 
 void tr_key_learn(uint64_t key, uint64_t ns, enum tr_learn how)
@@ -90,7 +93,7 @@ void tr_key_learn(uint64_t key, uint64_t ns, enum tr_learn how)
 		return;
 	samples = samples_of(word);
 	cost = word & TR_KEY_COST_MAX;
-	weight = weight_of(how, cost);
+	weight = weight_of(how, cost, ns);
 	if (ns > TR_KEY_COST_MAX)
 		ns = TR_KEY_COST_MAX;
 	/* Others had the GPU meanwhile; or it takes longer now, and will do so again. */

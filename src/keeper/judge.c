@@ -123,7 +123,11 @@ static void settle(struct tr_gamma *gamma, double lump_ns, double longest_ns)
 	double low_ns = sums->doubt_ns + lump_ns;
 	double edge_ns = gamma->sharers > 1 ? EDGE_SHARED_NS : EDGE_NS;
 	double high_ns = sums->doubt_ns + 2 * longest_ns + edge_ns * share_of(sums);
-	double least = 1.0 - sums->others_ns / larger(sums->charged_ns, lump_ns + PRIOR_NS);
+	/* Spans of its own processes that lie in each other's: of long ones no union is made. Alone they
+	 * are few, and gamma is not to be below 1. */
+	double own_ns = gamma->is_shared ? sums->charged_ns - sums->wall_ns : 0;
+	double least = 1.0 - (sums->others_ns + larger(0, own_ns)) /
+				     larger(sums->charged_ns, lump_ns + PRIOR_NS);
 
 	gamma->is_off = bounds(sums, part * low_ns).high < 1.0 ||
 			bounds(sums, part * high_ns).low > 1.0;

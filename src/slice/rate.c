@@ -6,6 +6,7 @@
 #define HOUR_NS       UINT64_C(3600000000000)
 #define WINDOW_MIN_NS UINT64_C(100000)
 #define WINDOW_MAX_NS UINT64_C(10000000000)
+#define WINDOW_TIMES  3u /* of what a submission takes beyond the window */
 #define GAMMA_ONE     (UINT64_C(1) << 16)
 #define GAMMA_MIN     (GAMMA_ONE / 64)
 #define GAMMA_MAX     (GAMMA_ONE * 4)
@@ -181,10 +182,15 @@ static uint64_t gamma_max(const struct tr_rate *rate, uint64_t ns)
 	return rate->rate_max_q32 == TR_RATE_ALL ? ns : tr_rate_gamma(rate, ns);
 }
 
-/* What a long submission took too much or too little would be lost beyond the window, always to the
- * slice's cost: a refund that comes when it idles already is none. So the window has room for it. */
+/*
+ * What a long submission took too much or too little would be lost beyond the window, always to the
+ * slice's cost: a refund that comes when it idles already is none. So the window has room for it. And
+ * while others' long submissions hold the GPU the slice falls behind by some of them: there, for a few.
+ */
 static uint64_t window_for(const struct tr_rate *rate, uint64_t ns)
 {
+	if (rate->sharers)
+		ns = WINDOW_TIMES * tr_sat_sub(ns, rate->window_ns);
 	return most(rate->window_ns, tr_rate_gamma(rate, ns));
 }
 
