@@ -12,7 +12,7 @@
 #define MS_NS     UINT64_C(1000000)
 #define SHORT_KERNEL_NS \
 	(20 * MS_NS) /* windows of 1 s and stalls are judged up to here (F13) */
-#define QUICK_NS   (60 * SECOND_NS)
+#define REACH_NS   (60 * SECOND_NS)
 #define WARM_NS    (10 * SECOND_NS)
 #define WARM_COUNT 40
 #define STEPS_LONG 500 /* samples of a window that is not judged second by second */
@@ -40,10 +40,10 @@ static void set_times(struct tr_scene *scene, const struct tr_cell *cell)
 	scene->warm_ns = longest(WARM_NS, (WARM_COUNT + 8 * cell->processes) * kernel_ns *
 						  100 / least);
 	scene->window_ns = longest(10 * SECOND_NS, 200 * kernel_ns * 100 / share);
-	if (cell->is_quick && scene->window_ns > QUICK_NS)
-		scene->window_ns = QUICK_NS;
-	if (cell->is_quick && scene->warm_ns > QUICK_NS)
-		scene->warm_ns = QUICK_NS;
+	if (cell->is_reach && scene->window_ns > REACH_NS)
+		scene->window_ns = REACH_NS;
+	if (cell->is_reach && scene->warm_ns > REACH_NS)
+		scene->warm_ns = REACH_NS;
 	if (cell->window_s)
 		scene->window_ns = cell->window_s * SECOND_NS;
 	scene->step_ns = is_short(cell->workload)

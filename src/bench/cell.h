@@ -15,8 +15,8 @@ struct tr_cell {
 	unsigned asked, processes, neighbours, gpus; /* asked: percent; 0: no limiter */
 	uint64_t seed;
 	unsigned window_s; /* 0: max(10 s, 200 kernels / quota) */
-	bool is_quick;     /* long windows are cut to 60 s */
-	bool is_open;      /* the tenant without a limiter, its neighbours with theirs */
+	bool is_reach; /* what it reaches without a limiter; nothing is owed there, and 60 s are enough */
+	bool is_open; /* the tenant without a limiter, its neighbours with theirs */
 };
 
 struct tr_result {

@@ -62,7 +62,7 @@ static void measure_reach(struct tr_jobs *j, unsigned group, struct tr_result *o
 	j->plan.describe(j->plan.arg, group, 0, &cell);
 	cell.asked = 0;
 	cell.neighbours = 0;
-	cell.is_quick = true;
+	cell.is_reach = true;
 	tr_cell_run(j->plan.stage, &cell, 100, out);
 }
 

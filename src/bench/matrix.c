@@ -219,7 +219,6 @@ static void describe(void *arg, unsigned group, unsigned index, struct tr_cell *
 		.neighbours = m->pairs[index].neighbours,
 		.seed = m->seed,
 		.window_s = m->window_s,
-		.is_quick = m->is_quick,
 	};
 }
 
