@@ -162,25 +162,34 @@ static void flushed_together(void **state)
 	bed_assert_armed(b, 0);
 }
 
-/* Devices change hands by Allocate alone: a List asked for since the last one says who has them. */
-static void known_list(void **state)
+/* Two pods are allocated, and one is started, by a List that shows both: the other one. */
+static struct scene_pod *start_one_of_two(void)
 {
 	struct scene_pod *a = scene_pod("a", (const unsigned[]){ 3000, 0 }),
-			 *b = scene_pod("b", (const unsigned[]){ 5000, 0 }), *c;
+			 *b = scene_pod("b", (const unsigned[]){ 5000, 0 });
 	struct outcome out = { 0 };
 
-	(void)state;
 	call_admit(a);
 	call_admit(b);
 	call_start(&a->at[0], &out);
 	assert_true(node_until(&out.ends, 1, 5000));
 	assert_int_equal(pods_lists, 1);
+	return b;
+}
+
+/* Devices change hands by Allocate alone: a List asked for since the last one says who has them. */
+static void known_list(void **state)
+{
+	struct scene_pod *b = start_one_of_two(),
+			 *c = scene_pod("c", (const unsigned[]){ 7000, 0 });
+	struct outcome out = { 0 };
+
+	(void)state;
 	call_start(&b->at[0], &out);
 	assert_true(node_until(&out.ends, 1, 5000));
 	assert_int_equal(out.code, TR_RPC_OK);
 	assert_int_equal(pods_lists, 1);
 	bed_assert_armed(b, 0);
-	c = scene_pod("c", (const unsigned[]){ 7000, 0 });
 	call_admit(c);
 	call_start(&c->at[0], &out);
 	assert_true(node_until(&out.ends, 1, 5000));
@@ -192,15 +201,10 @@ static void known_list(void **state)
 /* Before a container is refused because of it, it is asked for anew. */
 static void known_list_misleads(void **state)
 {
-	struct scene_pod *a = scene_pod("a", (const unsigned[]){ 3000, 0 }),
-			 *b = scene_pod("b", (const unsigned[]){ 5000, 0 });
+	struct scene_pod *b = start_one_of_two();
 	struct outcome out = { 0 };
 
 	(void)state;
-	call_admit(a);
-	call_admit(b);
-	call_start(&a->at[0], &out);
-	assert_true(node_until(&out.ends, 1, 5000));
 	b->decision = "";
 	call_start(&b->at[0], &out);
 	assert_true(node_until(&out.ends, 1, 5000));
