@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -199,31 +200,34 @@ static int check_refill(const struct tr_policy *head, const char *path, const ch
 	return check_spec(spec, err);
 }
 
-/* Not inlined: a compiler that saw how short the storage of HEAD is would warn of it. */
-static __attribute__((noinline)) int refill(struct tr_policy *head, const char *path,
-					    const char *only,
-					    const struct tr_page_spec *spec,
-					    struct tr_err *err)
+/* HEAD has room for HEAD_BYTES. */
+static int refill(int fd, struct tr_policy *head, const char *path, const char *only,
+		  const struct tr_page_spec *spec, struct tr_err *err)
 {
 	struct tr_page_spec copy = *spec;
 	struct tr_page page;
-	int r = check_refill(head, path, only, &copy, &page, err);
+	int r;
 
+	if (!tr_read_at(fd, head, HEAD_BYTES, 0))
+		return tr_fail(err, EBADMSG, "policy page %s is too short", path);
+	r = check_refill(head, path, only, &copy, &page, err);
 	if (r < 0)
 		return r;
 	memset(head->devices, 0, sizeof(head->devices));
 	fill_page(head, &copy);
 	/* A writer that died may have left it odd. */
 	atomic_store(&head->sequence, (head->sequence | 1) + 1);
-	return 0;
+	return pwrite(fd, head, HEAD_BYTES, 0) == (ssize_t)HEAD_BYTES
+		       ? 0
+		       : tr_fail_errno(err, "write %s", path);
 }
 
 /* By reading and writing: to map the page for this once takes twice as long. */
 int tr_page_refill(const char *path, const char *only, const struct tr_page_spec *spec,
 		   struct tr_err *err)
 {
-	_Alignas(struct tr_policy) unsigned char head[HEAD_BYTES];
 	tr_autoclose int fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+	struct tr_policy *head;
 	int r;
 
 	if (fd < 0)
@@ -232,11 +236,11 @@ int tr_page_refill(const char *path, const char *only, const struct tr_page_spec
 	if (r < 0)
 		return tr_fail(err, -r, "policy page %s: another program is writing it",
 			       path);
-	if (!tr_read_at(fd, head, sizeof(head), 0))
-		return tr_fail(err, EBADMSG, "policy page %s is too short", path);
-	r = refill((void *)head, path, only, spec, err);
-	if (r == 0 && pwrite(fd, head, sizeof(head), 0) != (ssize_t)sizeof(head))
-		r = tr_fail_errno(err, "write %s", path);
+	head = malloc(sizeof(*head));
+	if (!head)
+		return tr_fail(err, ENOMEM, "out of memory");
+	r = refill(fd, head, path, only, spec, err);
+	free(head);
 	return r;
 }
 
