@@ -83,62 +83,9 @@ int tr_pod_list_make(const ProtobufCMessage *response, const char *resource,
 	return 0;
 }
 
-static size_t texts_size(const struct tr_pod_row *row)
-{
-	size_t n = strlen(row->namespace) + strlen(row->pod) + strlen(row->container) + 3;
-
-	for (size_t i = 0; i < row->count; i++)
-		n += strlen(row->ids[i]) + 1;
-	return n;
-}
-
-static const char *put_text(char **at, const char *text)
-{
-	size_t n = strlen(text) + 1;
-	char *copy = memcpy(*at, text, n);
-
-	*at += n;
-	return copy;
-}
-
-int tr_pod_list_copy(const struct tr_pod_list *from, struct tr_pod_list *out)
-{
-	size_t ids = 0, bytes = 0;
-	const char **id;
-	char *at;
-
-	for (size_t i = 0; i < from->count; i++) {
-		ids += from->rows[i].count;
-		bytes += texts_size(&from->rows[i]);
-	}
-	*out = (struct tr_pod_list){ .rows = calloc(from->count + 1, sizeof(*out->rows)),
-				     .ids = calloc(ids + 1, sizeof(*out->ids)),
-				     .texts = malloc(bytes + 1) };
-	if (!out->rows || !out->ids || !out->texts) {
-		tr_pod_list_free(out);
-		return -ENOMEM;
-	}
-	id = out->ids;
-	at = out->texts;
-	for (size_t i = 0; i < from->count; i++) {
-		const struct tr_pod_row *row = &from->rows[i];
-
-		out->rows[out->count++] =
-			(struct tr_pod_row){ .namespace = put_text(&at, row->namespace),
-					     .pod = put_text(&at, row->pod),
-					     .container = put_text(&at, row->container),
-					     .ids = id,
-					     .count = row->count };
-		for (size_t k = 0; k < row->count; k++)
-			*id++ = put_text(&at, row->ids[k]);
-	}
-	return 0;
-}
-
 void tr_pod_list_free(struct tr_pod_list *list)
 {
 	free(list->rows);
 	free((void *)(uintptr_t)list->ids);
-	free(list->texts);
 	*list = (struct tr_pod_list){ 0 };
 }

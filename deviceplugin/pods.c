@@ -35,9 +35,6 @@ struct tr_pods {
 	bool is_flying, is_due; /* due: ON_AGAIN will send one */
 	unsigned wait_ms;
 	char sentence[512]; /* of the last failure */
-	struct tr_pod_list known;
-	uint64_t known_ns,
-		asked_ns; /* when KNOWN (0: none) and the List under way were asked for */
 };
 
 static void unlink_waiter(struct tr_pods_waiter *waiter)
@@ -119,17 +116,6 @@ static void answer_flying(struct tr_pods *pods, int r, const struct tr_pod_list 
 		answer(pop(&pods->flying), r, list, sentence);
 }
 
-static void keep_list(struct tr_pods *pods, const struct tr_pod_list *list)
-{
-	tr_pod_list_free(&pods->known);
-	pods->known_ns = tr_pod_list_copy(list, &pods->known) == 0 ? pods->asked_ns : 0;
-}
-
-const struct tr_pod_list *tr_pods_known(const struct tr_pods *pods, uint64_t since_ns)
-{
-	return pods->known_ns > since_ns ? &pods->known : NULL;
-}
-
 static void take_list(struct tr_pods *pods, const ProtobufCMessage *reply)
 {
 	struct tr_pod_list list;
@@ -137,8 +123,6 @@ static void take_list(struct tr_pods *pods, const ProtobufCMessage *reply)
 
 	pods->wait_ms = WAIT_FIRST_MS;
 	pods->sentence[0] = '\0';
-	if (r == 0)
-		keep_list(pods, &list);
 	answer_flying(pods, r, r < 0 ? NULL : &list, r < 0 ? "no memory for the pods" : "");
 	if (r == 0)
 		tr_pod_list_free(&list);
@@ -192,7 +176,6 @@ static void on_again(evutil_socket_t fd, short what, void *arg)
 		return; /* their deadlines came first */
 	v1__list_pod_resources_request__init(&request);
 	pods->is_flying = true;
-	pods->asked_ns = tr_clock_ns();
 	if (tr_rpc_ask(pods->channel, &question, NULL, &err) < 0) {
 		pods->is_flying = false;
 		answer_flying(pods, -ENOMEM, NULL, err.msg);
@@ -233,7 +216,6 @@ void tr_pods_close(struct tr_pods *pods)
 	tr_rpc_channel_close(pods->channel);
 	if (pods->on_again)
 		event_free(pods->on_again);
-	tr_pod_list_free(&pods->known);
 	free(pods);
 }
 

@@ -4,7 +4,6 @@
 
 #include <protobuf-c/protobuf-c.h>
 #include <stddef.h>
-#include <stdint.h>
 
 #include "rpc/rpc.h"
 
@@ -28,15 +27,12 @@ struct tr_pod_list {
 	struct tr_pod_row *rows;
 	size_t count;
 	const char **ids; /* of all rows */
-	char *texts;      /* of a copy: all that it points to; else NULL */
 };
 
 /* From a decoded V1__ListPodResourcesResponse, whose strings the list points to. Several entries of one
  * container become one row. -ENOMEM. */
 int tr_pod_list_make(const ProtobufCMessage *response, const char *resource,
 		     struct tr_pod_list *out);
-/* FROM, without what it points to. -ENOMEM. */
-int tr_pod_list_copy(const struct tr_pod_list *from, struct tr_pod_list *out);
 void tr_pod_list_free(struct tr_pod_list *list);
 
 struct tr_pods;
@@ -57,8 +53,5 @@ typedef void tr_pods_answer(int r, const struct tr_pod_list *list, const char *s
 int tr_pods_ask(struct tr_pods *pods, unsigned deadline_ms, tr_pods_answer *answer,
 		void *arg, struct tr_pods_waiter **out, struct tr_err *err);
 void tr_pods_forget(struct tr_pods_waiter *waiter); /* ANSWER does not come */
-
-/* The last answer, if it was asked for after SINCE_NS of tr_clock_ns(); else NULL. Valid until the loop goes on. */
-const struct tr_pod_list *tr_pods_known(const struct tr_pods *pods, uint64_t since_ns);
 
 #endif /* TR_DEVICEPLUGIN_PODS_H */

@@ -211,6 +211,21 @@ static void add_once(int *numbers, size_t *count, int number)
 	numbers[(*count)++] = number;
 }
 
+/* What a runtime would say of a node that is missing names no cause. */
+static int check_cap(const struct tr_agent *a, const char *uuid, int cap,
+		     struct tr_err *err)
+{
+	char path[PATH_MAX];
+
+	(void)snprintf(path, sizeof(path), "%s/nvidia-caps/nvidia-cap%d",
+		       a->driver.host_dev, cap);
+	return access(path, F_OK) < 0
+		       ? tr_fail_errno(err,
+				       "MIG instance %s: %s, which nvidia-modprobe makes",
+				       uuid, path)
+		       : 0;
+}
+
 /* The device nodes of one card. */
 static int add_nodes(const struct tr_agent *a, const char *uuid, struct nodes *nodes,
 		     struct tr_err *err)
@@ -228,8 +243,10 @@ static int add_nodes(const struct tr_agent *a, const char *uuid, struct nodes *n
 	instance = (struct tr_mig_instance){ r, card->gpu_instance,
 					     card->compute_instance };
 	r = tr_proc_caps(NULL, &instance, caps, err);
-	for (size_t i = 0; r == 0 && i < 2; i++)
+	for (size_t i = 0; r == 0 && i < 2; i++) {
 		add_once(nodes->caps, &nodes->cap_count, caps[i]);
+		r = check_cap(a, uuid, caps[i], err);
+	}
 	return r;
 }
 

@@ -20,6 +20,9 @@ def mount_capabilities(node, minor_of):
         for path, number in ((f"{folder}/access", minor), (f"{folder}/ci0/access", minor + 1)):
             with open(path, "w", encoding="utf-8") as out:
                 out.write(f"DeviceFileMinor: {number}\nDeviceFileMode: 292\nDeviceFileModify: 1\n")
+        for number in (minor, minor + 1):
+            os.makedirs(f"{node.folder}/driver/dev/nvidia-caps", exist_ok=True)
+            os.symlink("/dev/null", f"{node.folder}/driver/dev/nvidia-caps/nvidia-cap{number}")
     return ["unshare", "-m", "sh", "-c", f'mount --bind {node.folder}/proc-driver /proc/driver && exec "$@"', "sh"]
 
 
@@ -48,7 +51,14 @@ def an_instance_comes_with_its_nodes(build):
         equal([uuid[:4] for uuid in cards], ["GPU-", "MIG-", "MIG-", "MIG-"], "cards")
         place = [node.uuids().index(uuid) for uuid in cards]
 
-        made = node.run_pod("one", {"a": [(place[1], 1024, 0)]})
+        os.unlink(f"{node.folder}/driver/dev/nvidia-caps/nvidia-cap346")
+        made = node.place("one", {"a": [(place[1], 1024, 0)]})
+        told = node.kubelet.call("PreStartContainer", made["a"]["ids"])
+        expect(told["code"] != 0 and "nvidia-cap346" in told["says"] and "nvidia-modprobe" in told["says"],
+               f"an instance without its node: {told}")
+        os.symlink("/dev/null", f"{node.folder}/driver/dev/nvidia-caps/nvidia-cap346")
+        told = node.kubelet.call("PreStartContainer", made["a"]["ids"])
+        equal(told["code"], 0, f"the kubelet asks again: {told}")
         equal(list(nodes_of(node).values()), [["/dev/nvidia-caps/nvidia-cap345", "/dev/nvidia-caps/nvidia-cap346",
                                                "/dev/nvidia1"]], f"nodes of one instance ({made['a']['ids']})")
         node.end_pod("one")
