@@ -9,6 +9,7 @@
 #include <dlfcn.h>
 #include <linux/futex.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/syscall.h>
 #include <time.h>
@@ -31,6 +32,13 @@ __attribute__((constructor)) static void find_next(void)
 void tr_rpc_wait_steadily(void)
 {
 	/* Nothing to do: who calls this has the function below linked in. */
+}
+
+/* What is none goes to the kernel as it is, which says so. */
+static bool is_time(const struct timespec *wall)
+{
+	return wall && wall->tv_sec >= 0 && wall->tv_sec < INT32_MAX * INT64_C(1024) &&
+	       wall->tv_nsec >= 0 && wall->tv_nsec < SECOND_NS;
 }
 
 /* The time of CLOCK_MONOTONIC at which it will be WALL if nobody sets that clock. */
@@ -69,7 +77,7 @@ __attribute__((visibility("default"), no_sanitize_address)) long syscall(long nu
 	if (!next)
 		find_next();
 	if (number == SYS_futex && (a[1] & FUTEX_CMD_MASK) == FUTEX_WAIT_BITSET &&
-	    (a[1] & FUTEX_CLOCK_REALTIME) && a[3]) {
+	    (a[1] & FUTEX_CLOCK_REALTIME) && is_time((const struct timespec *)a[3])) {
 		until = steady((const struct timespec *)a[3]);
 		a[1] &= ~(long)FUTEX_CLOCK_REALTIME;
 		a[3] = (long)&until;

@@ -45,6 +45,7 @@ WRAP(int, renameat, (int a, const char *from, int b, const char *to), (a, from, 
 WRAP(int, link, (const char *from, const char *to), (from, to))
 WRAP(int, fallocate, (int fd, int mode, off_t at, off_t n), (fd, mode, at, n))
 WRAP(ssize_t, write, (int fd, const void *bytes, size_t n), (fd, bytes, n))
+WRAP(ssize_t, pwrite, (int fd, const void *bytes, size_t n, off_t at), (fd, bytes, n, at))
 WRAP(int, close, (int fd), (fd))
 
 static int answers[2];
