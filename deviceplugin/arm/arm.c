@@ -56,7 +56,6 @@ int tr_arm_open(struct event_base *base, struct tr_pods *pods,
 	arm->pods = pods;
 	arm->options = *options;
 	arm->cards = *cards;
-	arm->made_ns = tr_clock_ns();
 	r = tr_boot_id(arm->boot_id, options->boot_path, err);
 	if (r == 0)
 		r = tr_slices_root_make(options->slices_dir, err);
@@ -75,6 +74,7 @@ void tr_arm_close(struct tr_arm *arm)
 {
 	if (!arm)
 		return;
+	tr_arm_tell_all(arm);
 	arm->is_closing = true;
 	tr_arm_starts_end(arm);
 	tr_infer_close(arm);
@@ -219,9 +219,12 @@ void tr_arm_inject_all(struct tr_arm *arm)
 	for (struct tr_alloc *a = arm->book.first; a; a = a->next) {
 		char dir[256];
 
+		if (a->state != TR_ALLOC_ARMED)
+			continue;
 		tr_arm_slice_path(arm, a, dir, sizeof(dir));
-		if (a->state == TR_ALLOC_ARMED && ports->inject &&
-		    ports->inject(a, dir, ports->arg, &err) < 0)
+		a->is_unflushed = !ports->inject ||
+				  ports->inject(a, dir, ports->arg, &err) == 0;
+		if (!a->is_unflushed)
 			tr_arm_tell(arm, TR_ARM_ODD, a, err.msg);
 	}
 	arm->is_unflushed = true;
@@ -284,7 +287,6 @@ int tr_arm_make(struct tr_arm *arm, const struct tr_ids *ids, struct tr_alloc **
 	}
 	(void)tr_book_add(&arm->book, alloc); /* its serial is above all others */
 	arm->counts.made++;
-	arm->made_ns = tr_clock_ns();
 	tr_arm_tell(arm, TR_ARM_MADE, alloc, "");
 	tr_hami_poke(arm);
 	*out = alloc;

@@ -18,7 +18,6 @@ struct tr_arm {
 	struct tr_cards cards;
 	struct tr_book book;
 	struct tr_records *records;
-	uint64_t made_ns;          /* tr_clock_ns() at the last Allocate, or the start */
 	struct start *starts;      /* under way */
 	struct event *on_flush;    /* for those that are armed; NULL: none yet */
 	struct event *on_tell;     /* of those that are flushed; NULL: none yet */

@@ -192,7 +192,6 @@ int tr_arm_rearm(struct tr_arm *arm, const struct tr_ids *ids, struct tr_err *er
 /* ---- the steps of a call ---- */
 
 static void ask_pod(struct start *start);
-static void ask_rows(struct start *start);
 
 /* ---- a pod that came past every scheduler ---- */
 
@@ -287,11 +286,7 @@ static void on_pod(void *arg, int r, const struct tr_pod *pod, const struct tr_e
 		r = tr_fail(&err, EAGAIN,
 			    "pod %s has other devices than those that are asked for",
 			    name_of(start, name));
-	if (r < 0 && start->is_known) {
-		start->is_known = false;
-		tr_rows_free(&start->rows);
-		ask_rows(start);
-	} else if (r < 0 && !start->is_fresh) {
+	if (r < 0 && !start->is_fresh) {
 		/* What we hold of the pod may lag behind the kubelet. */
 		start->is_fresh = true;
 		ask_pod(start);
@@ -353,47 +348,6 @@ static void on_rows(int r, const struct tr_pod_list *list, const char *sentence,
 	finish(start, r, &err);
 }
 
-static void ask_rows(struct start *start)
-{
-	struct tr_arm *arm = start->arm;
-	unsigned ms = arm->options.ask_ms ? arm->options.ask_ms : ASK_MS;
-	struct tr_err err = { 0 };
-	int r = tr_pods_ask(arm->pods, ms, on_rows, start, &start->waiter, &err);
-
-	if (r < 0)
-		finish(start, r, &err);
-}
-
-/*
- * A List that was asked for since the last Allocate tells what the next one would: devices change hands by Allocate
- * alone. What it does not show yet, or shows in another way than the pod, is asked anew.
- */
-static const struct tr_pod_list *known_rows(const struct start *start,
-					    const struct tr_pod_row **row)
-{
-	const struct tr_arm *arm = start->arm;
-	const struct tr_pod_list *list = arm->options.infers
-						 ? NULL
-						 : tr_pods_known(arm->pods, arm->made_ns);
-	struct tr_ids ids = ids_of(start);
-
-	return list && tr_owner_find(list, &ids, row, NULL) == 0 ? list : NULL;
-}
-
-static void find_rows(struct start *start)
-{
-	const struct tr_pod_row *row;
-	const struct tr_pod_list *list = known_rows(start, &row);
-
-	if (!list) {
-		ask_rows(start);
-		return;
-	}
-	start->is_known = true;
-	tr_rows_copy(list, row, &start->rows);
-	ask_pod(start);
-}
-
 static struct start *begin(struct tr_arm *arm, const struct tr_ids *ids, tr_armed *done,
 			   void *done_arg)
 {
@@ -418,6 +372,7 @@ void tr_arm_start(struct tr_arm *arm, const struct tr_ids *ids, tr_armed *done,
 		  void *done_arg)
 {
 	struct start *start = begin(arm, ids, done, done_arg);
+	unsigned ms = arm->options.ask_ms ? arm->options.ask_ms : ASK_MS;
 	struct tr_err err = { 0 };
 	int r = arm->options.infers && arm->pods ? 0 : rearm(arm, ids, &err);
 
@@ -425,9 +380,9 @@ void tr_arm_start(struct tr_arm *arm, const struct tr_ids *ids, tr_armed *done,
 		arm->counts.rearmed++;
 	else if (r == 0 && !arm->pods)
 		r = tr_fail(&err, ENOTSUP, "the kubelet's PodResources is not there");
-	if (r == 0)
-		find_rows(start);
-	else
+	else if (r == 0)
+		r = tr_pods_ask(arm->pods, ms, on_rows, start, &start->waiter, &err);
+	if (r > 0 || r < 0)
 		finish(start, r, &err);
 }
 
