@@ -200,7 +200,7 @@ static int check_refill(const struct tr_policy *head, const char *path, const ch
 	return check_spec(spec, err);
 }
 
-/* HEAD has room for HEAD_BYTES. */
+/* Of HEAD only the first HEAD_BYTES are touched. */
 static int refill(int fd, struct tr_policy *head, const char *path, const char *only,
 		  const struct tr_page_spec *spec, struct tr_err *err)
 {

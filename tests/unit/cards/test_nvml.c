@@ -238,6 +238,8 @@ static void test_what_is_there(void **state)
 	sim("device 1 temperature=0 power=0 ecc-corrected=0");
 }
 
+/* F35: a GPU that was found ill stays away until the agent is restarted. Here it comes back when it is well again,
+ * whatever it was ill of; test_register.c has what is told of it, slices.F35 the whole of it on a kubelet. */
 static void F35_xid(void **state)
 {
 	(void)state;
