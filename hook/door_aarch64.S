@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* See door_x86_64.S. tr_door_*() returns x0 (answered) and x1 (answer, or where to go on). */
+	.cfi_sections .debug_frame /* as for the rest of the library */
 	.text
 	.macro DOOR name, routine, caller_register
 	.globl \name

@@ -7,6 +7,7 @@
  *
  * tr_door_*() returns two words: rax not 0: rdx is the answer; rax 0: rdx is where to go on.
  */
+	.cfi_sections .debug_frame /* as for the rest of the library */
 	.text
 	.macro DOOR name, routine, caller_register
 	.globl \name

@@ -5,6 +5,7 @@
  * decided for good, writes the word. The jump is one for all rows: a row is 16 bytes of code and
  * needs no relocation.
  */
+	.cfi_sections .debug_frame /* as for the rest of the library */
 #if defined(__x86_64__)
 	.macro EXPORT name
 	.text
