@@ -56,13 +56,16 @@ static struct tr_busy busy_of(const struct tr_run *r, uint64_t begin_ns, uint64_
 	/* The GPU worked as long for each of the streams. */
 	busy = tr_busy_of(begin_ns, end_ns, r->closed_ns,
 			  tr_sat_mul(r->predicted_ns, r->others + 1));
+	if (r->unknown ||
+	    busy.busy_ns <= r->predicted_ns + r->predicted_ns / TURNS + TURN_NS)
+		return busy;
 	/* Much longer than its parts take by themselves: others had their turns in between, nobody
-	 * knows where. */
-	if (!r->unknown && (!r->others || is_turns) &&
-	    busy.busy_ns > r->predicted_ns + r->predicted_ns / TURNS + TURN_NS) {
+	 * knows where. Where there are no others the kernels vary, or processes of its own slice had. */
+	if (is_turns) {
 		busy.busy_ns = r->predicted_ns;
 		busy.sure_ns = 0;
 	}
+	busy.is_span |= !is_turns && !r->others;
 	return busy;
 }
 
