@@ -124,7 +124,9 @@ bool tr_run_tell(struct tr_told *told, struct tr_run *r, tr_dev dev, uint64_t no
 	}
 	span_ns = span > 0 ? (uint64_t)span : 0;
 	begin_ns = begin_of(told, r, span_ns, now_ns);
-	busy = busy_of(r, begin_ns, span_ns, turns.sharers);
+	told->has_shared |= r->others > 0;
+	busy = busy_of(r, begin_ns, span_ns,
+		       turns.sharers || (told->has_shared && !r->others));
 	told_ns = busy.busy_ns;
 	if (is_by_turns(r, told_ns, turns.sharers)) {
 		busy.busy_ns = r->predicted_ns;

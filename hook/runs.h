@@ -28,6 +28,7 @@ struct tr_told {
 	uint64_t anchor_ns; /* 0: none yet */
 	/* Of runs on streams that share the GPU, since something was learned of them. */
 	uint64_t shared_busy_ns, shared_predicted_ns, shared_runs;
+	bool has_shared; /* some, ever */
 };
 
 /* Takes in a run whose end event is done. False: the driver does not tell its length, and what was
