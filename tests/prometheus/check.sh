@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 # check.sh SAMPLES: Prometheus' own parsers and promtool's linter on what SAMPLES writes. Status 77: the
 # reader cannot be built here, and why. It is promtext.go, not promtool: the same code for this (promlint,
-# textparse), but 10 modules and seconds instead of some hundred and four minutes.
+# textparse), but 10 modules and seconds instead of some hundred and five minutes of processor time. Where there
+# is a promtool on the PATH (`go build github.com/prometheus/prometheus/cmd/promtool`) it is asked, too.
 set -eu
 
 samples=$(realpath "$1")
@@ -23,6 +24,13 @@ command -v go >/dev/null || no "Go 1.21 or later is needed to build it"
 # The older names of HAMi are not ours to mend: camel case, units in the middle.
 (cd "$out" && ./promtext usual.prom usual.om empty.prom empty.om hostile.om legacy.om &&
 	./promtext -n legacy.prom hostile.prom)
+
+if command -v promtool >/dev/null; then
+	for each in usual empty; do
+		promtool check metrics <"$out/$each.prom"
+	done
+	echo "promtool finds nothing wrong, either"
+fi
 
 # It does find what it is there for.
 printf '# HELP a_total x\n# TYPE a_total counter\na_total{b="c"} 1\na_total{b="c"} 2\n' >"$out/twice.prom"
