@@ -18,9 +18,9 @@ struct tr_arm {
 	struct tr_cards cards;
 	struct tr_book book;
 	struct tr_records *records;
-	struct start *starts;      /* under way */
-	struct event *on_flush;    /* for those that are armed; NULL: none yet */
-	struct event *on_tell;     /* of those that are flushed; NULL: none yet */
+	struct start *starts, **starts_end; /* under way */
+	struct event *on_flush;             /* for those that are armed; NULL: none yet */
+	struct event *on_tell;              /* of those that are flushed; NULL: none yet */
 	bool is_unflushed;         /* something was injected since the last flush */
 	struct handover *handover; /* the same, toward HAMi's scheduler; NULL: none */
 	struct request *requests, **last_request; /* Allocates that wait for their turn */

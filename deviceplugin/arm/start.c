@@ -53,6 +53,29 @@ static const char *name_of(const struct start *start, char out[static POD_NAME])
 	return out;
 }
 
+/* ---- those under way, the oldest first: it is answered first ---- */
+
+static void link_start(struct start *start)
+{
+	struct tr_arm *arm = start->arm;
+
+	start->link = arm->starts ? arm->starts_end : &arm->starts;
+	*start->link = start;
+	arm->starts_end = &start->next;
+}
+
+static void unlink_start(struct start *start)
+{
+	if (!start->link)
+		return;
+	*start->link = start->next;
+	if (start->next)
+		start->next->link = start->link;
+	else
+		start->arm->starts_end = start->link;
+	start->link = NULL;
+}
+
 /* ---- ending a call ---- */
 
 static void end(struct start *start, int r, const struct tr_err *err)
@@ -61,10 +84,7 @@ static void end(struct start *start, int r, const struct tr_err *err)
 	tr_armed *done = start->done;
 	void *done_arg = start->done_arg;
 
-	if (start->link)
-		*start->link = start->next;
-	if (start->link && start->next)
-		start->next->link = start->link;
+	unlink_start(start);
 	if (start->waiter)
 		tr_pods_forget(start->waiter);
 	tr_texts_free((const char *const *)start->ids, start->id_count);
@@ -83,15 +103,9 @@ void tr_arm_starts_end(struct tr_arm *arm)
 {
 	struct tr_err err = { 0 };
 
-	while (arm->starts) {
-		struct start *start = arm->starts;
-
-		arm->starts = start->next;
-		if (start->next)
-			start->next->link = &arm->starts;
-		start->link = NULL;
-		end(start, tr_fail(&err, ECANCELED, "the node agent is stopping"), &err);
-	}
+	while (arm->starts)
+		end(arm->starts, tr_fail(&err, ECANCELED, "the node agent is stopping"),
+		    &err);
 	if (arm->on_flush)
 		event_free(arm->on_flush);
 	if (arm->on_tell)
@@ -359,12 +373,8 @@ static struct start *begin(struct tr_arm *arm, const struct tr_ids *ids, tr_arme
 		.id_count = ids->count,
 		.done = done,
 		.done_arg = done_arg,
-		.next = arm->starts,
-		.link = &arm->starts,
 	};
-	if (start->next)
-		start->next->link = &start->next;
-	arm->starts = start;
+	link_start(start);
 	return start;
 }
 
