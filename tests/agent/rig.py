@@ -62,6 +62,14 @@ class Kubelet:
         self.tell(id=number, do=what, ids=ids)
         return number
 
+    def start_many(self, what, all_ids):
+        """All of them under way together."""
+        numbers = [next(self.numbers) for _ in all_ids]
+        for number in numbers:
+            self.answers[number] = queue.Queue()
+        self.tell(id=numbers[0], do=what, many=all_ids)
+        return numbers
+
     def end(self, number, seconds=40):
         answer = self.answers[number].get(timeout=seconds)
         del self.answers[number]
