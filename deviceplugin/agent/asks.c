@@ -258,7 +258,8 @@ void tr_agent_pending_pod(tr_pod_told *told, void *told_arg, void *arg)
 					  .deadline_ms = DEADLINE_MS };
 	struct tr_agent_ask *ask;
 
-	if (a->watch)
+	/* Where nobody watches, what is held may be of pods that are gone. */
+	if (a->watch && tr_watch_state(a->watch).is_watching)
 		tr_watch_each(a->watch, look_for, &s);
 	if (s.found || !a->kube) {
 		tell_found(a, &s, told, told_arg);

@@ -80,6 +80,7 @@ void tr_arm_close(struct tr_arm *arm)
 	tr_infer_close(arm);
 	tr_hami_close(arm);
 	tr_records_close(arm->records);
+	tr_checkpoint_free(&arm->checkpoint);
 	tr_book_free(&arm->book);
 	free(arm);
 }

@@ -94,9 +94,8 @@ struct tr_arm_options {
 	const char *slices_dir;  /* on tmpfs; made when missing */
 	const char *records_dir; /* on a disk */
 	const char *boot_path;   /* NULL: the kernel's */
-	const char *
-		checkpoint; /* the kubelet's (tr_checkpoint_owner()); NULL: not looked at */
-	const char *node_name; /* pods of other nodes are refused; NULL: not looked at */
+	const char *checkpoint;  /* the kubelet's (checkpoint.h); NULL: not looked at */
+	const char *node_name;   /* pods of other nodes are refused; NULL: not looked at */
 	struct tr_arm_rules rules;
 	enum tr_bypass on_bypass;
 	bool infers; /* no CDI: whose an Allocate is is inferred, and verified later */

@@ -1,84 +1,163 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the kubelet itself remembers of its devices: a file that only root reads, beside its sockets. */
+#include "deviceplugin/arm/checkpoint.h"
+
 #include <errno.h>
 #include <jansson.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "base/mem.h"
 #include "base/slurp.h"
-#include "deviceplugin/arm/identify.h"
 #include "kube/words.h"
+#include "rt/file.h"
 
 #define CHECKPOINT_MAX ((size_t)64 << 20)
+/* A file system's clock ticks every few milliseconds; one that is changed twice in a tick may look the same. */
+#define SETTLED_S 2
 
-static bool has_id(const json_t *texts, const struct tr_ids *ids)
+void tr_checkpoint_free(struct tr_checkpoint *checkpoint)
 {
-	for (size_t i = 0; i < json_array_size(texts); i++) {
-		const char *text = json_string_value(json_array_get(texts, i));
+	for (size_t i = 0; i < checkpoint->count; i++)
+		free(checkpoint->rows[i].id);
+	free(checkpoint->rows);
+	*checkpoint = (struct tr_checkpoint){ 0 };
+}
 
-		for (size_t k = 0; text && k < ids->count; k++)
-			if (strcmp(text, ids->ids[k]) == 0)
-				return true;
-	}
-	return false;
+static void add_row(struct tr_checkpoint *checkpoint, const char *id, const char *uid)
+{
+	struct tr_checkpoint_row *row;
+	size_t n = checkpoint->count;
+
+	if ((n & (n - 1)) == 0)
+		checkpoint->rows = tr_xrealloc(checkpoint->rows,
+					       (n ? 2 * n : 1) * sizeof(*row));
+	row = &checkpoint->rows[checkpoint->count++];
+	*row = (struct tr_checkpoint_row){ .id = tr_xstrdup(id) };
+	if (uid && strlen(uid) < TR_POD_UID && tr_word_is_printable(uid, strlen(uid)))
+		memcpy(row->uid, uid, strlen(uid) + 1);
 }
 
 /* The ids of an entry stand by NUMA node. */
-static bool is_entry_of(json_t *entry, const char *resource, const struct tr_ids *ids)
+static void add_entry(struct tr_checkpoint *checkpoint, json_t *entry, const char *resource)
 {
 	const char *of = json_string_value(json_object_get(entry, "ResourceName")), *node;
-	json_t *nodes = json_object_get(entry, "DeviceIDs"), *texts;
+	const char *uid = json_string_value(json_object_get(entry, "PodUID"));
+	json_t *nodes = json_object_get(entry, "DeviceIDs"), *texts, *text;
+	size_t i;
 
 	if (!of || strcmp(of, resource) != 0)
-		return false;
+		return;
 	json_object_foreach (nodes, node, texts) {
-		if (has_id(texts, ids))
-			return true;
+		json_array_foreach (texts, i, text)
+			if (json_is_string(text))
+				add_row(checkpoint, json_string_value(text), uid);
 	}
-	return false;
 }
 
-int tr_checkpoint_parse(const char *text, size_t n, const char *resource,
-			const struct tr_ids *ids, char uid[static TR_POD_UID],
-			struct tr_err *err)
+static int by_id(const void *a, const void *b)
+{
+	const struct tr_checkpoint_row *x = a, *y = b;
+
+	return strcmp(x->id, y->id);
+}
+
+/* An id that is said to be two pods' is nobody's. */
+static void sort_rows(struct tr_checkpoint *checkpoint)
+{
+	struct tr_checkpoint_row *rows = checkpoint->rows;
+
+	if (rows)
+		qsort(rows, checkpoint->count, sizeof(*rows), by_id);
+	for (size_t i = 1; i < checkpoint->count; i++)
+		if (strcmp(rows[i].id, rows[i - 1].id) == 0 &&
+		    strcmp(rows[i].uid, rows[i - 1].uid) != 0)
+			rows[i].uid[0] = rows[i - 1].uid[0] = '\0';
+	/* Of more than two the first may have been passed. */
+	for (size_t i = checkpoint->count; i-- > 1;)
+		if (strcmp(rows[i].id, rows[i - 1].id) == 0 && !rows[i].uid[0])
+			rows[i - 1].uid[0] = '\0';
+}
+
+int tr_checkpoint_parse(struct tr_checkpoint *checkpoint, const char *text, size_t n,
+			const char *resource, struct tr_err *err)
 {
 	json_auto_t *all = json_loadb(text, n, 0, NULL);
 	const json_t *entries = json_object_get(json_object_get(all, "Data"),
 						"PodDeviceEntries");
 
-	uid[0] = '\0';
-	if (!json_is_array(entries))
+	tr_checkpoint_free(checkpoint);
+	/* A kubelet that gave nothing yet writes null. */
+	if (!json_is_array(entries) && !json_is_null(entries))
 		return tr_fail(err, EBADMSG, "the kubelet's checkpoint has another form");
-	for (size_t i = 0; i < json_array_size(entries); i++) {
-		json_t *entry = json_array_get(entries, i);
-		const char *of = json_string_value(json_object_get(entry, "PodUID"));
+	for (size_t i = 0; i < json_array_size(entries); i++)
+		add_entry(checkpoint, json_array_get(entries, i), resource);
+	sort_rows(checkpoint);
+	return 0;
+}
 
-		if (!is_entry_of(entry, resource, ids))
+static bool is_same(const struct stat *a, const struct stat *b)
+{
+	return a->st_dev == b->st_dev && a->st_ino == b->st_ino &&
+	       a->st_size == b->st_size && a->st_mtim.tv_sec == b->st_mtim.tv_sec &&
+	       a->st_mtim.tv_nsec == b->st_mtim.tv_nsec &&
+	       a->st_ctim.tv_sec == b->st_ctim.tv_sec &&
+	       a->st_ctim.tv_nsec == b->st_ctim.tv_nsec;
+}
+
+int tr_checkpoint_read(struct tr_checkpoint *checkpoint, const char *path,
+		       const char *resource, uint64_t since_ns, struct tr_err *err)
+{
+	uint64_t now_ns = tr_clock_ns();
+	tr_autofree char *text = NULL;
+	struct stat file = { 0 };
+	size_t n;
+	int r;
+
+	if (checkpoint->read_ns && checkpoint->read_ns >= since_ns)
+		return 0;
+	if (stat(path, &file) == 0 && checkpoint->is_settled &&
+	    is_same(&file, &checkpoint->file)) {
+		checkpoint->read_ns = now_ns;
+		return 0;
+	}
+	r = tr_slurp(path, CHECKPOINT_MAX, &text, &n, err);
+	if (r == 0)
+		r = tr_checkpoint_parse(checkpoint, text, n, resource, err);
+	if (r < 0) {
+		tr_checkpoint_free(checkpoint);
+		return r;
+	}
+	checkpoint->read_ns = now_ns;
+	checkpoint->file = file;
+	checkpoint->is_settled = file.st_ctim.tv_sec + SETTLED_S <= time(NULL);
+	return 0;
+}
+
+int tr_checkpoint_owner(const struct tr_checkpoint *checkpoint, const struct tr_ids *ids,
+			char uid[static TR_POD_UID], struct tr_err *err)
+{
+	uid[0] = '\0';
+	for (size_t i = 0; i < ids->count; i++) {
+		const struct tr_checkpoint_row key = { .id = (char *)(uintptr_t)
+								     ids->ids[i] },
+					       *row = NULL;
+
+		if (checkpoint->count)
+			row = bsearch(&key, checkpoint->rows, checkpoint->count,
+				      sizeof(key), by_id);
+		if (!row)
 			continue;
-		if (!of || !of[0] || strlen(of) >= TR_POD_UID ||
-		    !tr_word_is_printable(of, strlen(of)) ||
-		    (uid[0] && strcmp(of, uid) != 0))
+		if (!row->uid[0] || (uid[0] && strcmp(row->uid, uid) != 0))
 			return tr_fail(err, EBADMSG,
 				       "the kubelet's checkpoint does not say whose device "
 				       "%s is",
-				       ids->ids[0]);
-		memcpy(uid, of, strlen(of) + 1);
+				       ids->ids[i]);
+		memcpy(uid, row->uid, sizeof(row->uid));
 	}
 	return uid[0] ? 0
 		      : tr_fail(err, EAGAIN,
 				"the kubelet does not say which pod device %s "
 				"belongs to",
 				ids->count ? ids->ids[0] : "(none)");
-}
-
-int tr_checkpoint_owner(const char *path, const char *resource, const struct tr_ids *ids,
-			char uid[static TR_POD_UID], struct tr_err *err)
-{
-	tr_autofree char *text = NULL;
-	size_t n;
-	int r = tr_slurp(path, CHECKPOINT_MAX, &text, &n, err);
-
-	return r < 0 ? r : tr_checkpoint_parse(text, n, resource, ids, uid, err);
 }

@@ -21,18 +21,6 @@
 int tr_owner_find(const struct tr_pod_list *rows, const struct tr_ids *ids,
 		  const struct tr_pod_row **out, struct tr_err *err);
 
-/*
- * PodResources says nothing of a pod that has devices in init containers only. The kubelet's own checkpoint
- * does (kubelet_internal_checkpoint in the directory of its sockets; form of v1.20 ... v1.34): the UID of the pod that has IDS.
- * -EAGAIN: none; -EBADMSG: it has another form, or says two.
- */
-#define TR_POD_UID 64
-int tr_checkpoint_parse(const char *text, size_t n, const char *resource,
-			const struct tr_ids *ids, char uid[static TR_POD_UID],
-			struct tr_err *err);
-int tr_checkpoint_owner(const char *path, const char *resource, const struct tr_ids *ids,
-			char uid[static TR_POD_UID], struct tr_err *err);
-
 /* How many devices of RESOURCE the container asks for. -EINVAL for an amount that is none. */
 int tr_wanted(const struct tr_pod *pod, size_t index, const char *resource, uint32_t *out,
 	      struct tr_err *err);

@@ -232,9 +232,20 @@ void tr_infer_allocate(struct tr_arm *arm, struct tr_rpc_call *call,
 	work(arm);
 }
 
-/* Init containers' ids are others', of the same pod. */
+static int check_owner(const struct tr_alloc *alloc, const char *owner, struct tr_err *err)
+{
+	if (!owner[0] || strcmp(alloc->uid, owner) == 0)
+		return 0;
+	return tr_fail(
+		err, EBADMSG,
+		"the devices of the pod with UID %s were taken for those of pod %s/%s "
+		"with UID %s: delete the pod",
+		owner, alloc->space, alloc->pod, alloc->uid);
+}
+
+/* Init containers' ids are others', of the same pod. OWNER: the pod's UID, if that is known. */
 int tr_infer_verify(const struct tr_arm *arm, const struct tr_pod_list *list,
-		    const struct tr_ids *ids, struct tr_err *err)
+		    const struct tr_ids *ids, const char *owner, struct tr_err *err)
 {
 	const struct tr_alloc *newest = tr_book_newest(&arm->book, ids);
 	const struct tr_pod_row *row;
@@ -248,14 +259,14 @@ int tr_infer_verify(const struct tr_arm *arm, const struct tr_pod_list *list,
 	}
 	/* Devices of init containers only are listed nowhere. */
 	if (r == -EAGAIN && newest && newest->kind == TR_CONTAINER_INIT)
-		return 0;
+		return check_owner(newest, owner, err);
 	if (r < 0 || !newest || newest->state == TR_ALLOC_WAITING)
 		return r;
 	if (strcmp(row->namespace, newest->space) == 0 &&
 	    strcmp(row->pod, newest->pod) == 0 &&
 	    (newest->kind == TR_CONTAINER_INIT ||
 	     strcmp(row->container, newest->container) == 0))
-		return 0;
+		return check_owner(newest, owner, err);
 	return tr_fail(err, EBADMSG,
 		       "the devices of container %s of pod %s/%s were taken for those of "
 		       "container %s of pod %s/%s: delete the pod",

@@ -3,6 +3,7 @@
 #define TR_ARM_INSIDE_H
 
 #include "deviceplugin/arm/arm.h"
+#include "deviceplugin/arm/checkpoint.h"
 #include "deviceplugin/arm/record.h"
 
 /* What the sources of struct tr_arm share, and nobody else sees. */
@@ -18,6 +19,7 @@ struct tr_arm {
 	struct tr_cards cards;
 	struct tr_book book;
 	struct tr_records *records;
+	struct tr_checkpoint checkpoint;
 	struct start *starts, **starts_end; /* under way */
 	struct event *on_flush;             /* for those that are armed; NULL: none yet */
 	struct event *on_tell;              /* of those that are flushed; NULL: none yet */
@@ -55,7 +57,7 @@ void tr_infer_allocate(struct tr_arm *arm, struct tr_rpc_call *call,
 void tr_infer_close(struct tr_arm *arm);
 /* What was inferred, against what the kubelet knows by now. */
 int tr_infer_verify(const struct tr_arm *arm, const struct tr_pod_list *list,
-		    const struct tr_ids *ids, struct tr_err *err);
+		    const struct tr_ids *ids, const char *owner, struct tr_err *err);
 
 int64_t tr_unix_us(void);
 void tr_arm_tell(struct tr_arm *arm, enum tr_arm_event event, const struct tr_alloc *alloc,

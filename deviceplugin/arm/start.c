@@ -26,8 +26,10 @@ struct start {
 	struct tr_pods_waiter *waiter; /* for PodResources; NULL: not now */
 	/* Of its pod, copied: the pod itself may be told later. */
 	struct tr_pod_list rows;
-	char uid[TR_POD_UID]; /* instead, where no row names it; "": one does */
-	bool is_known;        /* ROWS are of a List that was there already */
+	char uid[TR_POD_UID];   /* instead, where no row names it; "": one does */
+	char owner[TR_POD_UID]; /* by the kubelet's checkpoint; "": it does not say */
+	uint64_t began_ns;
+	bool is_known; /* ROWS are of a List that was there already */
 	bool is_fresh;
 	bool is_armed; /* answered when it is flushed */
 	char *claim;   /* a decision of our own that is being written; NULL: none */
@@ -276,6 +278,19 @@ static bool is_claimable(const struct start *start, int r)
 	       o->ports.annotate;
 }
 
+/* PodResources knows pods by name only, and there may be another of that name by now, or still in our store. */
+static int check_owner(const struct start *start, const struct tr_pod *pod,
+		       struct tr_err *err)
+{
+	char name[POD_NAME];
+
+	if (!start->owner[0] || strcmp(pod->object.uid, start->owner) == 0)
+		return 0;
+	return tr_fail(err, EAGAIN,
+		       "pod %s is another one (UID %s) than the one that starts (UID %s)",
+		       name_of(start, name), pod->object.uid, start->owner);
+}
+
 static void on_pod(void *arg, int r, const struct tr_pod *pod, const struct tr_err *told)
 {
 	struct start *start = arg;
@@ -283,12 +298,14 @@ static void on_pod(void *arg, int r, const struct tr_pod *pod, const struct tr_e
 	struct tr_err err = { 0 };
 	char name[POD_NAME];
 
-	if (r < 0) {
+	if (r < 0)
 		r = tr_fail(&err, -r, "pod %s: %s", name_of(start, name),
 			    told && told->msg[0] ? told->msg : strerror(-r));
-	} else {
-		r = tr_arm_pod_soon(start->arm, &start->rows, pod, &ids, start->is_fresh,
-				    &err);
+	else
+		r = check_owner(start, pod, &err);
+	if (r == 0) {
+		r = tr_arm_pod_soon(start->arm, &start->rows, pod, &ids,
+				    start->is_fresh || start->owner[0], &err);
 		if (is_claimable(start, r))
 			r = claim(start, pod, &err);
 		if (r > 0)
@@ -321,6 +338,16 @@ static void ask_pod(struct start *start)
 			      ports->arg);
 }
 
+static int read_owner(struct start *start, const struct tr_ids *ids, struct tr_err *err)
+{
+	const struct tr_arm_options *o = &start->arm->options;
+	struct tr_checkpoint *checkpoint = &start->arm->checkpoint;
+	int r = tr_checkpoint_read(checkpoint, o->checkpoint, o->rules.resource,
+				   start->began_ns, err);
+
+	return r < 0 ? r : tr_checkpoint_owner(checkpoint, ids, start->owner, err);
+}
+
 /* By PodResources, else by what the kubelet has written down: then by UID, and *ROW stands for it. */
 static int find_owner(struct start *start, const struct tr_pod_list *list,
 		      const struct tr_ids *ids, const struct tr_pod_row **row,
@@ -328,12 +355,32 @@ static int find_owner(struct start *start, const struct tr_pod_list *list,
 {
 	static const struct tr_pod_row unlisted = { .namespace = "", .pod = "" };
 	const struct tr_arm_options *o = &start->arm->options;
-	int r = tr_owner_find(list, ids, row, err);
+	struct tr_err why = { 0 };
+	int r = tr_owner_find(list, ids, row, err), told;
 
-	if (r != -EAGAIN || !o->checkpoint || !o->ports.pod_with)
+	if (!o->checkpoint)
 		return r;
-	*row = &unlisted;
-	return tr_checkpoint_owner(o->checkpoint, o->rules.resource, ids, start->uid, err);
+	told = read_owner(start, ids, &why);
+	if (r == -EAGAIN && o->ports.pod_with) {
+		*row = &unlisted;
+		*err = why;
+		memcpy(start->uid, start->owner, sizeof(start->uid));
+		return told;
+	}
+	/* Then nobody but the API server can tell it from one of the same name. */
+	start->is_fresh = told < 0;
+	return r;
+}
+
+/* What Allocate gave it to, without CDI. */
+static int verify(struct start *start, const struct tr_pod_list *list,
+		  const struct tr_ids *ids, struct tr_err *err)
+{
+	struct tr_err why = { 0 };
+
+	if (start->arm->options.checkpoint)
+		(void)read_owner(start, ids, &why);
+	return tr_infer_verify(start->arm, list, ids, start->owner, err);
 }
 
 static void on_rows(int r, const struct tr_pod_list *list, const char *sentence, void *arg)
@@ -348,7 +395,7 @@ static void on_rows(int r, const struct tr_pod_list *list, const char *sentence,
 	if (r < 0)
 		r = tr_fail(&err, -r, "%s", sentence);
 	else if (arm->options.infers)
-		r = tr_infer_verify(arm, list, &ids, &err);
+		r = verify(start, list, &ids, &err);
 	if (r == 0)
 		r = rearm(arm, &ids, &err); /* another call may have armed it */
 	if (r == 0) {
@@ -369,6 +416,7 @@ static struct start *begin(struct tr_arm *arm, const struct tr_ids *ids, tr_arme
 
 	*start = (struct start){
 		.arm = arm,
+		.began_ns = tr_clock_ns(),
 		.ids = tr_texts_copy(ids->ids, ids->count),
 		.id_count = ids->count,
 		.done = done,

@@ -32,6 +32,8 @@
 #include "rpc/rpc.h"
 #include "rt/file.h"
 
+#define CHECKPOINT "kubelet_internal_checkpoint" /* outlives it */
+
 static const struct tr_rpc_limits limits = { 16u << 20, 16u << 20, 256u << 20 };
 static const char *dir, *pods_path, *resource;
 static struct event_base *base;
@@ -365,7 +367,7 @@ static void start(void)
 	struct dirent *e;
 
 	while (all && (e = readdir(all)))
-		if (e->d_name[0] != '.') {
+		if (e->d_name[0] != '.' && strcmp(e->d_name, CHECKPOINT) != 0) {
 			snprintf(path, sizeof(path), "%s/%s", dir, e->d_name);
 			unlink(path);
 		}

@@ -34,6 +34,7 @@ class Kubelet:
     def __init__(self, node):
         self.child = subprocess.Popen([f"{node.build}/bin/agent-kubelet", node.kubelet_dir, node.pods_socket, RESOURCE],
                                       stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.node = node
         self.numbers = itertools.count(1)
         self.answers, self.devices, self.registrations, self.registered_at = {}, {}, [], None
         self.lists = 0
@@ -79,7 +80,15 @@ class Kubelet:
         return self.end(self.start(what, ids))
 
     def set_rows(self, rows):
+        """What PodResources tells, and, as the kubelet has it before a container starts, the checkpoint."""
         self.rows = rows
+        entries = [{"PodUID": self.node.api.uids[row["pod"]], "ContainerName": row["container"], "ResourceName": RESOURCE,
+                    "DeviceIDs": {"-1": row["ids"]}, "AllocResp": "x" * 1200}
+                   for row in rows if row["pod"] in self.node.api.uids]
+        path = f"{self.node.kubelet_dir}/kubelet_internal_checkpoint"
+        with open(f"{path}.new", "w", encoding="utf-8") as out:
+            json.dump({"Data": {"PodDeviceEntries": entries, "RegisteredDevices": {}}, "Checksum": 0}, out)
+        os.rename(f"{path}.new", path)
         self.tell(do="rows", rows=rows)
 
     def wait_devices(self, truth, seconds, what="devices"):
@@ -96,6 +105,7 @@ class Api:
     def __init__(self, node):
         folder = f"{node.folder}/api"
         os.mkdir(folder)
+        self.uids = {}  # by the pod's name; of the latest of that name
         self.child = subprocess.Popen([sys.executable, f"{HERE}/../kube/apiserver.py", folder], stdin=subprocess.PIPE,
                                       stdout=subprocess.PIPE, text=True)
         port = self.child.stdout.readline().split()[1]
@@ -128,11 +138,13 @@ class Api:
             word, count = container
             return {"name": word, "resources": {"limits": {RESOURCE: str(count)}} if count else {}}
 
-        return self.ask("POST", "/api/v1/namespaces/default/pods", {
+        made = self.ask("POST", "/api/v1/namespaces/default/pods", {
             "kind": "Pod", "apiVersion": "v1", "metadata": {"name": name, "annotations": annotations},
             "spec": {"nodeName": NODE, "containers": [one(c) for c in containers],
                      "initContainers": [one(c) for c in init]},
             "status": {"phase": "Pending"}})
+        self.uids[name] = made["metadata"]["uid"]
+        return made
 
     def patch_pod(self, name, patch):
         return self.ask("PATCH", f"/api/v1/namespaces/default/pods/{name}", patch)

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "deviceplugin/arm/checkpoint.h"
 #include "deviceplugin/arm/identify.h"
 #include "deviceplugin/arm/record.h"
 #include "fuzz.h"
@@ -99,9 +100,13 @@ static void try_checkpoint(const char *text, size_t n)
 	static const char *const texts[] = { "x-1", "x-2" };
 	struct tr_ids ids = { texts, 2 };
 	struct tr_err err = { 0 };
+	struct tr_checkpoint checkpoint = { 0 };
 	char uid[TR_POD_UID];
-	int r = tr_checkpoint_parse(text, n, "nvidia.com/gpu", &ids, uid, &err);
+	int r = tr_checkpoint_parse(&checkpoint, text, n, "nvidia.com/gpu", &err);
 
+	if (r == 0)
+		r = tr_checkpoint_owner(&checkpoint, &ids, uid, &err);
+	tr_checkpoint_free(&checkpoint);
 	CHECK(r == 0 || ((r == -EAGAIN || r == -EBADMSG) && err.msg[0]));
 	CHECK(r < 0 || (uid[0] && strstr(text, uid)) || memchr(text, '\\', n));
 }

@@ -2,6 +2,7 @@
 #include "calls.h"
 
 #include <errno.h>
+#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,6 +15,7 @@
 
 static struct tr_pods *pods;
 char checkpoint[100];
+struct scene_pod *stored, *gone;
 unsigned asked, asked_fresh;
 int pod_r; /* what pod_of tells instead of a pod */
 static struct {
@@ -36,8 +38,12 @@ static void pod_of(const char *space, const char *name, bool is_fresh, tr_pod_to
 		later.arg = told_arg;
 		return;
 	}
+	if (!is_fresh && stored && strcmp(stored->name, name) == 0) {
+		told(told_arg, 0, scene_object(stored), NULL);
+		return;
+	}
 	for (size_t i = 0; pod_r == 0 && i < scene.pod_count; i++)
-		if (strcmp(scene.pods[i].name, name) == 0) {
+		if (&scene.pods[i] != gone && strcmp(scene.pods[i].name, name) == 0) {
 			told(told_arg, 0, scene_object(&scene.pods[i]), NULL);
 			return;
 		}
@@ -178,6 +184,7 @@ int call_open_node(void **state)
 	asked = asked_fresh = pods_lists = written = 0;
 	pod_r = write_r = 0;
 	answers_later = false;
+	stored = gone = NULL;
 	return 0;
 }
 
@@ -302,7 +309,32 @@ void call_start(const struct scene_container *container, struct outcome *out)
 	node_call("PreStartContainer", &request.base, STARTED, out);
 }
 
+void call_write_checkpoint(void)
+{
+	json_t *entries = json_array(), *all;
+
+	for (size_t p = 0; p < scene.pod_count; p++)
+		for (size_t c = 0; c < scene.pods[p].count; c++) {
+			const struct scene_container *at = &scene.pods[p].at[c];
+			json_t *ids = json_array();
+
+			for (size_t i = 0; at->alloc[0] && i < at->wanted; i++)
+				json_array_append_new(ids, json_string(at->ids[i]));
+			json_array_append_new(
+				entries,
+				json_pack("{s:s, s:s, s:s, s:{s:o}, s:s}", "PodUID",
+					  scene.pods[p].uid, "ContainerName", at->name,
+					  "ResourceName", "nvidia.com/gpu", "DeviceIDs",
+					  "-1", ids, "AllocResp", ""));
+		}
+	all = json_pack("{s:{s:o, s:{}}, s:i}", "Data", "PodDeviceEntries", entries,
+			"RegisteredDevices", "Checksum", 1);
+	assert_int_equal(json_dump_file(all, checkpoint, 0), 0);
+	json_decref(all);
+}
+
 void call_admit(struct scene_pod *pod)
 {
 	assert_int_equal(scene_admit(pod, allocate, NULL), 0);
+	call_write_checkpoint();
 }

@@ -27,6 +27,9 @@ extern bool answers_later;          /* never */
 extern unsigned written;            /* pods whose cards were written to them */
 extern int write_r;
 extern char phase[16], left[400], lock[100]; /* HAMi's marks, and its lock on the node */
-extern char checkpoint[100];                 /* the kubelet's */
+extern struct scene_pod *stored; /* told of its name when not asked afresh; NULL: none */
+extern struct scene_pod *gone;   /* the API server has it no more; NULL: all are there */
+extern char checkpoint[100];     /* the kubelet's; written at each call_admit() */
+void call_write_checkpoint(void);
 
 #endif /* CALLS_H */

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "calls.h"
 #include "pods_server.h"
@@ -60,6 +61,59 @@ static void refused(void **state)
 	assert_int_equal(out.code, TR_RPC_OK);
 }
 
+/* PodResources knows names only. What is held of a name is of the pod that had it before. */
+static void held_of_its_name(void **state)
+{
+	struct scene_pod *old = scene_pod("db-0", (const unsigned[]){ 4000, 0 }),
+			 *pod = scene_pod("db-0", (const unsigned[]){ 1000, 0 });
+	struct outcome out = { 0 };
+
+	(void)state;
+	call_admit(old);
+	old->is_admitted = false;
+	call_admit(pod);
+	stored = gone = old;
+	call_start(&pod->at[0], &out);
+	assert_true(node_until(&out.ends, 1, 5000));
+	assert_int_equal(out.code, TR_RPC_OK);
+	assert_int_equal(asked_fresh, 1);
+	bed_assert_armed(pod, 0);
+	bed_assert_closed(old->at[0].alloc);
+
+	/* Without a checkpoint only the API server can tell. */
+	stored = NULL;
+	pod = scene_pod("other", (const unsigned[]){ 2000, 0 });
+	call_admit(pod);
+	unlink(checkpoint);
+	call_start(&pod->at[0], &out);
+	assert_true(node_until(&out.ends, 1, 5000));
+	assert_int_equal(out.code, TR_RPC_OK);
+	assert_int_equal(asked_fresh, 2);
+}
+
+/* The other way about: the API server has the next pod of the name while the one before starts. */
+static void next_of_its_name(void **state)
+{
+	struct scene_pod *old = scene_pod("db-0", (const unsigned[]){ 4000, 0 }),
+			 *pod = scene_pod("db-0", (const unsigned[]){ 1000, 0 });
+	struct outcome out = { 0 };
+	char sentence[300];
+
+	(void)state;
+	call_admit(old);
+	gone = old;
+	call_start(&old->at[0], &out);
+	assert_true(node_until(&out.ends, 1, 5000));
+	assert_int_equal(out.code, TR_RPC_UNAVAILABLE);
+	snprintf(sentence, sizeof(sentence),
+		 "pod default/db-0 is another one (UID %s) than the one that starts (UID "
+		 "%s)",
+		 pod->uid, old->uid);
+	assert_string_equal(out.sentence, sentence);
+	assert_int_equal(asked_fresh, 1);
+	bed_assert_closed(old->at[0].alloc);
+}
+
 static void not_listed(void **state)
 {
 	struct scene_pod *pod = scene_pod("p", (const unsigned[]){ 3000, 0 });
@@ -98,6 +152,7 @@ static void only_init(void **state)
 	scene_add(pod, "init", TR_CONTAINER_INIT, 1, 100);
 	scene_add(pod, "app", TR_CONTAINER_APP, 0, 0);
 	call_admit(pod);
+	unlink(checkpoint);
 	call_start(&pod->at[0], &out);
 	assert_true(node_until(&out.ends, 1, 5000));
 	assert_int_not_equal(out.code, TR_RPC_OK); /* no such file */
@@ -281,6 +336,26 @@ static void inferred_wrongly(void **state)
 		"container a of pod default/p: delete the pod");
 }
 
+static void inferred_of_its_name(void **state)
+{
+	struct scene_pod *old = scene_pod("p", (const unsigned[]){ 3000, 0 }),
+			 *pod = scene_pod("p", (const unsigned[]){ 5000, 0 });
+	struct outcome out = { 0 };
+	char sentence[300];
+
+	(void)state;
+	call_admit(pod);
+	assert_string_equal(bed_alloc(&pod->at[0])->uid, old->uid);
+	call_start(&pod->at[0], &out);
+	assert_true(node_until(&out.ends, 1, 5000));
+	assert_int_equal(out.code, TR_RPC_FAILED_PRECONDITION);
+	snprintf(sentence, sizeof(sentence),
+		 "the devices of the pod with UID %s were taken for those of pod default/p "
+		 "with UID %s: delete the pod",
+		 pod->uid, old->uid);
+	assert_string_equal(out.sentence, sentence);
+}
+
 /* ---- F33: 100 pods of 2 containers, all of other sizes, at once ---- */
 
 #define PODS 100
@@ -385,6 +460,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(one_pod),
 		cmocka_unit_test_setup_teardown(refused, call_open_strict, call_close_node),
+		TEST(held_of_its_name),
+		TEST(next_of_its_name),
 		TEST(not_listed),
 		TEST(only_init),
 		TEST(flushed_together),
@@ -394,6 +471,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(inferred, call_open_infers,
 						call_close_node),
 		cmocka_unit_test_setup_teardown(inferred_wrongly, call_open_infers,
+						call_close_node),
+		cmocka_unit_test_setup_teardown(inferred_of_its_name, call_open_infers,
 						call_close_node),
 		TEST(F33_at_once),
 	};
