@@ -307,16 +307,25 @@ static void ended_after_close(void **state)
 	tr_rpc_refuse(rig.kept, TR_RPC_INTERNAL, "nobody hears it");
 }
 
+/* A handler that never asked whether the peer is there, and ends its call when neither server nor gRPC is left. */
 static void unwatched_after_close(void **state)
 {
-	struct answer a;
+	V1beta1__CDIDevice device;
+	struct tr_rpc_call *first;
+	struct answer a, b;
 
-	(void)state;
+	v1beta1__cdidevice__init(&device);
 	rig_ask("/t.T/Hold", "", false, 0, &a);
 	assert_true(rig_until(&rig.handled, 1));
+	first = rig.kept;
+	rig_ask("/t.T/Hold", "", false, 0, &b);
+	assert_true(rig_until(&rig.handled, 2));
 	tr_rpc_server_close(rig.server); /* does not wait for the handler */
 	rig.server = NULL;
-	tr_rpc_refuse(rig.kept, TR_RPC_INTERNAL, "nobody hears it");
+	tr_rpc_refuse(first, TR_RPC_INTERNAL, "nobody hears it");
+	rig_close(state);
+	assert_int_equal(tr_rpc_reply(rig.kept, &device.base), 0);
+	rig_open(state);
 }
 
 static void channel_closed_with_calls(void **state)
