@@ -10,10 +10,15 @@ from rig import Cannot, Node, case, equal, expect, wait_for
 CAPS = "/proc/driver/nvidia/capabilities"
 
 
-def mount_capabilities(node, minor_of):
-    """Words that run an agent where the driver shows capabilities; a path below / of such an agent."""
+def mount_proc(node):
+    """Words that run an agent for which what lies in proc-driver is what the kernel's drivers show."""
     if not os.path.isdir("/proc/driver"):
-        raise Cannot("no /proc/driver to put capabilities into")
+        raise Cannot("no /proc/driver to put something into")
+    return ["unshare", "-m", "sh", "-c", f'mount --bind {node.folder}/proc-driver /proc/driver && exec "$@"', "sh"]
+
+
+def mount_capabilities(node, minor_of):
+    """Words that run an agent where the driver shows capabilities."""
     for (gpu, instance), minor in minor_of.items():
         folder = f"{node.folder}/proc-driver/nvidia/capabilities/gpu{gpu}/mig/gi{instance}"
         os.makedirs(f"{folder}/ci0")
@@ -23,7 +28,7 @@ def mount_capabilities(node, minor_of):
         for number in (minor, minor + 1):
             os.makedirs(f"{node.folder}/driver/dev/nvidia-caps", exist_ok=True)
             os.symlink("/dev/null", f"{node.folder}/driver/dev/nvidia-caps/nvidia-cap{number}")
-    return ["unshare", "-m", "sh", "-c", f'mount --bind {node.folder}/proc-driver /proc/driver && exec "$@"', "sh"]
+    return mount_proc(node)
 
 
 def nodes_of(node):

@@ -6,7 +6,8 @@ import signal
 import socket
 import struct
 
-from rig import Node, case, equal, expect, wait_for
+from cases_mig import mount_proc
+from rig import UUID_TEXT, Node, case, equal, expect, wait_for
 
 
 @case
@@ -285,3 +286,42 @@ def a_kubelet_that_is_away_is_told(build):
         agent = node.agent()
         node.wait_control()
         not_ready(node, agent, "kubelet: ")
+
+
+def show_gpu(node, uuid):
+    """As the kernel module does it, whatever NVML does."""
+    folder = f"{node.folder}/proc-driver/nvidia/gpus/0000:01:00.0"
+    os.makedirs(folder)
+    with open(f"{folder}/information", "w", encoding="utf-8") as out:
+        out.write(f"GPU UUID: \t {uuid}\nDevice Minor: \t 0\n")
+
+
+@case
+def an_nvml_whose_start_hangs_is_told(build):
+    hangs = "gpus: NVML has not answered yet"
+    with Node(build) as node:
+        agent = node.ready_agent()
+        ids = node.run_pod("p", {"a": [(0, 1024, 0)]})["a"]["ids"]
+        agent.stop()
+        show_gpu(node, ids[0][:UUID_TEXT])
+        node.ctl("fault", "nvmlInit*=hang")
+        agent = node.agent(before=mount_proc(node))
+        node.wait_control()
+        not_ready(node, agent, hangs, 0.1)
+        # The kubelet is not kept waiting: it hears of what containers have, so that those can start again.
+        node.kubelet.wait_devices(lambda d: d == {i: False for i in ids}, 20)
+        equal(node.kubelet.call("PreStartContainer", ids)["code"], 0, "it starts again")
+        refused = node.kubelet.call("Allocate", ["GPU-x"])
+        expect(refused["code"] != 0, refused)
+        equal([agent.page(path)[0] for path in ("/metrics", "/debug/slices")], [200, 200])
+        not_ready(node, agent, "gpus: NVML ", 0.1)  # from 15 s on in other words
+        node.ctl("fault", "--clear")
+        ready_again(agent)
+        node.kubelet.wait_devices(lambda d: len(d) == 20 and all(d.values()), 5)
+        agent.stop()
+        # Nor does its end wait for NVML.
+        node.ctl("fault", "nvmlInit*=hang")
+        agent = node.agent()
+        node.wait_control()
+        equal(agent.stop(), 0, "exit status")
+        expect("driver_hangs" in agent.text(), agent.text())
