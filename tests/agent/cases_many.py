@@ -39,6 +39,25 @@ def all_are_registered(node, uuids):
     expect(len(text) < 64 << 10, f"an object's annotations have 256 KiB in all; this one takes {len(text)}")
 
 
+@case
+def pair_scores_of_64_gpus(build):
+    """Twelve links of each go to switches: as many between any two. Which processor they are at makes the difference."""
+    with Node(build, gpus=f"{GPUS}xa100-80", topology_scores=True) as node:
+        agent = node.ready_agent(GPUS * SPLIT)
+        cards = agent.ask(do="status")["cards"]
+        text = wait_for(lambda: node.api.node_annotations().get("hami.io/node-nvidia-score"), 20,
+                        lambda: f"the pair scores; the log says {agent.text()[-2000:]}")
+        numa = {row["id"]: row.get("numa", 0) for row in json.loads(node.api.node_annotations()["hami.io/node-nvidia-register"])}
+        equal(len(set(numa.values())), 2, "processors")
+        uuids = [card["uuid"] for card in cards]
+        want = [{"uuid": a, "score": {b: 12 * 100 + (20 if numa[a] == numa[b] else 10) for b in uuids if b != a}}
+                for a in uuids]
+        equal(json.loads(text), want, "scores")
+        # The server takes 256 KiB of an object, and else refuses all that was to be written.
+        size = sum(len(name) + len(value) for name, value in node.api.node_annotations().items())
+        print(f"pair scores: {len(text)} bytes; all annotations: {size} bytes; {agent.rss_anon_kib()} KiB of anonymous memory")
+
+
 def the_last_is_armed(node, agent, uuids):
     place = {uuid: i for i, uuid in enumerate(node.uuids())}
     node.run_pod("last", {"a": [(place[uuids[-1]], 4096, 30)]})

@@ -15,6 +15,7 @@ import threading
 import time
 import uuid
 
+ANNOTATION_BYTES_MAX = 256 << 10  # of one object
 PLURALS = {"pods": "Pod", "nodes": "Node", "events": "Event", "leases": "Lease"}
 
 
@@ -35,6 +36,12 @@ def merge(into, patch, strategic=False):
             into[key] = [c for c in into[key] if c["type"] not in types] + value
         else:
             into[key] = value
+
+
+def annotation_bytes(obj):
+    """As the server counts them: names and values."""
+    annotations = obj["metadata"].get("annotations") or {}
+    return sum(len(name.encode()) + len(value.encode()) for name, value in annotations.items())
 
 
 def matches(obj, query):
@@ -285,5 +292,8 @@ class Stage:
         if is_patch:
             merge(after, body, method == "STRATEGIC")
         after["metadata"]["uid"] = now["metadata"]["uid"]
+        if annotation_bytes(after) > ANNOTATION_BYTES_MAX:
+            return 422, status(422, "Invalid", f'{key[0]} "{key[2]}" is invalid: metadata.annotations: Too long: may not '
+                                               f"be more than {ANNOTATION_BYTES_MAX} bytes")
         scene.store(key, after)
         return 200, after

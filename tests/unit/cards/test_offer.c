@@ -8,7 +8,10 @@
 #include <string.h>
 
 #include "deviceplugin/cards/offer.h"
+#include "deviceplugin/cards/register.h"
 #include "deviceplugin/cards/scores.h"
+#include "kube/node_devices.h"
+#include "tranche/names.h"
 
 static const struct tr_card_rules plain = TR_CARD_RULES_DEFAULT;
 
@@ -358,13 +361,54 @@ static void test_scores(void **state)
 	tr_buf_free(&out);
 }
 
+#define ANNOTATIONS_MAX 262144u /* bytes of all names and values of one object */
+#define LEFT_TO_OTHERS  32768u
+
+/* The most that 64 GPUs can have to say: the best link between any two, and the longest ids. */
+static void test_scores_of_64(void **state)
+{
+	static struct tr_card_links links[TR_GPUS_MAX];
+	static char uuids[TR_GPUS_MAX][48];
+	struct tr_cards *cards = make(TR_GPUS_MAX, &plain);
+	struct tr_buf scores = { 0 }, rows = { 0 };
+	struct tr_pair_scores back;
+	struct tr_err err = { 0 };
+
+	(void)state;
+	for (unsigned i = 0; i < TR_GPUS_MAX; i++) {
+		(void)facts(i, uuids[i]);
+		links[i].uuid = uuids[i];
+		memset(links[i].near, TR_GPU_NEAR_BOARD, sizeof(links[i].near));
+		memset(cards->at[i].type, 'x', sizeof(cards->at[i].type) - 1);
+		link_to(&links[i], "00000000:c0:00.0", TR_GPU_LINKS_MAX, true);
+	}
+	assert_int_equal(tr_scores_print(links, TR_GPUS_MAX, &scores, NULL, 0, &err), 0);
+	assert_int_equal(tr_register_print(cards, &rows), 0);
+	assert_in_range(scores.n + rows.n + strlen(TR_NODE_SCORES) +
+				strlen(TR_NODE_REGISTER),
+			0, ANNOTATIONS_MAX - LEFT_TO_OTHERS);
+	assert_int_equal(tr_pair_scores_parse(&back, scores.p, &err), 0);
+	assert_int_equal(back.count, TR_GPUS_MAX * (TR_GPUS_MAX - 1));
+	for (size_t i = 0; i < back.count; i++) {
+		size_t from = i / (TR_GPUS_MAX - 1), to = i % (TR_GPUS_MAX - 1);
+
+		assert_string_equal(back.at[i].from, uuids[from]);
+		assert_string_equal(back.at[i].to, uuids[to + (to >= from)]);
+		assert_int_equal(back.at[i].score, 60 + 18 * 100);
+	}
+	tr_pair_scores_free(&back);
+	tr_buf_free(&scores);
+	tr_buf_free(&rows);
+	free(cards);
+}
+
 int main(void)
 {
 	const struct CMUnitTest fixed[] = {
 		cmocka_unit_test(test_amounts), cmocka_unit_test(test_filter),
 		cmocka_unit_test(test_rules),   cmocka_unit_test(test_instances),
 		cmocka_unit_test(test_ids),     cmocka_unit_test(test_64_gpus),
-		cmocka_unit_test(test_scores),
+		cmocka_unit_test(test_scores),  cmocka_unit_test(test_scores_of_64),
 	};
 	struct CMUnitTest rows[TR_COUNT(prefer_rows)] = { { 0 } };
 	int failed;
