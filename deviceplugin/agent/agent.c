@@ -52,6 +52,7 @@ static void on_renew(evutil_socket_t number, short what, void *arg)
 		tr_log(TR_LOG_ERROR, "settings_refused", "reason", err.msg, NULL);
 	} else {
 		tr_config_renew(&a->config, &config, &notes);
+		tr_agent_offers_renew(a, &notes);
 		log_lines("settings", &notes);
 		tr_agent_log_renew(&a->config);
 		tr_log(TR_LOG_INFO, "settings_read", NULL);

@@ -67,6 +67,7 @@ struct tr_agent {
 	struct tr_pods_waiter *sweeping;
 
 	/* offers.c */
+	char *rules; /* by which cards are given out, as text */
 	struct tr_nvml_agent *nvml;
 	struct event *late_timer;
 	struct tr_card_use use[TR_GPUS_MAX];
@@ -134,6 +135,8 @@ void tr_agent_sweep_soon(struct tr_agent *a);
 
 int tr_agent_offers_open(struct tr_agent *a, struct tr_err *err);
 void tr_agent_offers_close(struct tr_agent *a);
+/* NOTES gets a line if node_config says something else by now: it needs a restart. */
+void tr_agent_offers_renew(const struct tr_agent *a, struct tr_buf *notes);
 /* After cards, draining or the book have changed. */
 void tr_agent_offer(struct tr_agent *a);
 /* Points CARD to the XIDs that were heard of the device. */

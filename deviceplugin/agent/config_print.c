@@ -222,7 +222,7 @@ static void print_reference_row(const struct tr_config_key *k, struct tr_buf *ou
 	print_names(k->flags, "--", &has_any, out);
 	print_names(k->env, "", &has_any, out);
 	print_names(k->hami, "nvidia.", &has_any, out);
-	tr_buf_print(out, " | %s | ", k->is_live ? "yes" : "");
+	tr_buf_print(out, " | %s | ", k->is_live ? "yes" : "no");
 	print_cell(k->help, out);
 	tr_buf_text(out, " |\n");
 }
@@ -273,8 +273,12 @@ void tr_config_print_reference(struct tr_buf *out)
 		"environment, FILE, "
 		"device-config.yaml, default.\nA key of FILE that is not listed here is "
 		"refused with its line. "
-		"*Live* ones take effect on SIGHUP.\n`tranched --config FILE --check` "
-		"prints what comes out.\n");
+		"`tranched --config FILE --check`\nprints what comes out.\n\n"
+		"On SIGHUP all of it is read again. *Live* ones take effect then. Of each "
+		"other that has changed the log says that it\nneeds a restart "
+		"(`event=settings`), of what `node_config` says too; until then it is as "
+		"it was. With a mistake in FILE\nnothing is taken "
+		"(`event=settings_refused`).\n");
 	for (size_t i = 0; i < ROWS; i++)
 		if (rows[i].heading)
 			tr_buf_print(out,

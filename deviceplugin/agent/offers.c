@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -36,9 +37,9 @@ static int read_filter(const struct tr_config *c, struct tr_card_filter *filter,
 	return r;
 }
 
-static int read_rules(struct tr_agent *a, struct tr_card_rules *rules, struct tr_err *err)
+static int read_rules(const struct tr_config *c, struct tr_card_rules *rules,
+		      bool *is_preferring, struct tr_err *err)
 {
-	const struct tr_config *c = &a->config;
 	struct tr_node_settings settings = { .rules = rules };
 	int r;
 
@@ -53,10 +54,51 @@ static int read_rules(struct tr_agent *a, struct tr_card_rules *rules, struct tr
 		r = tr_node_config_read(c->node_config, c->node_name, &settings, err);
 	if (r == 0)
 		r = tr_card_rules_check(rules, err);
-	a->is_numa_told = rules->is_numa_told;
-	a->is_preferring = settings.is_prefer_given ? settings.is_preferred
-						    : c->preferred_allocation;
+	*is_preferring = settings.is_prefer_given ? settings.is_preferred
+						  : c->preferred_allocation;
 	return r;
+}
+
+/* To see whether they have changed. */
+static char *print_rules(const struct tr_card_rules *rules, bool is_preferring)
+{
+	const struct tr_card_filter *filter = &rules->filter;
+	tr_auto_buf struct tr_buf text = { 0 };
+
+	tr_buf_print(&text, "%u %a %a %" PRIu64 " %s %d %d", rules->split,
+		     rules->memory_scaling, rules->core_scaling, rules->preconfigured_bytes,
+		     rules->mode, rules->is_numa_told, is_preferring);
+	for (unsigned i = 0; i < filter->uuid_count; i++)
+		tr_buf_print(&text, " %s", filter->uuids[i]);
+	for (unsigned i = 0; i < filter->index_count; i++)
+		tr_buf_print(&text, " %u", filter->indexes[i]);
+	return tr_buf_take(&text);
+}
+
+static int open_rules(struct tr_agent *a, struct tr_card_rules *rules, struct tr_err *err)
+{
+	int r = read_rules(&a->config, rules, &a->is_preferring, err);
+
+	a->is_numa_told = rules->is_numa_told;
+	a->rules = print_rules(rules, a->is_preferring);
+	return r;
+}
+
+void tr_agent_offers_renew(const struct tr_agent *a, struct tr_buf *notes)
+{
+	tr_autofree struct tr_card_rules *rules = tr_xcalloc(1, sizeof(*rules));
+	tr_autofree char *now = NULL;
+	struct tr_err err = { 0 };
+	bool is_preferring = false;
+
+	if (read_rules(&a->config, rules, &is_preferring, &err) < 0) {
+		tr_buf_print(notes, "node_config: %s\n", err.msg);
+		return;
+	}
+	now = print_rules(rules, is_preferring);
+	if (strcmp(now, a->rules) != 0)
+		tr_buf_text(notes, "what node_config says of this node has changed: that "
+				   "needs a restart\n");
 }
 
 static char *join(const struct tr_config_list *list)
@@ -418,7 +460,7 @@ int tr_agent_offers_open(struct tr_agent *a, struct tr_err *err)
 		.on_trouble = on_trouble,
 		.arg = a,
 	};
-	int r = read_rules(a, rules, err);
+	int r = open_rules(a, rules, err);
 
 	if (r == 0)
 		r = read_health(c, &health, err);
@@ -465,6 +507,7 @@ void tr_agent_offers_close(struct tr_agent *a)
 		event_free(a->late_timer);
 	tr_kubelet_close(a->kubelet);
 	tr_plugin_close(a->plugin);
+	free(a->rules);
 	while (a->heard) {
 		struct tr_agent_heard *heard = a->heard;
 

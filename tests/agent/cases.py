@@ -8,6 +8,7 @@ usage: cases.py BUILD_DIR CASE     one claim each; exit status 77: cannot run he
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -138,6 +139,76 @@ def settings_are_read_again(build):
         agent.child.send_signal(signal.SIGHUP)
         agent.says("settings_refused")
         expect(agent.ask(do="status")["ready"], "it goes on as it was")
+
+
+def settings_of(build):
+    """{key: (what it may be, its default, whether it is live, what it is)}, by the reference."""
+    text = subprocess.run([f"{build}/bin/tranched", "--config-reference"], capture_output=True, text=True, check=True).stdout
+    rows = [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in text.splitlines() if line.startswith("| `")]
+    return {row[0].strip("`"): (row[1], row[2].strip("`"), row[4] == "yes", row[5]) for row in rows if len(row) == 6}
+
+
+def another(key, kind, now, path):
+    """A value of KEY that is not NOW; PATH is a file that may be any of those that are named."""
+    if kind == "bool":
+        return now in ("false", False)
+    if kind.startswith(("integer", "number")):
+        return next(float(word) if "." in word else int(word) for word in re.findall(r"[\d.]+", kind) if word != str(now))
+    if "|" in kind:
+        return next(word for word in reversed(kind.replace("\\", "").split(" | ")) if word.strip() != now).strip()
+    if kind.startswith("list"):
+        return [79] if "integers" in kind else ["79"] if key.startswith("xid") else ["GPU-00000000-0000-0000-0000-000000000000"]
+    return path if kind == "path" else ":1" if key == "metrics_address" else "example.com/other" if "resource" in key else "other"
+
+
+def read_again(agent):
+    """SIGHUP, and the lines of the log from there on."""
+    before = agent.text()
+    agent.child.send_signal(signal.SIGHUP)
+    wait_for(lambda: "settings_read" in agent.text()[len(before):], 10, lambda: f"the settings: {agent.text()[-1000:]}")
+    return agent.text()[len(before):]
+
+
+@case
+def each_setting_is_taken_or_told(build):
+    with Node(build) as node:
+        path = f"{node.folder}/other"
+        with open(path, "w", encoding="utf-8") as out:
+            out.write("{}")
+        node.configure(node_config=f"{node.folder}/nodes.json")
+        shutil.copy(path, node.settings["node_config"])
+        agent = node.ready_agent()
+        settings = settings_of(build)
+        expect(len(settings) > 40 and sum(is_live for *_, is_live, _ in settings.values()) >= 3, f"the reference: {settings}")
+        for key, (kind, default, is_live, _) in settings.items():
+            before = node.settings.get(key)
+            node.configure(**{key: another(key, kind, default if before is None else before, path)})
+            told = re.findall(r"what=\"(.+?) has changed: that needs a restart", read_again(agent))
+            follow = [one for one, (*_, what) in settings.items() if re.search(rf"\(default: [^)]*\b{key}\b", what)]
+            equal(set(told), set() if is_live else {key, *follow}, f"{key} = {node.settings[key]}: what the log tells")
+            node.configure(**{key: before})
+            equal(re.findall("has changed", read_again(agent)), [], f"{key} as it was")
+        with open(node.settings["node_config"], "w", encoding="utf-8") as out:
+            json.dump({"nodeconfig": [{"name": "another", "devicesplitcount": 3}]}, out)
+        equal(re.findall("has changed", read_again(agent)), [], "of another node")
+        with open(node.settings["node_config"], "w", encoding="utf-8") as out:
+            json.dump({"nodeconfig": [{"name": NODE, "devicesplitcount": 3}]}, out)
+        expect("what node_config says of this node has changed: that needs a restart" in read_again(agent), agent.text()[-1000:])
+        equal(len(node.kubelet.devices), 20, "devices, as before")
+
+
+@case
+def live_settings_take_effect(build):
+    with Node(build, log_level="error") as node:
+        agent = node.ready_agent()
+        equal(agent.text(), "", "the log")
+        expect("vGPU_device_memory_usage_in_bytes" not in agent.page("/metrics")[1], "older names")
+        node.configure(log_level="debug", log_format="json", legacy_metrics=True)
+        line = read_again(agent).splitlines()[0]
+        equal(json.loads(line)["event"], "settings_read", line)
+        node.run_pod("p", {"a": [(0, 1024, 0)]})
+        agent.says("slice_made")
+        wait_for(lambda: "vGPU_device_memory_usage_in_bytes" in agent.page("/metrics")[1], 10, "older names")
 
 
 @case
