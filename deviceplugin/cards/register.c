@@ -14,10 +14,11 @@
 #include "kube/write.h"
 #include "tranche/names.h"
 
-#define LEASE_S   40u
-#define NOTES_MAX 32
-#define PAUSE_MS  1000u /* between two looks at the node, at least */
-#define PAUSE_MAX 60000u
+#define LEASE_S         40u
+#define NOTES_MAX       32
+#define ANNOTATIONS_MAX 262144u /* bytes of an object's, names and values */
+#define PAUSE_MS        1000u   /* between two looks at the node, at least */
+#define PAUSE_MAX       60000u
 
 struct note {
 	bool is_warning;
@@ -34,6 +35,7 @@ struct tr_register {
 
 	struct tr_cards *cards; /* as they should be told; NULL: not yet */
 	char *text, *scores;    /* annotations */
+	bool is_scores_held;    /* for want of room on the node */
 
 	/* One request of these at a time: look at the node, then write what differs. */
 	struct tr_kube_call *call;
@@ -170,6 +172,25 @@ static bool differs(const char *live, const char *wanted)
 	return wanted && strcmp(live, wanted) != 0;
 }
 
+/* The server refuses all of a patch by which an object's annotations get too long. Cards can be given out
+ * without scores, and not without the other one. */
+static void weigh_scores(struct tr_register *reg, const json_t *annotations)
+{
+	size_t bytes = strlen(TR_NODE_REGISTER) + (reg->text ? strlen(reg->text) : 0) +
+		       strlen(TR_NODE_SCORES) + (reg->scores ? strlen(reg->scores) : 0);
+	bool was_held = reg->is_scores_held;
+	const char *name;
+	json_t *value;
+
+	json_object_foreach ((json_t *)(uintptr_t)annotations, name, value)
+		if (strcmp(name, TR_NODE_REGISTER) != 0 &&
+		    strcmp(name, TR_NODE_SCORES) != 0)
+			bytes += strlen(name) + json_string_length(value);
+	reg->is_scores_held = reg->scores && bytes > ANNOTATIONS_MAX;
+	if (reg->is_scores_held && !was_held)
+		trouble(reg, "the node's annotations have no room for the pair scores");
+}
+
 static void annotate(struct tr_register *reg, const char *text, const char *scores)
 {
 	struct tr_named named[2];
@@ -181,7 +202,7 @@ static void annotate(struct tr_register *reg, const char *text, const char *scor
 	if (differs(text, reg->text))
 		named[a.annotations.count++] = (struct tr_named){ TR_NODE_REGISTER,
 								  reg->text };
-	if (differs(scores, reg->scores))
+	if (!reg->is_scores_held && differs(scores, reg->scores))
 		named[a.annotations.count++] = (struct tr_named){ TR_NODE_SCORES,
 								  reg->scores };
 	if (!a.annotations.count) {
@@ -212,6 +233,7 @@ static void on_node(void *arg, int r, const struct tr_kube_reply *reply,
 	reg->status = tr_register_status_change(reply->body, reg->cards,
 						reg->options.with_capacity ? &names : NULL,
 						unix_us() / 1000000);
+	weigh_scores(reg, annotations);
 	annotate(reg, json_string_value(json_object_get(annotations, TR_NODE_REGISTER)),
 		 json_string_value(json_object_get(annotations, TR_NODE_SCORES)));
 }
@@ -243,7 +265,8 @@ static void on_changed(void *arg, const struct tr_object *old, const struct tr_o
 	(void)old;
 	if (!reg->cards || !now || strcmp(now->name, reg->node) != 0)
 		return;
-	if (differs(tr_named_find(&now->annotations, TR_NODE_REGISTER), reg->text) ||
+	if (reg->is_scores_held ||
+	    differs(tr_named_find(&now->annotations, TR_NODE_REGISTER), reg->text) ||
 	    differs(tr_named_find(&now->annotations, TR_NODE_SCORES), reg->scores) ||
 	    lacks_amount(reg, node, reg->mem_name) ||
 	    lacks_amount(reg, node, reg->cores_name))

@@ -425,6 +425,46 @@ static void test_bad_days(void **state)
 	close_stage(&s);
 }
 
+/* Annotations of others fill the node: scores wait until there is room. */
+static void test_no_room_for_scores(void **state)
+{
+	char *others = tr_xcalloc(1, 200001), *scores = tr_xcalloc(1, 70001);
+	struct stage s;
+	json_t *now;
+
+	(void)state;
+	memset(others, 'x', 200000);
+	memset(scores, 'y', 70000);
+	open_stage(&s, "register-room", 2);
+	make_node(&s);
+	tell(s.kube, TR_KUBE_PATCH_MERGE, "/api/v1/nodes/node-a",
+	     json_pack("{s:{s:{s:s}}}", "metadata", "annotations", "mine", others));
+	open_register(&s, (struct tr_register_options){ 0 });
+	tr_register_set(s.reg, s.cards, scores);
+	settle(&s);
+	now = node(&s);
+	assert_non_null(strstr(text(now, "metadata|annotations|" TR_NODE_REGISTER),
+			       "GPU-00000001"));
+	assert_null(field(now, "metadata|annotations|" TR_NODE_SCORES));
+	assert_int_equal(s.troubles, 1);
+	json_decref(now);
+	tell(s.kube, TR_KUBE_PATCH_MERGE, "/api/v1/nodes/node-a",
+	     json_pack("{s:{s:{s:s}}}", "metadata", "annotations", "mine", ""));
+	for (unsigned i = 0; i < 100; i++) {
+		kube_run_ms(50);
+		now = node(&s);
+		if (field(now, "metadata|annotations|" TR_NODE_SCORES))
+			i = 100;
+		else
+			assert_true(i < 99);
+		json_decref(now);
+	}
+	assert_int_equal(s.troubles, 1);
+	close_stage(&s);
+	free(others);
+	free(scores);
+}
+
 static void test_64_gpus(void **state)
 {
 	struct tr_cards *cards = make_cards(64);
@@ -454,10 +494,15 @@ static void test_64_gpus(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_told_once),     cmocka_unit_test(test_put_back),
-		cmocka_unit_test(F35_health_is_told), cmocka_unit_test(test_capacity),
-		cmocka_unit_test(test_lease),         cmocka_unit_test(test_no_card),
-		cmocka_unit_test(test_bad_days),      cmocka_unit_test(test_64_gpus),
+		cmocka_unit_test(test_told_once),
+		cmocka_unit_test(test_put_back),
+		cmocka_unit_test(F35_health_is_told),
+		cmocka_unit_test(test_capacity),
+		cmocka_unit_test(test_lease),
+		cmocka_unit_test(test_no_card),
+		cmocka_unit_test(test_bad_days),
+		cmocka_unit_test(test_64_gpus),
+		cmocka_unit_test(test_no_room_for_scores),
 	};
 
 	return cmocka_run_group_tests_name("register", tests, kube_server_start,
