@@ -73,6 +73,7 @@ void tr_pace_also(const struct tr_submission *s);
 /* Nothing is given to this thread any more: its context or the clock's time has moved. */
 static inline void tr_pace_stop(void)
 {
+	tr_pace_here.given -= tr_pace_here.left; /* not used: not counted */
 	tr_pace_here.left = 0;
 }
 static inline void tr_pace_stop_all(void)

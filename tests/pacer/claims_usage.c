@@ -145,6 +145,12 @@ void claim_F20_graphs(void)
 	usage(&(struct play){ "--cores 100", "graphs 100 20" }, 1, false, 2);
 }
 
+/* What a thread was given and could not use, as its context was set again, is no launch. */
+void claim_F20_current(void)
+{
+	usage(&(struct play){ "--cores 100", "current 200" }, 1, false, 2);
+}
+
 void claim_F20_idle_between(void)
 {
 	usage(&(struct play){ "--cores 100", "bursts 300 40" }, 1, false, 2);
