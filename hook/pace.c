@@ -417,7 +417,7 @@ static void let_pass(struct tr_submission *s, struct look *l)
 		charge(l, s->known.cost_ns);
 		return;
 	}
-	if (!s->known.samples && !s->is_unmeasured && !is_free && !is_graced)
+	if (!s->known.samples && !s->is_unmeasured && !is_free)
 		s->is_unmeasured = wait_unmeasured(l);
 	pass(l, s->known.cost_ns, is_graced ? l->rate.window_ns : 0);
 }

@@ -39,15 +39,44 @@ static void run_mixed(struct worker *w)
 	}
 }
 
-/* unknown US: never the same kernel again, for as long as there are others. */
-static void run_unknown(struct worker *w)
+/* current US: the same, its context made current again before each. */
+static void run_current(struct worker *w)
+{
+	CUcontext ctx;
+
+	check(w, cuCtxGetCurrent(&ctx), "cuCtxGetCurrent");
+	for (;;) {
+		check(w, cuCtxSetCurrent(ctx), "cuCtxSetCurrent");
+		launch(w, w->loop, w->number);
+		sync_seldom(w, w->number);
+	}
+}
+
+/* unknown US: never the same kernel again, for as long as there are others. recorded US: an event of
+ * its own before each. */
+static void launch_unknown(struct worker *w, CUevent before)
 {
 	char name[40];
 
 	for (unsigned i = 0;; i = (i + 1) % KERNELS) {
 		(void)snprintf(name, sizeof(name), "tranche_loop_%u", i);
+		if (before)
+			check(w, cuEventRecord(before, w->stream), "cuEventRecord");
 		launch(w, find_function(w, name), w->number);
 	}
+}
+
+static void run_unknown(struct worker *w)
+{
+	launch_unknown(w, NULL);
+}
+
+static void run_recorded(struct worker *w)
+{
+	CUevent before;
+
+	check(w, cuEventCreate(&before, 0), "cuEventCreate");
+	launch_unknown(w, before);
 }
 
 /* collective US: kernels that no gate may hold back, and after an order others too. */
@@ -326,15 +355,16 @@ void (*find_workload(const char *name))(struct worker *w)
 		const char *name;
 		void (*body)(struct worker *w);
 	} all[] = {
-		{ "kernels", run_kernels }, { "mixed", run_mixed },
-		{ "unknown", run_unknown }, { "collective", run_collective },
-		{ "hang", run_hang },       { "bursts", run_bursts },
-		{ "graphs", run_graphs },   { "captures", run_captures },
-		{ "timed", run_timed },     { "contexts", run_contexts },
-		{ "resets", run_resets },   { "forks", run_forks },
-		{ "child", run_child },     { "entry", run_entry },
-		{ "lengths", run_lengths }, { "demand", run_demand },
-		{ "served", run_served },
+		{ "kernels", run_kernels },   { "mixed", run_mixed },
+		{ "unknown", run_unknown },   { "collective", run_collective },
+		{ "hang", run_hang },         { "bursts", run_bursts },
+		{ "graphs", run_graphs },     { "captures", run_captures },
+		{ "timed", run_timed },       { "contexts", run_contexts },
+		{ "resets", run_resets },     { "forks", run_forks },
+		{ "child", run_child },       { "entry", run_entry },
+		{ "lengths", run_lengths },   { "demand", run_demand },
+		{ "served", run_served },     { "current", run_current },
+		{ "recorded", run_recorded },
 	};
 
 	for (unsigned i = 0; i < sizeof(all) / sizeof(*all); i++)
