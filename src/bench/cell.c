@@ -7,15 +7,19 @@
 
 #include "rt/cleanup.h"
 #include "rt/file.h"
+#include "tranche/policy.h"
 
 #define SECOND_NS UINT64_C(1000000000)
 #define MS_NS     UINT64_C(1000000)
 #define SHORT_KERNEL_NS \
 	(20 * MS_NS) /* windows of 1 s and stalls are judged up to here (F13) */
-#define REACH_NS   (60 * SECOND_NS)
-#define WARM_NS    (10 * SECOND_NS)
-#define WARM_COUNT 40
-#define STEPS_LONG 500 /* samples of a window that is not judged second by second */
+#define REACH_NS     (60 * SECOND_NS)
+#define WARM_NS      (10 * SECOND_NS)
+#define WARM_COUNT   40
+#define STEPS_LONG   500 /* samples of a window that is not judged second by second */
+#define RATE_STEP_NS MS_NS
+#define REPAID_NS    (200 * MS_NS) /* by the keeper, at most */
+#define ERROR_POINTS 2.0           /* of a share, in a worst cell (I7) */
 
 static uint64_t longest(uint64_t a, uint64_t b)
 {
@@ -49,6 +53,8 @@ static void set_times(struct tr_scene *scene, const struct tr_cell *cell)
 	scene->step_ns = is_short(cell->workload)
 				 ? 10 * MS_NS
 				 : longest(10 * MS_NS, scene->window_ns / STEPS_LONG);
+	if (cell->is_rate_judged)
+		scene->step_ns = longest(RATE_STEP_NS, cell->workload->submission_ns / 100);
 }
 
 /* Quotas of the neighbours: what the first one leaves, in whole percents. */
@@ -87,8 +93,62 @@ static double error_of(const struct tr_cell *cell, double got, double target)
 	return fabs(got - target);
 }
 
-static void judge(const struct tr_cell *cell, const struct tr_series *series,
-		  struct tr_result *out)
+/* How far ahead a slice's launch of NS may go (docs/pacer.md). */
+static double window_of(const struct tr_scene *scene, uint64_t ns)
+{
+	if (scene->party_count > 1)
+		ns = ns > TR_WINDOW_NS ? 3 * (ns - TR_WINDOW_NS) : 0;
+	return (double)longest(ns, TR_WINDOW_NS);
+}
+
+/*
+ * I6, of what the GPU worked and not of what was charged. Beyond its rate a slice has rate x window and
+ * one submission in any time. Beside others it may have been charged before that time what it gets in
+ * it, as they held the GPU as far beyond their rates as they may. At first each process has a submission
+ * in flight that nobody knows, and what was charged too much until the keeper knew better is repaid.
+ */
+static double rate_allowed_ns(const struct tr_scene *scene, bool is_first)
+{
+	double sum = 0, unpaid = 0;
+
+	for (unsigned i = 0; i < scene->party_count; i++) {
+		const struct tr_party *p = &scene->parties[i];
+		double one = (double)p->workload->submission_ns;
+
+		sum += p->cores / 100.0 * window_of(scene, p->workload->submission_ns) +
+		       one;
+		if (is_first)
+			sum += p->processes * one;
+		if (is_first && i > 0)
+			unpaid = fmax(REPAID_NS, one);
+	}
+	return sum + unpaid;
+}
+
+/* The worst device. The rate may be off by what a share may (I7): a charge cannot know it. */
+static struct tr_rate_judged judge_rate(const struct tr_cell *cell,
+					const struct tr_scene *scene,
+					const struct tr_series *series, unsigned from)
+{
+	struct tr_rate_judged out = {
+		.allowed_ms = rate_allowed_ns(scene, from == 0) / 1e6,
+	};
+
+	for (unsigned d = 0; d < cell->gpus; d++) {
+		struct tr_beyond most = tr_series_beyond(
+			series, 0, d, from, (cell->asked + ERROR_POINTS) / 100.0);
+
+		if (most.ns / 1e6 < out.ms)
+			continue;
+		out.ms = most.ns / 1e6;
+		out.from_s = (double)(most.from_ns - series->samples[0].at_ns) / 1e9;
+		out.over_s = (double)(most.to_ns - most.from_ns) / 1e9;
+	}
+	return out;
+}
+
+static void judge(const struct tr_cell *cell, const struct tr_scene *scene,
+		  const struct tr_series *series, struct tr_result *out)
 {
 	double window_ns = out->window_s * 1e9;
 	unsigned last = series->count - 1;
@@ -113,10 +173,15 @@ static void judge(const struct tr_cell *cell, const struct tr_series *series,
 	for (unsigned i = 0; i < cell->neighbours; i++)
 		out->neighbours_got[i] = tr_series_share(series, i + 1, 0, series->first,
 							 last);
-	out->allowed = fmax(2, 100.0 * (double)cell->workload->submission_ns / window_ns);
+	out->allowed = fmax(ERROR_POINTS,
+			    100.0 * (double)cell->workload->submission_ns / window_ns);
 	out->stall_ms = (double)stall_ns / 1e6;
 	out->stall_allowed_ms = fmax(50, 2 * (double)cell->workload->submission_ns / 1e6 *
 						 100 / (cell->asked ? cell->asked : 100));
+	if (cell->is_rate_judged && cell->asked && !cell->is_open) {
+		out->rate_first = judge_rate(cell, scene, series, 0);
+		out->rate_warm = judge_rate(cell, scene, series, series->first);
+	}
 }
 
 void tr_cell_run(const struct tr_stage *stage, const struct tr_cell *cell, double reach,
@@ -139,7 +204,7 @@ void tr_cell_run(const struct tr_stage *stage, const struct tr_cell *cell, doubl
 		out->window_s = (double)(series.samples[series.count - 1].at_ns -
 					 series.samples[series.first].at_ns) /
 				1e9;
-		judge(cell, &series, out);
+		judge(cell, &scene, &series, out);
 	}
 	out->real_s = (double)(tr_clock_ns() - began_ns) / 1e9;
 }

@@ -16,7 +16,14 @@ struct tr_cell {
 	uint64_t seed;
 	unsigned window_s; /* 0: max(10 s, 200 kernels / quota) */
 	bool is_reach; /* what it reaches without a limiter; nothing is owed there, and 60 s are enough */
-	bool is_open; /* the tenant without a limiter, its neighbours with theirs */
+	bool is_open;        /* the tenant without a limiter, its neighbours with theirs */
+	bool is_rate_judged; /* windows of any length, from the first launch on */
+};
+
+/* I6: the most that it had beyond its rate and an error of two points in any window, and that window. */
+struct tr_rate_judged {
+	double ms, allowed_ms; /* allowed 0: not judged */
+	double from_s, over_s;
 };
 
 struct tr_result {
@@ -28,6 +35,8 @@ struct tr_result {
 	double allowed;       /* points, of a worst cell */
 	double window_off;    /* points: the worst window of 1 s; -1: not judged */
 	double stall_ms, stall_allowed_ms;
+	struct tr_rate_judged rate_first,
+		rate_warm; /* from the first launch; after warm-up */
 	double neighbours_got[TR_SCENE_PARTIES];
 	double window_s, real_s;
 	char why[200]; /* not measured */
@@ -51,5 +60,15 @@ uint64_t tr_series_stall_ns(const struct tr_series *s, unsigned party, unsigned 
  * had to wait for others in all. */
 uint64_t tr_series_lag_ns(const struct tr_series *s, unsigned party, unsigned device,
 			  uint64_t at_ns, uint64_t span_ns, double rate);
+
+struct tr_beyond {
+	double ns;        /* busy beyond RATE x the window's length */
+	uint64_t from_ns; /* that window */
+	uint64_t to_ns;
+};
+/* The most that PARTY had of DEVICE beyond RATE (0..1) in any window of any length from sample FROM on. No
+ * window that begins or ends between two samples has more: what it could have is in it. */
+struct tr_beyond tr_series_beyond(const struct tr_series *s, unsigned party,
+				  unsigned device, unsigned from, double rate);
 
 #endif /* TR_BENCH_CELL_H */

@@ -219,6 +219,7 @@ static void describe(void *arg, unsigned group, unsigned index, struct tr_cell *
 		.neighbours = m->pairs[index].neighbours,
 		.seed = m->seed,
 		.window_s = m->window_s,
+		.is_rate_judged = m->is_rate_judged,
 	};
 }
 

@@ -31,7 +31,7 @@ struct tr_matrix {
 	uint64_t seed;
 	unsigned window_s;
 	unsigned jobs; /* cells at once */
-	bool is_quick, is_json;
+	bool is_quick, is_json, is_rate_judged;
 	const char *svg_path;
 };
 

@@ -32,6 +32,19 @@ static json_t *reals(const double *values, unsigned count)
 	return list;
 }
 
+static void set_rate(json_t *object, const char *key, const struct tr_rate_judged *rate)
+{
+	json_t *judged = rate->allowed_ms > 0 ? json_object() : NULL;
+
+	if (!judged)
+		return;
+	set_real(judged, "ms", rate->ms);
+	set_real(judged, "allowed_ms", rate->allowed_ms);
+	set_real(judged, "from_s", rate->from_s);
+	set_real(judged, "over_s", rate->over_s);
+	(void)json_object_set_new(object, key, judged);
+}
+
 static void set_measured(json_t *object, const struct tr_cell *cell,
 			 const struct tr_result *r)
 {
@@ -48,6 +61,8 @@ static void set_measured(json_t *object, const struct tr_cell *cell,
 		set_real(object, "stall_ms", r->stall_ms);
 		set_real(object, "stall_allowed_ms", r->stall_allowed_ms);
 	}
+	set_rate(object, "beyond_rate", &r->rate_warm);
+	set_rate(object, "beyond_rate_first", &r->rate_first);
 	set_real(object, "window_s", r->window_s);
 }
 
@@ -68,6 +83,13 @@ static void print_json(FILE *out, const struct tr_cell *cell, const struct tr_re
 	(void)json_dumpf(object, out, JSON_COMPACT | JSON_REAL_PRECISION(9));
 	(void)fputc('\n', out);
 	json_decref(object);
+}
+
+static void print_rate(FILE *out, const char *what, const struct tr_rate_judged *rate)
+{
+	if (rate->allowed_ms > 0)
+		(void)fprintf(out, "  %s %.0f of %.0f ms%s", what, rate->ms,
+			      rate->allowed_ms, rate->ms > rate->allowed_ms ? "!" : "");
 }
 
 void tr_report_cell(FILE *out, bool is_json, const struct tr_cell *cell,
@@ -91,7 +113,10 @@ void tr_report_cell(FILE *out, bool is_json, const struct tr_cell *cell,
 			      r->stall_ms > r->stall_allowed_ms ? "!" : " ");
 	else
 		(void)fprintf(out, " %8s %10s", "", "");
-	(void)fprintf(out, " %5.0f s\n", r->window_s);
+	(void)fprintf(out, " %5.0f s", r->window_s);
+	print_rate(out, "beyond", &r->rate_warm);
+	print_rate(out, "first", &r->rate_first);
+	(void)fputc('\n', out);
 }
 
 void tr_report_end(FILE *out, const struct tr_summary *s)

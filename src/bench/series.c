@@ -70,3 +70,32 @@ uint64_t tr_series_lag_ns(const struct tr_series *s, unsigned party, unsigned de
 	}
 	return (uint64_t)worst;
 }
+
+/* busy - rate x time, as a walk: the highest that it rises above what was its lowest before. */
+struct tr_beyond tr_series_beyond(const struct tr_series *s, unsigned party,
+				  unsigned device, unsigned from, double rate)
+{
+	const struct tr_sample *first = &s->samples[from];
+	struct tr_beyond worst = { 0, first->at_ns, first->at_ns };
+	uint64_t low_at_ns = first->at_ns, step_ns = 0;
+	double low = 0;
+
+	for (unsigned i = from + 1; i < s->count; i++) {
+		const struct tr_sample *at = &s->samples[i];
+		uint64_t gone_ns = at->at_ns - at[-1].at_ns;
+		double had = (double)(at->busy_ns[party][device] -
+				      first->busy_ns[party][device]);
+		double walk = had - rate * (double)(at->at_ns - first->at_ns);
+
+		step_ns = gone_ns > step_ns ? gone_ns : step_ns;
+		if (walk - low > worst.ns)
+			worst = (struct tr_beyond){ walk - low, low_at_ns, at->at_ns };
+		if (walk < low) {
+			low = walk;
+			low_at_ns = at->at_ns;
+		}
+	}
+	/* At most a step at each end, in which it had what it has. */
+	worst.ns += 2 * rate * (double)step_ns;
+	return worst;
+}

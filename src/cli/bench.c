@@ -15,7 +15,8 @@
 struct bench_options {
 	const char *peer, *svg, *quotas, *workloads, *processes, *neighbours, *gpus, *seed,
 		*seconds, *noise, *device, *jobs;
-	bool is_json, is_quick, is_real_time, is_gpu, is_check, is_check_shares, is_leases;
+	bool is_json, is_quick, is_real_time, is_gpu, is_check, is_check_shares, is_leases,
+		is_rate;
 };
 
 static int parse_number(const char *name, const char *text, unsigned long long least,
@@ -42,6 +43,7 @@ static int parse_matrix(struct tr_matrix *m, const struct bench_options *o,
 
 	*m = (struct tr_matrix){ .is_quick = o->is_quick,
 				 .is_json = o->is_json,
+				 .is_rate_judged = o->is_rate,
 				 .svg_path = o->svg };
 	if (o->quotas)
 		r = tr_list_parse(&m->quotas, "quota", o->quotas, 1, 100, err);
@@ -160,6 +162,7 @@ int tr_cli_bench(int argc, char **argv)
 		{ "check", NULL, &o.is_check },
 		{ "check-shares", NULL, &o.is_check_shares },
 		{ "leases", NULL, &o.is_leases },
+		{ "rate", NULL, &o.is_rate },
 	};
 	struct tr_summary summary = { 0 };
 	struct tr_stage stage = { 0 };

@@ -1,6 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
-# limiter.sh BUILD matrix|windows|judge|same|tables: the reduced matrix of `tranche bench limiter`, on simulated
+# limiter.sh BUILD matrix|windows|rate|judge|same|tables: the reduced matrix of `tranche bench limiter`, on simulated
 # GPUs in virtual time; a failure prints the cells beyond their bounds.
 set -eu
 build=$1
@@ -41,6 +41,31 @@ windows)
     "${bench[@]}" --check --workload 200us --quota 20 --neighbours 3 --processes 8 || failed=1
     "${bench[@]}" --check --workload varied:1ms,varied:100us --quota 20 --neighbours 1 --processes 1 || failed=1
     exit $failed
+    ;;
+rate)
+    # I6, end to end: windows of every length. Of kernels that vary only after warm-up and of one process: until a
+    # key knows them, and where processes are in each other's spans, more is in flight than was charged.
+    rate=("${bench[@]}" --rate --json)
+    {
+        "${rate[@]}" --workload 200us,5ms,mixed,graph500 --quota 20,80 --neighbours 0,1 --processes 1,2,8
+        "${rate[@]}" --workload 10us,cooperative,streams4,training --quota 20 --neighbours 0,1 --processes 1,8
+        "${rate[@]}" --workload 200us,5ms --quota 50 --neighbours 3 --processes 1,2,8
+        "${rate[@]}" --workload varied:1ms --quota 20,50,80 --neighbours 0,1 --processes 1
+    } >"$work/cells"
+    python3 - "$work/cells" <<'PY'
+import json, sys
+cells = [json.loads(line) for line in open(sys.argv[1], encoding="utf-8")]
+assert len(cells) == 76, f"{len(cells)} cells"
+failed = 0
+for cell in cells:
+    varies = cell["workload"].startswith("varied:")
+    for part in ["beyond_rate"] if varies else ["beyond_rate", "beyond_rate_first"]:
+        had = cell[part]
+        if had["ms"] > had["allowed_ms"]:
+            print(cell["workload"], cell["asked"], "%", cell["processes"], "p", cell["neighbours"], "n:", part, had)
+            failed += 1
+sys.exit(f"{failed} beyond the bound" if failed else 0)
+PY
     ;;
 judge)
     # A library that limits nothing is found out, and so is its plot.

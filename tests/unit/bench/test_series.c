@@ -90,6 +90,39 @@ static void test_lag(void **state)
 		81);
 }
 
+/* 30 % in even steps, and 90 ms in a row from the 301st on; before that it rests for as long. */
+static uint64_t bursting(unsigned i)
+{
+	return i <= 10 ? 10 * MS : i > 292 && i <= 310 ? (i > 301 ? 10 * MS : 0) : 3 * MS;
+}
+
+static void I6_any_window(void **state)
+{
+	struct tr_beyond most;
+
+	(void)state;
+	/* At its rate no window has more than what may begin and end between two samples. */
+	make(half);
+	most = tr_series_beyond(&series, 0, 0, 0, 0.5);
+	assert_true(fabs(most.ns - 10.0 * MS) < 1);
+	/* The worst window is found whatever its length, and the rest before it is no excuse. */
+	make(bursting);
+	most = tr_series_beyond(&series, 0, 0, series.first, 0.3);
+	assert_true(fabs(most.ns - (90 - 27 + 6) * 1.0 * MS) < 1);
+	assert_int_equal(most.from_ns, samples[301].at_ns);
+	assert_int_equal(most.to_ns, samples[310].at_ns);
+	/* From the first launch on: 100 ms in a row there, which that rest did not pay. */
+	most = tr_series_beyond(&series, 0, 0, 0, 0.3);
+	assert_true(fabs(most.ns - (70 - 27 + 63 + 6) * 1.0 * MS) < 1);
+	assert_int_equal(most.from_ns, samples[0].at_ns);
+	assert_int_equal(most.to_ns, samples[310].at_ns);
+	/* A tenth of a point too much is found in a long window. */
+	make(half);
+	most = tr_series_beyond(&series, 0, 0, 0, 0.499);
+	assert_true(most.ns > 14.0 * MS);
+	assert_int_equal(most.to_ns - most.from_ns, 5000 * MS);
+}
+
 static void test_summary(void **state)
 {
 	struct tr_summary good = {
@@ -145,9 +178,10 @@ static void test_lists(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_share),   cmocka_unit_test(F13_windows),
-		cmocka_unit_test(F13_stall),    cmocka_unit_test(test_lag),
-		cmocka_unit_test(test_summary), cmocka_unit_test(test_lists),
+		cmocka_unit_test(test_share),    cmocka_unit_test(F13_windows),
+		cmocka_unit_test(F13_stall),     cmocka_unit_test(test_lag),
+		cmocka_unit_test(test_summary),  cmocka_unit_test(test_lists),
+		cmocka_unit_test(I6_any_window),
 	};
 
 	return cmocka_run_group_tests_name("series", tests, NULL, NULL);
