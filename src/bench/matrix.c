@@ -47,7 +47,8 @@ static int fail_workload(const char *text, struct tr_err *err)
 	for (unsigned i = 0; i < tr_workload_count; i++)
 		n += (size_t)snprintf(names + n, sizeof(names) - n, "%s%s", i ? ", " : "",
 				      tr_workloads[i].name);
-	return tr_fail(err, EINVAL, "--workload \"%s\": names of %s, or fixed:3ms", text,
+	return tr_fail(err, EINVAL,
+		       "--workload \"%s\": names of %s, fixed:3ms or varied:3ms", text,
 		       names);
 }
 

@@ -94,6 +94,7 @@ def bench_wrong_values_are_named(machine):
             (["--jobs", "0"], ['--jobs "0"', "from 1 to 64"]), (["--jobs", "65"], ['--jobs "65"']),
             (["--seconds", "0"], ['--seconds "0"', "from 1 to"]), (["--seconds", " 1"], ['--seconds " 1"']),
             (["--seed", "+1"], ['--seed "+1"']), (["--noise", "51"], ['--noise "51"', "from 0 to 50"]),
+            (["--workload", "nothing"], ['--workload "nothing"', "training", "varied:"]),
             (["extra"], ['"extra"']), (["--svg"], ["--svg needs a value"]), (["--peer"], ["--peer needs a value"]),
             (["--svg", "--json"], ["--svg needs a value", '"--json"']), (["--peer", "--quick"], ["--peer needs a value"])):
         refuses(machine, ["limiter", *words], *says)
