@@ -93,6 +93,7 @@ static CUresult run(uint64_t ns, CUstream stream)
 	uint64_t *end_ns, from_ns;
 
 	gpu.launches++;
+	gpu.records_before_launch = gpu.records;
 	gpu.now_ns += gpu.launch_ns;
 	if (gpu.is_capturing)
 		return CUDA_SUCCESS;
@@ -249,6 +250,11 @@ static void fill_real(void)
 void gpu_set(unsigned percent)
 {
 	atomic_store(&writer.writable->devices[0].rate_q32, TR_RATE_ALL * percent / 100);
+}
+
+void gpu_share(unsigned sharers)
+{
+	atomic_store(&writer.writable->devices[0].sharers, sharers);
 }
 
 void gpu_start(unsigned percent)

@@ -20,9 +20,10 @@ struct gpu {
 	unsigned launches, waits; /* calls of the driver; sleeps of the hook */
 	uint64_t longest_sleep_ns;
 	unsigned events_live, records;
-	unsigned fail_events; /* so many event calls from now on fail */
-	bool is_hung;         /* nothing that is queued from now on ends */
-	bool is_capturing;    /* every stream */
+	unsigned records_before_launch; /* when the last kernel went */
+	unsigned fail_events;           /* so many event calls from now on fail */
+	bool is_hung;                   /* nothing that is queued from now on ends */
+	bool is_capturing;              /* every stream */
 	unsigned captured_events;
 	const char *name; /* of kernels */
 	CUcontext ctx;
@@ -37,6 +38,7 @@ extern struct gpu gpu;
 void gpu_start(unsigned percent);
 void gpu_end(void);
 void gpu_set(unsigned percent);
+void gpu_share(unsigned sharers); /* takes turns with others: so many processes */
 struct tr_state_pace *gpu_pace(void);
 /* The process is a child of fork now: another seat. */
 void gpu_reseat(void);
