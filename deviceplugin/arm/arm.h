@@ -190,7 +190,8 @@ void tr_arm_handover(struct tr_arm *arm);
  * known to be in step with it at about the same time. Not to be called while either is not known. An
  * allocation goes when two looks agree that nobody has it, some seconds apart (a minute for one that was never
  * armed), and no process sits in it: so a kubelet that has just restarted and lists nothing takes
- * nothing away. NOW_MS: of a clock that is not set. Returns how many went.
+ * nothing away. One whose container was armed anew is nobody's at every look. NOW_MS: of a clock that is
+ * not set. Returns how many went.
  */
 size_t tr_arm_sweep(struct tr_arm *arm, const struct tr_pod_list *rows,
 		    const struct tr_pod *const *pods, size_t pod_count, int64_t now_ms);

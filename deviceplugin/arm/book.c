@@ -191,8 +191,8 @@ struct tr_alloc *tr_book_of(const struct tr_book *book, const char *uid,
 	struct tr_alloc *found = NULL;
 
 	for (struct tr_alloc *a = book->first; a; a = a->next)
-		if (a->state == TR_ALLOC_ARMED && strcmp(a->uid, uid) == 0 &&
-		    strcmp(a->container, container) == 0)
+		if (a->state == TR_ALLOC_ARMED && !a->is_retired &&
+		    strcmp(a->uid, uid) == 0 && strcmp(a->container, container) == 0)
 			found = a;
 	return found;
 }
@@ -203,7 +203,7 @@ struct tr_alloc *tr_book_newest(const struct tr_book *book, const struct tr_ids 
 	uint64_t hash = tr_ids_hash(ids);
 
 	for (struct tr_alloc *a = book->first; a; a = a->next)
-		if (a->ids_hash == hash && tr_alloc_has_ids(a, ids))
+		if (a->ids_hash == hash && !a->is_retired && tr_alloc_has_ids(a, ids))
 			found = a;
 	return found;
 }

@@ -52,6 +52,10 @@ struct tr_alloc {
 	bool is_unflushed; /* injected, but not flushed yet. Not recorded. */
 	/* Since the start: it was flushed, and that it is armed was told. Not recorded. */
 	bool is_flushed, is_told;
+	/* Another was armed for its container since: it is nobody's any more, and waits to be taken away.
+	 * IS_HELD: of such a one: a process sat in it when that was last looked at. Not recorded: the
+	 * others tell. */
+	bool is_retired, is_held;
 	struct {
 		unsigned looks; /* that agreed that it is gone */
 		int64_t first_ms;
@@ -86,7 +90,7 @@ void tr_book_remove(struct tr_book *book, struct tr_alloc *alloc); /* and frees 
 /* In the order of their serials. NULL: the first; returns NULL after the last. */
 struct tr_alloc *tr_book_next(const struct tr_book *book, const struct tr_alloc *after);
 struct tr_alloc *tr_book_find(const struct tr_book *book, const char *name);
-/* The newest armed one of that container, or NULL. */
+/* The one that is armed for that container, or NULL. */
 struct tr_alloc *tr_book_of(const struct tr_book *book, const char *uid,
 			    const char *container);
 
@@ -96,7 +100,7 @@ uint64_t tr_ids_hash(const struct tr_ids *ids);
 bool tr_alloc_has_ids(const struct tr_alloc *alloc, const struct tr_ids *ids);
 bool tr_alloc_shares_ids(const struct tr_alloc *alloc, const struct tr_ids *ids);
 
-/* The newest allocation with just these ids, or NULL: what a PreStartContainer is about when it is
+/* The newest allocation with just these ids that is not retired, or NULL: what a PreStartContainer is about when it is
  * armed. Older ones are of the same pod, or of pods that are gone. */
 struct tr_alloc *tr_book_newest(const struct tr_book *book, const struct tr_ids *ids);
 

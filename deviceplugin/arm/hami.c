@@ -44,7 +44,7 @@ bool tr_hami_is_allocated(const struct tr_book *book, const struct tr_pod *pod,
 	size_t n = 0;
 
 	for (struct tr_alloc *a = book->first; a; a = a->next)
-		if (a->made_unix_s >= since_unix_s)
+		if (a->made_unix_s >= since_unix_s && !a->is_retired)
 			all[n++] = a;
 	for (size_t i = pod->container_count; i--;) {
 		uint32_t wanted;

@@ -248,7 +248,8 @@ int tr_identify(const struct tr_book *book, const struct tr_pod_list *rows,
 			       pod->object.name, resource);
 	memset(by_index, 0, pod->container_count * sizeof(void *));
 	for (struct tr_alloc *a = book->first; a; a = a->next)
-		all[n++] = a;
+		if (!a->is_retired)
+			all[n++] = a;
 	for (size_t from = n >= count ? n - count + 1 : 0; from--;) {
 		if (!run_fits(&all[from], asks, count, pod, asked))
 			continue;

@@ -81,6 +81,8 @@ int tr_arm_flushed(struct tr_arm *arm, int r, struct tr_err *err);
 int tr_arm_pod_soon(struct tr_arm *arm, const struct tr_pod_list *rows,
 		    const struct tr_pod *pod, const struct tr_ids *asked, bool is_fresh,
 		    struct tr_err *err);
+/* sweep.c: another was armed for its container; two looks later, and when no process sits in it, it goes. */
+void tr_arm_retire(struct tr_arm *arm, struct tr_alloc *alloc);
 /* Injection, slice, record, book; in this order. False: some of the slice is left, for the next time. */
 bool tr_arm_drop(struct tr_arm *arm, struct tr_alloc *alloc);
 /* start.c */

@@ -118,6 +118,28 @@ static void complete(struct tr_arm *arm, struct tr_alloc *alloc)
 		tr_arm_tell(arm, TR_ARM_ODD, alloc, err.msg);
 }
 
+/* Of two that are armed for one container: which one is the container's? */
+static bool is_later(const struct tr_alloc *a, const struct tr_alloc *b)
+{
+	return a->armed_unix_s != b->armed_unix_s ? a->armed_unix_s > b->armed_unix_s
+						  : a->serial > b->serial;
+}
+
+static void retire_old(struct tr_arm *arm)
+{
+	for (struct tr_alloc *a = arm->book.first; a; a = a->next) {
+		struct tr_alloc *other;
+
+		if (a->state != TR_ALLOC_ARMED || a->is_retired)
+			continue;
+		while ((other = tr_book_of(&arm->book, a->uid, a->container)) != a) {
+			tr_arm_retire(arm, is_later(a, other) ? other : a);
+			if (a->is_retired)
+				break;
+		}
+	}
+}
+
 int tr_arm_recover(struct tr_arm *arm, struct tr_err *err)
 {
 	const struct tr_arm_ports *ports = &arm->options.ports;
@@ -132,6 +154,7 @@ int tr_arm_recover(struct tr_arm *arm, struct tr_err *err)
 	tr_alloc_slices_each(arm->options.slices_dir, drop_slice, &recovery);
 	if (ports->each_injected)
 		ports->each_injected(drop_injected, &recovery, ports->arg);
+	retire_old(arm);
 	for (struct tr_alloc *a = arm->book.first; a; a = a->next)
 		complete(arm, a);
 	if (tr_arm_flush(arm, &odd) < 0)

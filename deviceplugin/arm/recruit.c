@@ -10,8 +10,8 @@
 /* One of the pod's allocations that is to be armed. */
 struct recruit {
 	struct tr_alloc *alloc;
-	struct tr_alloc next;         /* what it becomes; shares memory with the others */
-	const struct tr_alloc *prior; /* of the same container; its limits hold */
+	struct tr_alloc next;   /* what it becomes; shares memory with the others */
+	struct tr_alloc *prior; /* of the same container; its limits hold */
 };
 
 static void fill_next(struct recruit *recruit, const struct tr_pod *pod, size_t index,
@@ -102,6 +102,10 @@ static int enlist(struct tr_arm *arm, struct recruit *recruit, struct tr_err *er
 	next->parts = alloc->parts;
 	*alloc = *next;
 	arm->counts.armed++;
+	/* The kubelet allocates anew also when it has merely lost what it knew: whoever sits in the slice that
+	 * the container had goes on there. */
+	if (recruit->prior)
+		tr_arm_retire(arm, recruit->prior);
 	return 0;
 }
 
@@ -115,11 +119,6 @@ static int arm_all(struct tr_arm *arm, struct recruit *recruits, size_t count,
 	for (size_t i = 0; r == 0 && i < count; i++)
 		r = tr_arm_ready(arm, recruits[i].alloc, true, err);
 	tr_hami_poke(arm);
-	/* The container that starts now cannot be in the slice it had before. */
-	for (size_t i = 0; r == 0 && i < count; i++)
-		if (recruits[i].prior)
-			(void)tr_arm_drop(arm,
-					  (struct tr_alloc *)(uintptr_t)recruits[i].prior);
 	return r;
 }
 

@@ -12,6 +12,8 @@ static int check_parts(const struct tr_alloc *alloc, const struct tr_alloc_part 
 {
 	if (alloc->state != TR_ALLOC_ARMED)
 		return tr_fail(err, EINVAL, "slice %s is nobody's yet", alloc->name);
+	if (alloc->is_retired)
+		return tr_fail(err, EINVAL, "slice %s is nobody's any more", alloc->name);
 	if (count != alloc->part_count)
 		return tr_fail(err, EINVAL,
 			       "container %s of pod %s/%s has %zu cards, not %zu: a "

@@ -87,7 +87,10 @@ static int compare_holders(const void *a, const void *b)
 	return order ? order : (left->index > right->index) - (left->index < right->index);
 }
 
-/* What is armed on the card, and ADDED. OUT has room for all. */
+/*
+ * What is armed on the card, and ADDED. OUT has room for all. A slice that its container has no more counts for as long
+ * as a process sits in it; but not against that container itself (is_replaced()), which runs once at a time.
+ */
 static size_t list_holders(const struct tr_book *book, const char *uuid,
 			   const struct tr_room_row *added, size_t count,
 			   struct holder *out)
@@ -96,7 +99,7 @@ static size_t list_holders(const struct tr_book *book, const char *uuid,
 	size_t n = 0;
 
 	for (const struct tr_alloc *a = book->first; a; a = a->next)
-		if (a->state == TR_ALLOC_ARMED &&
+		if (a->state == TR_ALLOC_ARMED && (!a->is_retired || a->is_held) &&
 		    (part = part_on(a->parts, a->part_count, uuid)) &&
 		    !is_replaced(a, added, count))
 			out[n++] = (struct holder){ a->uid, a->index, a->kind, part };

@@ -193,7 +193,7 @@ static int rearm(struct tr_arm *arm, const struct tr_ids *ids, struct tr_err *er
 		bool is_known = a->ready_ms && now_ms - a->ready_ms < READY_MS;
 
 		if (a->ids_hash == newest->ids_hash && a->state == TR_ALLOC_ARMED &&
-		    !is_known && strcmp(a->uid, newest->uid) == 0 &&
+		    !a->is_retired && !is_known && strcmp(a->uid, newest->uid) == 0 &&
 		    tr_alloc_has_ids(a, ids))
 			r = tr_arm_ready(arm, a, false, err);
 	}

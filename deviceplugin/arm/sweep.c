@@ -86,6 +86,13 @@ static bool has_claimant(const struct view *view, const struct tr_alloc *alloc)
 	return false;
 }
 
+void tr_arm_retire(struct tr_arm *arm, struct tr_alloc *alloc)
+{
+	alloc->is_retired = true;
+	alloc->is_held = tr_alloc_slice_is_held(arm->options.slices_dir, alloc->name);
+	alloc->gone.looks = 0;
+}
+
 /* Do both the kubelet and the API server know of nobody who has it? */
 static bool is_unwanted(const struct view *view, const struct tr_alloc *alloc)
 {
@@ -94,6 +101,8 @@ static bool is_unwanted(const struct view *view, const struct tr_alloc *alloc)
 	if (alloc->state == TR_ALLOC_WAITING)
 		return is_superseded(alloc) ||
 		       (!is_listed(view, alloc) && !has_claimant(view, alloc));
+	if (alloc->is_retired)
+		return true;
 	pod = find_pod(view, alloc->uid);
 	if (pod && !has_ended(pod))
 		return false;
@@ -147,6 +156,9 @@ size_t tr_arm_sweep(struct tr_arm *arm, const struct tr_pod_list *rows,
 	write_again(arm);
 	for (struct tr_alloc *a = arm->book.first; a; a = next) {
 		next = a->next;
+		if (a->is_retired)
+			a->is_held = tr_alloc_slice_is_held(arm->options.slices_dir,
+							    a->name);
 		if (look_at(&view, a, now_ms) &&
 		    !tr_alloc_slice_is_held(arm->options.slices_dir, a->name))
 			dropped += tr_arm_drop(arm, a);

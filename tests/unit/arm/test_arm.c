@@ -70,6 +70,8 @@ static void armed_once(void **state)
 	bed_allocate(&(struct tr_ids){ pod->at[0].ids, 1 }, pod->at[0].alloc, NULL);
 	assert_int_equal(bed_arm(pod, 0), 0);
 	bed_assert_armed(pod, 0);
+	bed_sweep(0);
+	assert_int_equal(bed_sweep(5000), 1);
 	assert_int_equal(tr_arm_book(bed.arm)->count, 1);
 }
 

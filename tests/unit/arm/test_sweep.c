@@ -67,17 +67,23 @@ static void looks_agree(void **state)
 	assert_int_equal(bed_sweep(18000), 1);
 }
 
+static void take_seat(struct tr_seat *seat, const char *name)
+{
+	char path[200];
+
+	snprintf(path, sizeof(path), "%s/%s/rw/state", bed.slices, name);
+	assert_int_equal(tr_seat_take(seat, path, 0, NULL), 0);
+}
+
 static void held(void **state)
 {
 	struct scene_pod *pod = scene_pod("p", scene_one);
 	struct tr_seat seat = { 0 };
-	char path[200];
 
 	(void)state;
 	bed_admit(pod);
 	assert_int_equal(bed_arm(pod, 0), 0);
-	snprintf(path, sizeof(path), "%s/%s/rw/state", bed.slices, pod->at[0].alloc);
-	assert_int_equal(tr_seat_take(&seat, path, 0, NULL), 0);
+	take_seat(&seat, pod->at[0].alloc);
 	scene_forget(pod);
 	for (int64_t now = 0; now < 60000; now += 6000)
 		assert_int_equal(bed_sweep(now), 0);
@@ -86,6 +92,81 @@ static void held(void **state)
 	tr_seat_leave(&seat);
 	bed_sweep(70000);
 	assert_int_equal(bed_sweep(76000), 1);
+}
+
+/* The kubelet has lost what it knew of the pod's first container, gives it ID, and starts it. NAME gets the slice
+ * that it had. */
+static void allocate_again(struct scene_pod *pod, size_t id, char name[TR_ALLOC_NAME])
+{
+	memcpy(name, pod->at[0].alloc, TR_ALLOC_NAME);
+	pod->at[0].ids[0] = scene.ids[id];
+	bed_allocate(&(struct tr_ids){ pod->at[0].ids, 1 }, pod->at[0].alloc, NULL);
+	assert_int_equal(bed_arm(pod, 0), 0);
+	bed_assert_armed(pod, 0);
+}
+
+/* Whoever sits in the slice that its container had goes on there, and it is nobody else's. */
+static void retired(void **state)
+{
+	struct scene_pod *pod = scene_pod("p", (const unsigned[]){ 9000, 0 }),
+			 *other = scene_pod("q", (const unsigned[]){ 7000, 0 });
+	char first[TR_ALLOC_NAME], second[TR_ALLOC_NAME];
+	struct tr_seat seat = { 0 };
+	struct tr_alloc_part part;
+
+	(void)state;
+	bed_admit(pod);
+	bed_admit(other);
+	assert_int_equal(bed_arm(pod, 0), 0);
+	take_seat(&seat, pod->at[0].alloc);
+	allocate_again(pod, 7, first);
+	allocate_again(pod, 7, second); /* the same ids: the newest one's */
+	bed_sweep(0);
+	assert_int_equal(bed_sweep(4000), 0);
+	assert_int_equal(bed_sweep(5000), 1); /* the second, where nobody is */
+	assert_null(tr_book_find(tr_arm_book(bed.arm), second));
+	for (int64_t now = 10000; now < 60000; now += 5000)
+		assert_int_equal(bed_sweep(now), 0);
+	assert_true(bed_exists("%s/%s/rw/state", bed.slices, first));
+	/* What its processes have of the card is not there for others. */
+	assert_int_equal(bed_arm(other, 0), -ENOSPC);
+	bed_stop();
+	bed_start();
+	assert_int_equal(bed_arm(other, 0), -ENOSPC);
+	assert_string_equal(tr_book_of(tr_arm_book(bed.arm), pod->uid, "a")->name,
+			    pod->at[0].alloc);
+	part = bed_alloc(&pod->at[0])->parts[0];
+	assert_int_equal(tr_arm_resize(bed.arm, tr_book_find(tr_arm_book(bed.arm), first),
+				       &part, 1, 0, &bed.err),
+			 -EINVAL);
+	assert_int_equal(bed_sweep(70000), 0);
+	tr_seat_leave(&seat);
+	assert_int_equal(bed_sweep(76000), 1);
+	assert_false(bed_exists("%s/%s", bed.slices, first));
+	bed_assert_armed(pod, 0);
+	assert_int_equal(bed_arm(other, 0), 0);
+}
+
+/* Without anybody in it, its room is there at once. */
+static void retired_empty(void **state)
+{
+	struct scene_pod *pod = scene_pod("p", (const unsigned[]){ 9000, 0 }),
+			 *other = scene_pod("q", (const unsigned[]){ 7000, 0 });
+	char before[TR_ALLOC_NAME];
+
+	(void)state;
+	bed_admit(pod);
+	bed_admit(other);
+	assert_int_equal(bed_arm(pod, 0), 0);
+	allocate_again(pod, 7, before);
+	bed_stop();
+	bed_start();
+	assert_int_equal(tr_arm_book(bed.arm)->count, 3);
+	assert_int_equal(bed_arm(other, 0), 0);
+	bed_sweep(0);
+	assert_int_equal(bed_sweep(5000), 1);
+	assert_null(tr_book_find(tr_arm_book(bed.arm), before));
+	bed_assert_armed(pod, 0);
 }
 
 /* Its pod has not started yet, or never will. */
@@ -284,6 +365,7 @@ int main(void)
 		TEST(two_looks),    TEST(looks_agree),    TEST(held),
 		TEST(waiting_ones), TEST(superseded),     TEST(init_runs_again),
 		TEST(resize),       TEST(resize_is_seen), TEST(grants),
+		TEST(retired),      TEST(retired_empty),
 	};
 
 	return cmocka_run_group_tests_name("sweep", tests, NULL, NULL);
