@@ -174,7 +174,8 @@ int tr_arm_resize(struct tr_arm *arm, struct tr_alloc *alloc,
 		  const struct tr_alloc_part *parts, size_t count, uint64_t grant_serial,
 		  struct tr_err *err);
 /* A pod's TR_POD_GRANTED, as it stands on its object: obeyed for each of its containers that is armed,
- * when it is this pod's and newer. 1: something changed; 0; -errno. */
+ * when it is this pod's and newer. Its sizes are checked together; when they do not fit nothing is done. 1:
+ * something changed; 0; -errno. */
 int tr_arm_grant(struct tr_arm *arm, const struct tr_pod *pod, const char *text,
 		 struct tr_err *err);
 

@@ -44,28 +44,20 @@ static bool is_same(const struct tr_alloc *alloc, const struct tr_alloc_part *pa
 	return true;
 }
 
-int tr_arm_resize(struct tr_arm *arm, struct tr_alloc *alloc,
-		  const struct tr_alloc_part *parts, size_t count, uint64_t grant_serial,
-		  struct tr_err *err)
+/* What is checked. The record first: a page that was not changed before we were killed is, at the next start. */
+static int apply(struct tr_arm *arm, struct tr_alloc *alloc,
+		 const struct tr_alloc_part *parts, uint64_t grant_serial,
+		 struct tr_err *err)
 {
-	struct tr_room_row row = { alloc->uid, alloc->kind, alloc->index,
-				   parts,      count,       alloc };
 	struct tr_alloc next = *alloc;
-	int r = check_parts(alloc, parts, count, err);
+	int r;
 
-	if (r == 0 && grant_serial && grant_serial <= alloc->grant_serial)
-		return tr_fail(err, ESTALE, "an older grant");
-	if (r == 0)
-		r = tr_room_check(&arm->book, &arm->cards, &row, 1, err);
-	if (r < 0)
-		return r;
-	/* The record first: a page that was not changed before we were killed is, at the next start. */
 	next.parts = (struct tr_alloc_part *)(uintptr_t)parts;
 	next.grant_serial = grant_serial ? grant_serial : alloc->grant_serial;
 	r = tr_arm_record(arm, &next, err);
 	if (r < 0)
 		return r;
-	tr_alloc_set_parts(alloc, parts, count);
+	tr_alloc_set_parts(alloc, parts, alloc->part_count);
 	alloc->grant_serial = next.grant_serial;
 	r = tr_arm_flushed(arm, tr_arm_ready(arm, alloc, false, err), err);
 	if (r == 0) {
@@ -75,22 +67,79 @@ int tr_arm_resize(struct tr_arm *arm, struct tr_alloc *alloc,
 	return r;
 }
 
-/* Of one container. 1: changed. */
-static int grant_one(struct tr_arm *arm, struct tr_alloc *alloc,
-		     const struct tr_share *share, uint64_t serial, struct tr_err *err)
+int tr_arm_resize(struct tr_arm *arm, struct tr_alloc *alloc,
+		  const struct tr_alloc_part *parts, size_t count, uint64_t grant_serial,
+		  struct tr_err *err)
 {
-	tr_autofree struct tr_alloc_part *parts = NULL;
+	struct tr_room_row row = { alloc->uid, alloc->kind, alloc->index,
+				   parts,      count,       alloc };
+	int r = check_parts(alloc, parts, count, err);
+
+	if (r == 0 && grant_serial && grant_serial <= alloc->grant_serial)
+		return tr_fail(err, ESTALE, "an older grant");
+	if (r == 0)
+		r = tr_room_check(&arm->book, &arm->cards, &row, 1, err);
+	return r < 0 ? r : apply(arm, alloc, parts, grant_serial, err);
+}
+
+/* ---- grants ---- */
+
+/* A container's part of one. */
+struct granted {
+	struct tr_alloc *alloc;
+	const struct tr_alloc_part *parts;
+	bool grows; /* somewhere */
+};
+
+static bool grows(const struct tr_alloc *alloc, const struct tr_alloc_part *parts)
+{
+	for (size_t i = 0; i < alloc->part_count; i++)
+		if (parts[i].limit_bytes > alloc->parts[i].limit_bytes ||
+		    parts[i].cores > alloc->parts[i].cores)
+			return true;
+	return false;
+}
+
+/* What is newer than what POD's armed containers have, which there is room for when all of it is obeyed. */
+static int list_granted(struct tr_arm *arm, const struct tr_pod *pod, uint64_t serial,
+			const struct tr_share *shares, struct granted *out, size_t *count,
+			struct tr_err *err)
+{
+	tr_autofree struct tr_room_row *rows = tr_xcalloc(pod->container_count + 1,
+							  sizeof(*rows));
+	size_t n = 0;
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < pod->container_count; i++) {
+		struct tr_alloc *a = tr_book_of(&arm->book, pod->object.uid,
+						pod->containers[i].name);
+		const struct tr_alloc_part *parts = shares[i].parts;
+
+		if (!a || serial <= a->grant_serial || !shares[i].count)
+			continue;
+		r = check_parts(a, parts, shares[i].count, err);
+		if (r < 0)
+			break;
+		out[n] = (struct granted){ a, parts, grows(a, parts) };
+		rows[n++] = (struct tr_room_row){ a->uid, a->kind,       a->index,
+						  parts,  a->part_count, a };
+	}
+	*count = n;
+	return r < 0 ? r : tr_room_check(&arm->book, &arm->cards, rows, n, err);
+}
+
+/* Of one container. 1: changed. */
+static int obey(struct tr_arm *arm, const struct granted *granted, uint64_t serial,
+		struct tr_err *err)
+{
+	struct tr_alloc *alloc = granted->alloc;
 	int r;
 
-	if (serial <= alloc->grant_serial || !share->count)
-		return 0;
-	if (share->count == alloc->part_count && is_same(alloc, share->parts)) {
+	if (is_same(alloc, granted->parts)) {
 		alloc->grant_serial = serial; /* no older one counts any more */
 		return tr_arm_record(arm, alloc, err);
 	}
-	parts = tr_xcalloc(share->count, sizeof(*parts));
-	memcpy(parts, share->parts, share->count * sizeof(*parts));
-	r = tr_arm_resize(arm, alloc, parts, share->count, serial, err);
+	r = apply(arm, alloc, granted->parts, serial, err);
 	return r < 0 ? r : 1;
 }
 
@@ -118,18 +167,21 @@ static int read_grant(const struct tr_arm *arm, const struct tr_pod *pod, const 
 int tr_arm_grant(struct tr_arm *arm, const struct tr_pod *pod, const char *text,
 		 struct tr_err *err)
 {
-	tr_autofree struct tr_share *shares = tr_xcalloc(pod->container_count + 1,
-							 sizeof(*shares));
+	size_t room = pod->container_count + 1, count = 0;
+	tr_autofree struct tr_share *shares = tr_xcalloc(room, sizeof(*shares));
+	tr_autofree struct granted *granted = tr_xcalloc(room, sizeof(*granted));
 	uint64_t serial = 0;
 	int r = read_grant(arm, pod, text, &serial, shares, err), changed = 0;
 
-	for (size_t i = 0; r >= 0 && i < pod->container_count; i++) {
-		struct tr_alloc *alloc = tr_book_of(&arm->book, pod->object.uid,
-						    pod->containers[i].name);
-
-		r = alloc ? grant_one(arm, alloc, &shares[i], serial, err) : 0;
-		changed = changed || r > 0;
-	}
+	if (r == 0)
+		r = list_granted(arm, pod, serial, shares, granted, &count, err);
+	/* Those first that give something back and take nothing. */
+	for (int grows = 0; grows <= 1; grows++)
+		for (size_t i = 0; r >= 0 && i < count; i++)
+			if (granted[i].grows == (bool)grows) {
+				r = obey(arm, &granted[i], serial, err);
+				changed = changed || r > 0;
+			}
 	tr_shares_free(shares, pod->container_count);
 	return r < 0 ? r : changed;
 }

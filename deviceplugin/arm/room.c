@@ -156,15 +156,18 @@ static int check_card(const struct tr_book *book, const struct tr_card *card,
 	tr_bytes_print(gives, card->give_bytes);
 	if (all.bytes > card->give_bytes)
 		return tr_fail(err, ENOSPC,
-			       "card %s has no room for %s: %s of %s are taken", card->uuid,
-			       asked, taken, gives);
+			       "card %s has no room for %s of one pod: %s of %s are taken "
+			       "by others",
+			       card->uuid, asked, taken, gives);
 	if (all.cores > card->give_cores)
-		return tr_fail(err, ENOSPC,
-			       "card %s has no room for %u percent of its time: %u of %u "
-			       "are taken",
-			       card->uuid, own.cores, others.cores, card->give_cores);
+		return tr_fail(
+			err, ENOSPC,
+			"card %s has no room for %u percent of its time for one pod: "
+			"%u of %u are taken by others",
+			card->uuid, own.cores, others.cores, card->give_cores);
 	return tr_fail(err, ENOSPC,
-		       "card %s has no room for %u more containers: %u of %u are on it",
+		       "card %s has no room for %u containers of one pod: %u of %u places "
+		       "are taken by others",
 		       card->uuid, own.containers, others.containers, card->split);
 }
 

@@ -205,8 +205,9 @@ static void room_bytes(void **state)
 	armed("a", 0, APP, 10 * GI, 0);
 	assert_int_equal(add_to("b", 0, APP, 6 * GI, 0), 0);
 	assert_int_equal(add_to("b", 0, APP, 6 * GI + 1, 0), -ENOSPC);
-	assert_string_equal(room_err.msg, "card " G0 " has no room for 6.00 GiB: 10 GiB of "
-					  "16 GiB are taken");
+	assert_string_equal(room_err.msg,
+			    "card " G0 " has no room for 6.00 GiB of one pod: "
+			    "10 GiB of 16 GiB are taken by others");
 	assert_int_equal(add_to("b", 0, APP, UINT64_MAX, 0), -ENOSPC);
 }
 
@@ -220,7 +221,7 @@ static void room_time_and_count(void **state)
 	assert_int_equal(add_to("b", 0, APP, GI, 0), 0);
 	scene.cards.at[0].split = 1;
 	assert_int_equal(add_to("b", 0, APP, GI, 0), -ENOSPC);
-	assert_non_null(strstr(room_err.msg, "1 of 1 are on it"));
+	assert_non_null(strstr(room_err.msg, "1 of 1 places are taken"));
 }
 
 /* An init container that ends runs before the others, and not with them. */

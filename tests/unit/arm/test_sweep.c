@@ -357,6 +357,33 @@ static void grants(void **state)
 			 -EPROTONOSUPPORT);
 }
 
+/* One container gets what the other gives back, whichever of them comes first. */
+static void grants_swap(void **state)
+{
+	struct scene_pod *pod = scene_pod("p", (const unsigned[]){ 8000, 8000, 0 }),
+			 *other = scene_pod("q", (const unsigned[]){ 300, 0 });
+
+	(void)state;
+	bed_admit(pod);
+	bed_admit(other);
+	assert_int_equal(bed_arm(pod, 0), 0);
+	assert_int_equal(bed_arm(other, 0), 0);
+	pod->at[1].cores = 10;
+	assert_int_equal(grant(pod, pod->uid, 1, 14000, 2000), 1);
+	pod->at[0].mib = 14000;
+	pod->at[1].mib = 2000;
+	bed_assert_all_armed(pod);
+	assert_int_equal(grant(pod, pod->uid, 2, 2000, 14000), 1);
+	pod->at[0].mib = 2000;
+	pod->at[1].mib = 14000;
+	bed_assert_all_armed(pod);
+	/* All of it or nothing. */
+	assert_int_equal(grant(pod, pod->uid, 3, 1000, 15200), -ENOSPC);
+	assert_non_null(strstr(bed.err.msg, "no room for 15.82 GiB of one pod: 300 MiB of "
+					    "16 GiB are taken by others"));
+	bed_assert_all_armed(pod);
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, bed_open, bed_close)
 
 int main(void)
@@ -365,7 +392,7 @@ int main(void)
 		TEST(two_looks),    TEST(looks_agree),    TEST(held),
 		TEST(waiting_ones), TEST(superseded),     TEST(init_runs_again),
 		TEST(resize),       TEST(resize_is_seen), TEST(grants),
-		TEST(retired),      TEST(retired_empty),
+		TEST(retired),      TEST(retired_empty),  TEST(grants_swap),
 	};
 
 	return cmocka_run_group_tests_name("sweep", tests, NULL, NULL);
