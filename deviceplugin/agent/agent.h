@@ -74,6 +74,7 @@ struct tr_agent {
 	unsigned use_count;
 	struct tr_agent_heard *heard; /* XIDs */
 	bool is_draining, is_preferring, is_numa_told;
+	bool is_offering_given; /* ids for no other reason than that containers have them */
 	struct tr_plugin *plugin;
 	struct tr_kubelet *kubelet;
 	enum tr_kubelet_state kubelet_state;

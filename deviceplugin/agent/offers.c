@@ -151,8 +151,9 @@ static bool is_offered(const struct tr_plugin_device *at, size_t count, const ch
 	return false;
 }
 
-/* Ids that containers have and no card is there for (NVML hangs, a GPU is lost): unhealthy, but known, so
- * that those containers can be started again. */
+/* Ids that containers have and no card is there for (NVML hangs, a GPU is lost), or none that is split for so many
+ * any more: unhealthy, so that nobody else gets them, but known, so that those containers can be started
+ * again. */
 static size_t add_given(struct tr_agent *a, struct tr_plugin_device *at, size_t count,
 			size_t room)
 {
@@ -164,7 +165,7 @@ static size_t add_given(struct tr_agent *a, struct tr_plugin_device *at, size_t 
 			struct tr_plugin_device *device = &at[count];
 
 			if (strlen(alloc->ids[i]) >= sizeof(device->id) ||
-			    tr_offer_card(cards, alloc->ids[i]) ||
+			    tr_offer_has(cards, alloc->ids[i]) ||
 			    is_offered(at, count, alloc->ids[i]))
 				continue;
 			(void)snprintf(device->id, sizeof(device->id), "%s", alloc->ids[i]);
@@ -182,7 +183,7 @@ void tr_agent_offer(struct tr_agent *a)
 	tr_autofree struct tr_plugin_device *devices = tr_xcalloc(TR_DEVICES_MOST,
 								  sizeof(*devices));
 	struct tr_err err = { 0 };
-	size_t count;
+	size_t count, of_cards;
 
 	if (a->reg)
 		tr_register_set(a->reg, cards, tr_nvml_scores(a->nvml));
@@ -193,7 +194,9 @@ void tr_agent_offer(struct tr_agent *a)
 		tr_log(TR_LOG_ERROR, "too_many_devices", "count", tr_log_u64(count), NULL);
 		count = TR_DEVICES_MOST;
 	}
+	of_cards = count;
 	count = add_given(a, devices, count, TR_DEVICES_MOST);
+	a->is_offering_given = count > of_cards;
 	if (tr_plugin_offer(a->plugin, devices, count, &err) < 0)
 		tr_log(TR_LOG_ERROR, "devices_not_offered", "reason", err.msg, NULL);
 }

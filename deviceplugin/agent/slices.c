@@ -62,9 +62,10 @@ static void look(struct tr_agent *a, const struct tr_pod_list *rows)
 	size_t count = 0;
 	tr_autofree const struct tr_pod **pods = tr_agent_pods(a, &count);
 
-	if (pods)
-		(void)tr_arm_sweep(a->arm, rows, pods, count,
-				   (int64_t)(tr_clock_ns() / 1000000));
+	if (pods &&
+	    tr_arm_sweep(a->arm, rows, pods, count, (int64_t)(tr_clock_ns() / 1000000)) &&
+	    a->is_offering_given)
+		tr_agent_offer(a);
 	/* What waits has its series from now on. */
 	tr_report_name(tr_agent_view(a), tr_arm_book(a->arm), rows);
 }

@@ -60,6 +60,16 @@ const struct tr_card *tr_offer_card(const struct tr_cards *cards, const char *id
 	return NULL;
 }
 
+bool tr_offer_has(const struct tr_cards *cards, const char *id)
+{
+	const struct tr_card *card = tr_offer_card(cards, id);
+
+	if (!card)
+		return false;
+	return card->parent[0] ||
+	       strtoul(id + strlen(card->uuid) + 1, NULL, 10) < card->split;
+}
+
 /* ---- a preference -------------------------------------------------------------------- */
 
 struct choice {

@@ -15,6 +15,8 @@ size_t tr_offer_count(const struct tr_cards *cards);
 
 /* The card that ID is of; NULL: of none of these. */
 const struct tr_card *tr_offer_card(const struct tr_cards *cards, const char *id);
+/* It is one of tr_offer_list()'s: not one of a time when the card was split for more. */
+bool tr_offer_has(const struct tr_cards *cards, const char *id);
 
 /*
  * GetPreferredAllocation for one container: OUT gets P->size ids, the needed ones first.

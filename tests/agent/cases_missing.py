@@ -51,6 +51,28 @@ def without_an_api_server_containers_start_again(build):
 
 
 @case
+def with_fewer_ids_containers_start_again(build):
+    with Node(build) as node:
+        agent = node.ready_agent()
+        card = node.uuids()[0]
+        last = f"{card}-9"
+        node.api.make_pod("p", [("a", 1)], {"hami.io/vgpu-devices-allocated": f"{card},NVIDIA,4096,30:;"})
+        equal(node.kubelet.call("Allocate", [last])["code"], 0)
+        node.kubelet.set_rows([{"namespace": "default", "pod": "p", "container": "a", "ids": [last]}])
+        equal(node.kubelet.call("PreStartContainer", [last])["code"], 0)
+        agent.stop()
+        node.configure(split_count=2)
+        offered = dict.fromkeys([f"{uuid}-{n}" for uuid in node.uuids() for n in range(2)], True)
+        node.agent()
+        wait_for(lambda: node.kubelet.devices == offered | {last: False}, 20, "its id beside the others, for nobody else")
+        answer = node.kubelet.call("PreStartContainer", [last])
+        equal(answer["code"], 0, answer["says"])
+        # As long as the container has it.
+        node.end_pod("p")
+        wait_for(lambda: node.kubelet.devices == offered, 30, "its id is not offered any more")
+
+
+@case
 def without_nvml_it_stays_and_says_so(build):
     with Node(build, gpus=None) as node:
         node.configure(nvml_library=f"{node.folder}/none/libnvidia-ml.so.1")

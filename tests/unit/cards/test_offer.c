@@ -188,6 +188,11 @@ static void test_ids(void **state)
 	assert_null(tr_offer_card(cards, "GPU-00000000-0000-0000-0000-000000000000-"));
 	assert_null(tr_offer_card(cards, "GPU-00000000-0000-0000-0000-000000000000-x"));
 	assert_null(tr_offer_card(cards, ""));
+	assert_true(tr_offer_has(cards, ids[19].id));
+	cards->at[1].split = 9;
+	assert_false(tr_offer_has(cards, ids[19].id));
+	assert_true(tr_offer_has(cards, ids[18].id) && tr_offer_has(cards, ids[9].id));
+	assert_false(tr_offer_has(cards, "GPU-gone-0"));
 	free(cards);
 }
 
