@@ -80,7 +80,7 @@ static json_t *device_of(const struct tr_report_device *d)
 		{ "memory_peak_bytes", number_of(d->peak_bytes) },
 		{ "refused", number_of(d->refused) },
 		{ "refused_bytes", number_of(d->refused_bytes) },
-		{ "time_share", json_real((double)d->rate_q32 / 4294967296.0) },
+		{ "time_share", json_real((double)d->sure_q32 / 4294967296.0) },
 		{ "time_share_max", json_real((double)d->rate_max_q32 / 4294967296.0) },
 		{ "priority", json_string(priority_name(d->priority)) },
 		{ "is_borrowing", json_boolean(d->is_borrowing) },

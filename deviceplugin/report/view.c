@@ -153,6 +153,23 @@ static void count_given(struct tr_report_card *card, const struct tr_book *book)
 	card->given_slots = taken.containers;
 }
 
+/* A container without a limit has what others leave: nobody was promised anything for it. */
+static void tell_sure(const struct tr_report_view *view, struct tr_report_alloc *row,
+		      const struct tr_alloc *alloc)
+{
+	for (unsigned k = 0; k < row->device_count; k++) {
+		struct tr_report_device *d = &row->devices[k];
+
+		d->sure_q32 = d->rate_q32;
+		if (k >= alloc->part_count || alloc->parts[k].cores)
+			continue;
+		for (size_t i = 0; i < view->card_count; i++)
+			if (view->cards[i].given_slots > 1 &&
+			    strcmp(view->cards[i].card->uuid, d->uuid) == 0)
+				d->sure_q32 = 0;
+	}
+}
+
 /* ---- all of it -------------------------------------------------------------------------- */
 
 void tr_report_take(struct tr_report_view *view, const struct tr_report_source *source)
@@ -171,6 +188,7 @@ void tr_report_take(struct tr_report_view *view, const struct tr_report_source *
 		copy_alloc(row, alloc);
 		tr_report_look(row, source->slices_dir, now_ns, source->refusal,
 			       source->refusal_arg);
+		tell_sure(view, row, alloc);
 	}
 	forget_gone(view);
 	choose_shown(view);

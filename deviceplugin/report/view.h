@@ -52,7 +52,8 @@ struct tr_report_device {
 	uint64_t used_bytes, overhead_bytes, peak_bytes;
 	uint64_t refused, refused_bytes;
 	uint64_t rate_q32, rate_max_q32; /* of the GPU's time; 0: nothing */
-	uint32_t priority;               /* enum tr_priority */
+	uint64_t sure_q32; /* what it gets of it whatever others do; tr_report_take() */
+	uint32_t priority; /* enum tr_priority */
 	uint32_t processes;
 	bool is_borrowing, is_held_back;
 	uint64_t gpu_ns, throttled_ns, launches, gate_waits;

@@ -100,6 +100,32 @@ static void test_values(void **state)
 	free(text);
 }
 
+/* Without a limit it has all that others leave, and nothing of it for sure. */
+static void test_no_limit(void **state)
+{
+	struct tr_policy *page = scene_page(&scene, app);
+	struct tr_alloc *other;
+	char *text;
+
+	(void)state;
+	app->parts[1].cores = 0;
+	page->devices[1].rate_q32 = TR_RATE_ALL;
+	(void)munmap(page, sizeof(*page));
+	text = scene_print(&scene, TR_METRICS_TEXT);
+	assert_string_equal(scene_value(text, own("tranche_container_time_share_ratio")),
+			    "1");
+	free(text);
+	other = scene_add(&scene, 2);
+	scene_arm(&scene, other, "shop", "cart-1", "app", 1 << 30);
+	(void)snprintf(other->uid, sizeof(other->uid), "another");
+	text = scene_print(&scene, TR_METRICS_TEXT);
+	assert_string_equal(scene_value(text, own("tranche_container_time_share_ratio")),
+			    "0");
+	assert_string_equal(
+		scene_value(text, own("tranche_container_time_share_max_ratio")), "1");
+	free(text);
+}
+
 #define CARD_1                                                                  \
 	"{node=\"node-1\",device_index=\"1\",device_uuid=\"" SCENE_UUID_1 "\"," \
 	"device_type=\"NVIDIA H100 80GB HBM3\"}"
@@ -357,9 +383,9 @@ static void test_turns(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(test_values), TEST(test_cards),   TEST(test_untold),
-		TEST(test_hami),   TEST(test_escapes), TEST(test_form),
-		TEST(test_table),  TEST(test_twice),   TEST(test_turns),
+		TEST(test_values), TEST(test_no_limit), TEST(test_cards), TEST(test_untold),
+		TEST(test_hami),   TEST(test_escapes),  TEST(test_form),  TEST(test_table),
+		TEST(test_twice),  TEST(test_turns),
 	};
 
 	return cmocka_run_group_tests_name("metrics", tests, NULL, NULL);
