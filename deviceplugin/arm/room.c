@@ -22,7 +22,7 @@ struct peak {
 static struct tr_room add(struct tr_room a, struct tr_room b)
 {
 	return (struct tr_room){ tr_sat_add(a.bytes, b.bytes), a.cores + b.cores,
-				 a.containers + b.containers };
+				 a.containers + b.containers, a.is_whole || b.is_whole };
 }
 
 static void lift(struct tr_room *most, struct tr_room now)
@@ -33,13 +33,14 @@ static void lift(struct tr_room *most, struct tr_room now)
 		most->cores = now.cores;
 	if (most->containers < now.containers)
 		most->containers = now.containers;
+	most->is_whole = most->is_whole || now.is_whole;
 }
 
 /* Containers come in the order of their index. */
 static void peak_add(struct peak *peak, enum tr_container_kind kind,
 		     const struct tr_alloc_part *part)
 {
-	struct tr_room now = { part->limit_bytes, part->cores, 1 };
+	struct tr_room now = { part->limit_bytes, part->cores, 1, part->cores == 100 };
 
 	if (kind == TR_CONTAINER_INIT) {
 		lift(&peak->most, add(peak->staying, now));
@@ -140,6 +141,24 @@ void tr_room_taken(const struct tr_book *book, const char *uuid, struct tr_room 
 	count_taken(book, uuid, NULL, 0, &none, out);
 }
 
+/* Those without a limit count as no time at all, and take what they find. */
+static int check_whole(const struct tr_card *card, const struct tr_room *own,
+		       const struct tr_room *others, struct tr_err *err)
+{
+	if (card->give_cores != 100 || !own->containers || !others->containers)
+		return 0;
+	if (own->is_whole)
+		return tr_fail(err, ENOSPC,
+			       "card %s has no room for one that gets all of its time: %u "
+			       "containers of other pods are on it",
+			       card->uuid, others->containers);
+	if (others->is_whole)
+		return tr_fail(err, ENOSPC,
+			       "card %s has no room: another pod has all of its time",
+			       card->uuid);
+	return 0;
+}
+
 static int check_card(const struct tr_book *book, const struct tr_card *card,
 		      const struct tr_room_row *added, size_t count, struct tr_err *err)
 {
@@ -150,7 +169,7 @@ static int check_card(const struct tr_book *book, const struct tr_card *card,
 	all = add(others, own);
 	if (all.bytes <= card->give_bytes && all.cores <= card->give_cores &&
 	    all.containers <= card->split)
-		return 0;
+		return check_whole(card, &own, &others, err);
 	tr_bytes_print(taken, others.bytes);
 	tr_bytes_print(asked, own.bytes);
 	tr_bytes_print(gives, card->give_bytes);

@@ -253,6 +253,24 @@ static void room_out_of_order(void **state)
 	assert_int_equal(add_to("c", 0, APP, 3 * GI + 1, 0), -ENOSPC);
 }
 
+/* All of a card's time is for one pod, also beside those that have no limit and are promised nothing. */
+static void room_whole(void **state)
+{
+	(void)state;
+	armed("a", 0, APP, GI, 0);
+	assert_int_equal(add_to("b", 0, APP, GI, 99), 0);
+	assert_int_equal(add_to("b", 0, APP, GI, 100), -ENOSPC);
+	assert_non_null(strstr(room_err.msg, "all of its time: 1 containers of other"));
+	assert_int_equal(add_to("a", 1, APP, GI, 100), 0);
+	armed("a", 1, APP, GI, 100);
+	assert_int_equal(add_to("b", 0, APP, GI, 0), -ENOSPC);
+	assert_non_null(strstr(room_err.msg, "another pod has all of its time"));
+	/* Where time is given out more than once, 100 is a number like any other. */
+	scene.cards.at[0].give_cores = 200;
+	assert_int_equal(add_to("b", 0, APP, GI, 0), 0);
+	assert_int_equal(add_to("b", 0, APP, GI, 100), 0);
+}
+
 static void room_sidecar_first(void **state)
 {
 	(void)state;
@@ -442,10 +460,10 @@ int main(void)
 		TEST(read_defaults),       TEST(read_priorities),
 		TEST(refuse_unhealthy),    TEST(room_bytes),
 		TEST(room_time_and_count), TEST(room_init),
-		TEST(room_sidecar_first),  TEST(room_replaced),
-		TEST(room_as_brute_force), TEST(whole_cards),
-		TEST(whole_kinds),         TEST(promises_of_nobody),
-		TEST(room_out_of_order),
+		TEST(room_whole),          TEST(room_sidecar_first),
+		TEST(room_replaced),       TEST(room_as_brute_force),
+		TEST(whole_cards),         TEST(whole_kinds),
+		TEST(promises_of_nobody),  TEST(room_out_of_order),
 	};
 	size_t n = 15;
 
