@@ -211,14 +211,15 @@ static void add_once(int *numbers, size_t *count, int number)
 	numbers[(*count)++] = number;
 }
 
-/* What a runtime would say of a node that is missing names no cause. */
+/* What a runtime would say of a node that is missing names no cause. The runtime is told the host's path,
+ * which is not ours to look at. */
 static int check_cap(const struct tr_agent *a, const char *uuid, int cap,
 		     struct tr_err *err)
 {
 	char path[PATH_MAX];
 
-	(void)snprintf(path, sizeof(path), "%s/nvidia-caps/nvidia-cap%d",
-		       a->driver.host_dev, cap);
+	(void)snprintf(path, sizeof(path), "%s/nvidia-caps/nvidia-cap%d", a->driver.dev,
+		       cap);
 	return access(path, F_OK) < 0
 		       ? tr_fail_errno(err,
 				       "MIG instance %s: %s, which nvidia-modprobe makes",

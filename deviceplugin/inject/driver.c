@@ -141,8 +141,9 @@ static int add_nodes(const struct finder *f, struct tr_err *err)
 	struct tr_driver_files *out = f->out;
 
 	out->host_dev = tr_xprintf("%s/dev", f->host_dev);
+	out->dev = tr_xprintf("%s/dev", f->dev);
 	for (size_t i = 0; i < COUNT(shared_nodes); i++) {
-		tr_autofree char *path = tr_xprintf("%s/dev/%s", f->dev, shared_nodes[i]);
+		tr_autofree char *path = tr_xprintf("%s/%s", out->dev, shared_nodes[i]);
 		struct stat st;
 
 		if (stat(path, &st) < 0 || !S_ISCHR(st.st_mode))
@@ -201,5 +202,6 @@ void tr_driver_free(struct tr_driver_files *files)
 	free(files->mounts);
 	free(files->nodes);
 	free(files->host_dev);
+	free(files->dev);
 	memset(files, 0, sizeof(*files));
 }

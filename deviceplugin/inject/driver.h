@@ -39,6 +39,7 @@ struct tr_driver_files {
 	struct tr_driver_node *nodes; /* nvidiactl, nvidia-uvm, ... */
 	size_t node_count;
 	char *host_dev; /* the folder of nvidiaN on the host: "/dev" */
+	char *dev;      /* the same as this process sees it */
 };
 
 /*

@@ -147,6 +147,7 @@ static void test_other_names_on_the_host(void **state)
 	const struct rig *rig = *state;
 	struct tr_driver_where where = where_of(rig);
 	struct tr_driver_files files;
+	char seen[128];
 
 	rig_driver(rig, "580.95.05");
 	where.host_root = "/run/nvidia/driver/";
@@ -155,6 +156,9 @@ static void test_other_names_on_the_host(void **state)
 	expect_driver(&files, "/run/nvidia/driver/usr/lib64");
 	assert_string_equal(files.nodes[0].host, "/run/nvidia/driver/dev/nvidiactl");
 	assert_string_equal(files.nodes[0].container, "/dev/nvidiactl");
+	assert_string_equal(files.host_dev, "/run/nvidia/driver/dev");
+	(void)snprintf(seen, sizeof(seen), "%s/dev", rig->folder);
+	assert_string_equal(files.dev, seen);
 	tr_driver_free(&files);
 	where.host_root = where.host_dev = NULL;
 	assert_int_equal(tr_driver_find(&where, &files, NULL), 0);
