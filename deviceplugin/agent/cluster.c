@@ -14,6 +14,11 @@
 #define AGAIN_S 10 /* credentials that were not there may come */
 #define AWAY_S  5  /* a watch that ends is opened again within less */
 
+/* A decision on 64 containers with 16 devices each, a device in 64 bytes: none that a scheduler makes is longer. */
+#define ANNOTATION_MAX (64u * TR_DEVICES_MAX * 64u)
+/* Of a pod that has ended only HAMi's marks are read: a word, a time, the name of a node. */
+#define MARK_MAX 253u
+
 /* ---- pods that are known ---- */
 
 const struct tr_pod *tr_agent_find_pod(const struct tr_agent *a, const char *space,
@@ -58,10 +63,15 @@ const struct tr_pod **tr_agent_pods(struct tr_agent *a, size_t *count)
 
 static void obey_grant(struct tr_agent *a, const struct tr_pod *pod)
 {
-	const char *grant = tr_named_find(&pod->object.annotations, TR_POD_GRANTED);
 	struct tr_err err = { 0 };
+	const char *grant;
+	int r = tr_pod_annotation(pod, TR_POD_GRANTED, &grant, &err);
 
-	if (grant && tr_arm_grant(a->arm, pod, grant, &err) < 0)
+	if (r == 0)
+		r = tr_arm_grant(a->arm, pod, grant, &err);
+	else if (r == -ENOENT)
+		return;
+	if (r < 0)
 		tr_log(TR_LOG_WARN, "grant_refused", "namespace", pod->object.space, "pod",
 		       pod->object.name, "reason", err.msg, NULL);
 }
@@ -141,11 +151,14 @@ void tr_agent_cluster_unready(const struct tr_agent *a, struct tr_buf *reasons)
 static void set_keep(struct tr_agent *a)
 {
 	static const char *const annotations[] = {
-		TR_POD_ALLOCATED,  TR_POD_TO_ALLOCATE, TR_POD_GRANTED,
-		TR_POD_BIND_PHASE, TR_POD_BIND_TIME,   TR_POD_NODE,
-		TR_POD_MIG,        TR_NODE_LOCK,       NULL,
+		TR_POD_ALLOCATED,
+		TR_POD_GRANTED,
+		TR_POD_BIND_PHASE,
+		TR_POD_BIND_TIME,
+		TR_POD_NODE,
+		TR_NODE_LOCK,
+		NULL,
 	};
-	static const char *const env[] = { TR_ENV_PRIORITY, TR_ENV_DISABLE, NULL };
 	const struct tr_config *c = &a->config;
 
 	a->kept_resources[0] = c->resource_name;
@@ -155,7 +168,9 @@ static void set_keep(struct tr_agent *a)
 	a->kept_resources[4] = c->resource_priority;
 	a->keep = (struct tr_keep){ .annotations = annotations,
 				    .resources = a->kept_resources,
-				    .env = env };
+				    .asks_for = c->resource_name,
+				    .annotation_max = ANNOTATION_MAX,
+				    .ended_annotation_max = MARK_MAX };
 }
 
 static int open_watch(struct tr_agent *a, struct tr_err *err)

@@ -154,15 +154,16 @@ int tr_decision_read(const struct tr_pod *pod, const struct tr_arm_rules *rules,
 		     const struct tr_cards *cards, struct tr_share *shares,
 		     struct tr_err *err)
 {
-	const char *text = tr_named_find(&pod->object.annotations, TR_POD_ALLOCATED);
+	const char *text;
+	int r = tr_pod_annotation(pod, TR_POD_ALLOCATED, &text, err);
 
 	memset(shares, 0, pod->container_count * sizeof(*shares));
-	if (!text)
+	if (r == -ENOENT)
 		return tr_fail(err, ENOENT,
 			       "no GPU scheduler has decided on pod %s/%s: its "
 			       "annotation " TR_POD_ALLOCATED " is missing",
 			       pod->object.space, pod->object.name);
-	return tr_decision_parse(text, pod, rules, cards, shares, err);
+	return r < 0 ? r : tr_decision_parse(text, pod, rules, cards, shares, err);
 }
 
 void tr_shares_free(struct tr_share *shares, size_t count)

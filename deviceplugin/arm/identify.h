@@ -55,7 +55,7 @@ struct tr_share {
  * Reads the scheduler's decision on POD (TR_POD_ALLOCATED) into SHARES, one for each of its
  * containers, and verifies it: the number of devices that each container asks for, cards of this
  * node, each once in a container, healthy, a memory that is not 0, at most 100 percent of time.
- * -ENOENT: nobody has decided on this pod; -EBADMSG, -EINVAL: what is wrong with the decision.
+ * -ENOENT: nobody has decided on this pod; -EBADMSG, -EINVAL, -EFBIG: what is wrong with the decision.
  */
 int tr_decision_read(const struct tr_pod *pod, const struct tr_arm_rules *rules,
 		     const struct tr_cards *cards, struct tr_share *shares,

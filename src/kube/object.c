@@ -73,8 +73,14 @@ static json_t *member(const json_t *object, const char *key)
 	return json_object_get(object, key);
 }
 
+/* MOST 0: of any length. */
+static bool is_kept(const json_t *value, size_t most)
+{
+	return json_is_string(value) && (!most || json_string_length(value) <= most);
+}
+
 static struct tr_named_list put_named(struct block *b, const json_t *map,
-				      const char *const *wanted)
+				      const char *const *wanted, size_t most)
 {
 	json_t *all = (json_t *)(uintptr_t)map;
 	struct tr_named_list list = { 0 };
@@ -84,14 +90,14 @@ static struct tr_named_list put_named(struct block *b, const json_t *map,
 	size_t n = 0;
 
 	json_object_foreach (all, name, value)
-		n += json_is_string(value) && is_wanted(wanted, name);
+		n += is_kept(value, most) && is_wanted(wanted, name);
 	if (!n)
 		return list;
 	rows = TAKE(b, struct tr_named, n);
 	json_object_foreach (all, name, value) {
 		struct tr_named row;
 
-		if (!json_is_string(value) || !is_wanted(wanted, name))
+		if (!is_kept(value, most) || !is_wanted(wanted, name))
 			continue;
 		row = (struct tr_named){ put_name(b, name), put_text(b, value) };
 		if (rows)
@@ -102,9 +108,37 @@ static struct tr_named_list put_named(struct block *b, const json_t *map,
 	return list;
 }
 
-static struct tr_amount put_amount(struct block *b, const char *name, const json_t *value)
+static void put_too_long(struct block *b, const json_t *map, size_t most,
+			 struct tr_object *o)
 {
-	struct tr_amount a = { .name = put_name(b, name) };
+	const char *const *wanted = b->keep->annotations;
+	json_t *all = (json_t *)(uintptr_t)map, *value;
+	struct tr_too_long *rows;
+	const char *name;
+	size_t n = 0;
+
+	json_object_foreach (all, name, value)
+		n += json_is_string(value) && !is_kept(value, most) &&
+		     is_wanted(wanted, name);
+	if (!n)
+		return;
+	rows = TAKE(b, struct tr_too_long, n);
+	json_object_foreach (all, name, value) {
+		struct tr_too_long row = { NULL, json_string_length(value), most };
+
+		if (!json_is_string(value) || is_kept(value, most) ||
+		    !is_wanted(wanted, name))
+			continue;
+		row.name = put_name(b, name);
+		if (rows)
+			rows[o->too_long_count++] = row;
+	}
+	o->too_long = rows;
+}
+
+static struct tr_amount read_amount(const json_t *value)
+{
+	struct tr_amount a = { 0 };
 	int r = -EINVAL;
 
 	/* The server writes quantities as text, and reads numbers too. */
@@ -115,6 +149,14 @@ static struct tr_amount put_amount(struct block *b, const char *name, const json
 		a.value = json_integer_value(value);
 	}
 	a.is_bad = r < 0 || a.value < 0;
+	return a;
+}
+
+static struct tr_amount put_amount(struct block *b, const char *name, const json_t *value)
+{
+	struct tr_amount a = read_amount(value);
+
+	a.name = put_name(b, name);
 	return a;
 }
 
@@ -191,9 +233,36 @@ static int put_object(struct block *b, const json_t *json, struct tr_object *o,
 	o->name = put_text(b, member(meta, "name"));
 	o->uid = put_text(b, member(meta, "uid"));
 	o->version = put_text(b, member(meta, "resourceVersion"));
-	o->annotations = put_named(b, member(meta, "annotations"), b->keep->annotations);
-	o->labels = put_named(b, member(meta, "labels"), b->keep->labels);
+	o->labels = put_named(b, member(meta, "labels"), b->keep->labels, 0);
 	return 0;
+}
+
+static bool does_ask(const json_t *containers, const char *resource)
+{
+	for (size_t i = 0; i < json_array_size(containers); i++) {
+		const json_t *one = json_array_get(containers, i);
+		const json_t *limits = member(member(one, "resources"), "limits");
+		struct tr_amount amount = read_amount(member(limits, resource));
+
+		if (!amount.is_bad && amount.value)
+			return true;
+	}
+	return false;
+}
+
+static void put_pod_annotations(struct block *b, const json_t *json, struct tr_pod *pod)
+{
+	const json_t *all = member(member(json, "metadata"), "annotations");
+	const json_t *spec = member(json, "spec");
+	bool has_ended = pod->phase == TR_POD_SUCCEEDED || pod->phase == TR_POD_FAILED;
+	const struct tr_keep *keep = b->keep;
+	size_t most = has_ended ? keep->ended_annotation_max : keep->annotation_max;
+
+	if (keep->asks_for && !does_ask(member(spec, "initContainers"), keep->asks_for) &&
+	    !does_ask(member(spec, "containers"), keep->asks_for))
+		return;
+	pod->object.annotations = put_named(b, all, keep->annotations, most);
+	put_too_long(b, all, most, &pod->object);
 }
 
 static struct tr_pod_container put_container(struct block *b, const json_t *json,
@@ -268,6 +337,7 @@ static int put_pod(struct block *b, const json_t *json)
 	pod->scheduler = put_text(b, member(spec, "schedulerName"));
 	pod->phase = phase_of(member(json, "status"));
 	pod->is_deleting = deletion && !json_is_null(deletion);
+	put_pod_annotations(b, json, pod);
 	return put_containers(b, spec, pod);
 }
 
@@ -289,10 +359,13 @@ static bool is_ready(const json_t *status)
 static int put_node(struct block *b, const json_t *json)
 {
 	struct tr_node unplaced = { 0 }, *node = TAKE(b, struct tr_node, 1);
+	const json_t *meta = member(json, "metadata");
 	int r;
 
 	node = node ? node : &unplaced;
 	r = put_object(b, json, &node->object, false);
+	node->object.annotations = put_named(b, member(meta, "annotations"),
+					     b->keep->annotations, 0);
 	node->allocatable = put_amounts(b, member(member(json, "status"), "allocatable"));
 	node->is_ready = is_ready(member(json, "status"));
 	node->is_unschedulable =
@@ -325,6 +398,22 @@ int tr_node_extract(const json_t *json, const struct tr_keep *keep, struct tr_ob
 		    struct tr_err *err)
 {
 	return extract(put_node, json, keep, out, err);
+}
+
+int tr_pod_annotation(const struct tr_pod *pod, const char *name, const char **out,
+		      struct tr_err *err)
+{
+	const struct tr_object *o = &pod->object;
+
+	*out = tr_named_find(&o->annotations, name);
+	for (size_t i = 0; !*out && i < o->too_long_count; i++)
+		if (strcmp(o->too_long[i].name, name) == 0)
+			return tr_fail(err, EFBIG,
+				       "annotation %s of pod %s/%s has %zu bytes: more "
+				       "than %zu are not read",
+				       name, o->space, o->name, o->too_long[i].length,
+				       o->too_long[i].most);
+	return *out ? 0 : -ENOENT;
 }
 
 const char *tr_named_find(const struct tr_named_list *list, const char *name)

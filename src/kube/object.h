@@ -36,11 +36,19 @@ struct tr_amount_list {
 	size_t count;
 };
 
+/* Somebody's annotation that was not kept, for its length. */
+struct tr_too_long {
+	const char *name;
+	size_t length, most;
+};
+
 struct tr_object {
 	const char *space; /* "" for kinds without */
 	const char *name, *uid;
 	const char *version; /* resourceVersion: only ever compared for being the same */
 	struct tr_named_list annotations, labels;
+	const struct tr_too_long *too_long; /* of annotations that are wanted */
+	size_t too_long_count;
 	/* of the store that holds it */
 	struct tr_object *next;
 	uint32_t hash, round;
@@ -50,6 +58,11 @@ struct tr_object {
  * ends with '*' stands for all that begin so. A NULL list keeps none. */
 struct tr_keep {
 	const char *const *annotations, *const *labels, *const *resources, *const *env;
+	/* Who may make a pod may write hundreds of kilobytes to it. Of pods, then: annotations of those
+	 * only that have a container that asks for this resource (NULL: of all), and up to this length, or
+	 * this one where the pod has ended (0: of any length). */
+	const char *asks_for;
+	size_t annotation_max, ended_annotation_max;
 };
 
 enum tr_pod_phase {
@@ -97,6 +110,9 @@ int tr_pod_extract(const json_t *json, const struct tr_keep *keep, struct tr_obj
 int tr_node_extract(const json_t *json, const struct tr_keep *keep, struct tr_object **out,
 		    struct tr_err *err);
 
+/* *OUT is the annotation NAME of a pod. -ENOENT, ERR untouched: it has none; -EFBIG: one that was too long to be kept. */
+int tr_pod_annotation(const struct tr_pod *pod, const char *name, const char **out,
+		      struct tr_err *err);
 /* NULL when there is none of that name. */
 const char *tr_named_find(const struct tr_named_list *list, const char *name);
 const struct tr_amount *tr_amount_find(const struct tr_amount_list *list, const char *name);

@@ -15,6 +15,7 @@ import sys
 import time
 
 import cases_clock  # noqa: F401
+import cases_hostile  # noqa: F401
 import cases_many  # noqa: F401
 import cases_mig  # noqa: F401
 import cases_missing  # noqa: F401

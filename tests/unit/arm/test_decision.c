@@ -96,6 +96,24 @@ static void read_priorities(void **state)
 	}
 }
 
+/* Neither read nor taken for none: who asks for whole cards would get them instead. */
+static void too_long(void **state)
+{
+	static const struct tr_too_long rows[] = { { "hami.io/vgpu-devices-allocated",
+						     250000, 65536 } };
+	struct tr_pod pod = *scene_object(pod_of("", 1));
+	struct tr_err err = { 0 };
+
+	(void)state;
+	pod.object.too_long = rows;
+	pod.object.too_long_count = 1;
+	assert_int_equal(tr_decision_read(&pod, &rules, &scene.cards, shares, &err),
+			 -EFBIG);
+	assert_string_equal(err.msg, "annotation hami.io/vgpu-devices-allocated of pod "
+				     "default/p has 250000 bytes: more than 65536 are not "
+				     "read");
+}
+
 struct bad_case {
 	const char *decision;
 	unsigned wanted;
@@ -456,16 +474,17 @@ static void promises_of_nobody(void **state)
 int main(void)
 {
 	struct CMUnitTest tests[40] = {
-		TEST(read_well),           TEST(read_shifted),
-		TEST(read_defaults),       TEST(read_priorities),
-		TEST(refuse_unhealthy),    TEST(room_bytes),
-		TEST(room_time_and_count), TEST(room_init),
-		TEST(room_whole),          TEST(room_sidecar_first),
-		TEST(room_replaced),       TEST(room_as_brute_force),
-		TEST(whole_cards),         TEST(whole_kinds),
-		TEST(promises_of_nobody),  TEST(room_out_of_order),
+		TEST(read_well),           TEST(too_long),
+		TEST(read_shifted),        TEST(read_defaults),
+		TEST(read_priorities),     TEST(refuse_unhealthy),
+		TEST(room_bytes),          TEST(room_time_and_count),
+		TEST(room_init),           TEST(room_whole),
+		TEST(room_sidecar_first),  TEST(room_replaced),
+		TEST(room_as_brute_force), TEST(whole_cards),
+		TEST(whole_kinds),         TEST(promises_of_nobody),
+		TEST(room_out_of_order),
 	};
-	size_t n = 15;
+	size_t n = 17;
 
 	for (size_t i = 0; i < TR_COUNT(bad_cases); i++)
 		tests[n++] = (struct CMUnitTest){

@@ -78,6 +78,13 @@ static const char *const env[] = { "CUDA_DISABLE_CONTROL", NULL };
 static const struct tr_keep keep = { annotations, labels, resources, env };
 static const struct tr_keep keep_none = { NULL, NULL, NULL, NULL };
 
+/* Up to 8 bytes of a running pod, 4 of one that has ended; of those that ask for a GPU. */
+static const struct tr_keep keep_short = { .annotations = annotations,
+					   .resources = resources,
+					   .asks_for = "nvidia.com/gpu",
+					   .annotation_max = 8,
+					   .ended_annotation_max = 4 };
+
 #define META                                                                \
 	"\"metadata\":{\"namespace\":\"a\",\"name\":\"p\",\"uid\":\"u-1\"," \
 	"\"resourceVersion\":\"9\","
@@ -93,6 +100,62 @@ static struct tr_pod *extract(const char *text, const struct tr_keep *what)
 		fail_msg("%s", err.msg);
 	json_decref(json);
 	return (struct tr_pod *)(void *)o;
+}
+
+static struct tr_pod *extract_asking(const char *list, const char *amount,
+				     const char *phase)
+{
+	char text[600];
+
+	snprintf(text, sizeof(text),
+		 "{" META "\"annotations\":{\"exact\":\"123456789\",\"hami.io/a\":"
+		 "\"12345678\",\"hami.io/b\":\"1234\",\"other\":\"123456789\"}},"
+		 "\"spec\":{\"containers\":[{\"name\":\"c\"}],\"%s\":[{\"name\":\"m\","
+		 "\"resources\":{\"limits\":{\"nvidia.com/%s}}}]},\"status\":{\"phase\":"
+		 "\"%s\"}}",
+		 list, amount, phase);
+	return extract(text, &keep_short);
+}
+
+/* What anybody may write at any length takes no memory of ours. */
+static void test_long_annotations(void **state)
+{
+	static const char *const none[] = { "gpu\":\"0\"", "gpu\":\"x\"",
+					    "gpumem\":\"1\"" };
+	static const char *const lists[] = { "containers", "initContainers" };
+	const char *value;
+
+	(void)state;
+	for (size_t i = 0; i < TR_COUNT(lists); i++) {
+		struct tr_pod *p = extract_asking(lists[i], "gpu\":\"1\"", "Running");
+		struct tr_err err = { 0 };
+
+		assert_int_equal(p->object.annotations.count, 2);
+		assert_int_equal(p->object.too_long_count, 1);
+		assert_int_equal(tr_pod_annotation(p, "hami.io/a", &value, &err), 0);
+		assert_string_equal(value, "12345678");
+		assert_int_equal(tr_pod_annotation(p, "other", &value, &err), -ENOENT);
+		assert_string_equal(err.msg, "");
+		assert_int_equal(tr_pod_annotation(p, "exact", &value, &err), -EFBIG);
+		assert_string_equal(err.msg, "annotation exact of pod a/p has 9 bytes: "
+					     "more than 8 are not read");
+		free(p);
+	}
+	for (size_t i = 0; i < TR_COUNT(none); i++) {
+		struct tr_pod *p = extract_asking("containers", none[i], "Running");
+
+		assert_int_equal(p->object.annotations.count, 0);
+		assert_int_equal(p->object.too_long_count, 0);
+		free(p);
+	}
+	for (size_t i = 0; i < 2; i++) {
+		struct tr_pod *p = extract_asking("containers", "gpu\":\"1\"",
+						  i ? "Failed" : "Succeeded");
+
+		assert_int_equal(p->object.annotations.count, 1);
+		assert_int_equal(p->object.too_long_count, 2);
+		free(p);
+	}
 }
 
 static void test_pod(void **state)
@@ -247,8 +310,12 @@ static void test_store(void **state)
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_quantities), cmocka_unit_test(test_pod),
-		cmocka_unit_test(test_small_pod),  cmocka_unit_test(test_not_pods),
+		cmocka_unit_test(test_quantities),
+		cmocka_unit_test(test_pod),
+		cmocka_unit_test(test_long_annotations),
+		cmocka_unit_test(test_long_annotations),
+		cmocka_unit_test(test_small_pod),
+		cmocka_unit_test(test_not_pods),
 		cmocka_unit_test(test_store),
 	};
 

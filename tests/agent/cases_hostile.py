@@ -1,0 +1,26 @@
+# SPDX-License-Identifier: Apache-2.0
+"""tranched as a program: what others may do to it who mean harm, or say nothing."""
+from rig import Node, case, expect
+
+LONG = 250000  # an API server takes annotations of 256 KiB
+
+
+@case
+def long_annotations_take_no_memory(build):
+    with Node(build) as node:
+        agent = node.ready_agent()
+        node.run_pod("good", {"a": [(0, 1000, 10)]})
+        before = agent.rss_anon_kib()
+        decision = (f"{node.uuids()[0]},NVIDIA,1000,10:;" * LONG)[:LONG]
+        for number in range(100):
+            node.api.make_pod(f"none-{number}", [("c", 0)], {"tranche.io/granted": decision})
+        made = node.place("asks", {"a": [(0, 1000, 10)]}, annotations={"hami.io/vgpu-devices-allocated": decision})
+        told = node.kubelet.call("PreStartContainer", made["a"]["ids"])
+        expect(told["code"] != 0 and f"hami.io/vgpu-devices-allocated of pod default/asks has {LONG} bytes" in told["says"] and
+               "65536" in told["says"], told)
+        node.run_pod("behind", {"a": [(0, 1000, 10)]})  # the watch has told of all before it
+        after = agent.rss_anon_kib()
+        print(f"RssAnon: {before} KiB, then {after} KiB")
+        expect(after < 16384, f"RssAnon was {before} KiB and is {after} KiB")
+        node.api.patch_pod("good", {"metadata": {"annotations": {"tranche.io/granted": decision}}})
+        agent.says(f"tranche.io/granted of pod default/good has {LONG} bytes: more than 65536")
