@@ -9,7 +9,7 @@
 #include "proto/podresources.pb-c.h"
 #include "rt/file.h"
 
-#define LIST_MS       5000
+#define LIST_S        5u
 #define WAIT_FIRST_MS 20 /* the kubelet lets one call pass every 10 ms */
 #define WAIT_MOST_MS  320
 
@@ -18,6 +18,7 @@ static const struct tr_rpc_limits limits = { 16u << 20, 65536, 128u << 20 };
 
 struct tr_pods_waiter {
 	struct tr_pods *pods;
+	unsigned deadline_ms;
 	struct event *on_deadline;
 	tr_pods_answer *answer;
 	void *arg;
@@ -27,7 +28,7 @@ struct tr_pods_waiter {
 struct tr_pods {
 	struct tr_rpc *rpc;
 	struct event_base *base;
-	const char *resource;
+	const char *socket, *resource;
 	struct tr_rpc_channel *channel;
 	struct event *on_again; /* sends a List: at once, or after a wait */
 	struct tr_pods_waiter *waiting,
@@ -84,16 +85,20 @@ static void answer(struct tr_pods_waiter *waiter, int r, const struct tr_pod_lis
 	say(r, list, sentence, arg);
 }
 
+/* Socket, seconds. */
+#define SILENT "the kubelet's PodResources (%s) did not answer within %g s"
+
 static void on_deadline(evutil_socket_t fd, short what, void *arg)
 {
 	struct tr_pods_waiter *waiter = arg;
-	char sentence[600];
+	struct tr_pods *pods = waiter->pods;
+	char sentence[1200];
 
 	(void)fd;
 	(void)what;
-	(void)snprintf(sentence, sizeof(sentence),
-		       "the kubelet's PodResources did not answer in time%s%s",
-		       waiter->pods->sentence[0] ? ": " : "", waiter->pods->sentence);
+	(void)snprintf(sentence, sizeof(sentence), SILENT "%s%s", pods->socket,
+		       waiter->deadline_ms / 1000.0, pods->sentence[0] ? ": " : "",
+		       pods->sentence);
 	answer(waiter, -ETIMEDOUT, NULL, sentence);
 }
 
@@ -128,6 +133,15 @@ static void take_list(struct tr_pods *pods, const ProtobufCMessage *reply)
 		tr_pod_list_free(&list);
 }
 
+/* It is not there, or takes calls and says nothing: a later one may be answered. */
+static void end_silent(struct tr_pods *pods)
+{
+	char sentence[600];
+
+	(void)snprintf(sentence, sizeof(sentence), SILENT, pods->socket, (double)LIST_S);
+	answer_flying(pods, -ETIMEDOUT, NULL, sentence);
+}
+
 static void on_end(const struct tr_rpc_end *end, void *arg)
 {
 	struct tr_pods *pods = arg;
@@ -136,6 +150,8 @@ static void on_end(const struct tr_rpc_end *end, void *arg)
 	pods->is_flying = false;
 	if (end->code == TR_RPC_OK) {
 		take_list(pods, end->reply);
+	} else if (end->code == TR_RPC_DEADLINE_EXCEEDED) {
+		end_silent(pods);
 	} else {
 		(void)snprintf(pods->sentence, sizeof(pods->sentence), "%s (%d)",
 			       end->sentence, (int)end->code);
@@ -160,7 +176,7 @@ static void on_again(evutil_socket_t fd, short what, void *arg)
 		.method = "/v1.PodResourcesLister/List",
 		.request = &request.base,
 		.reply = &v1__list_pod_resources_response__descriptor,
-		.deadline_ms = LIST_MS,
+		.deadline_ms = LIST_S * 1000,
 		.waits = true,
 		.on_end = on_end,
 		.arg = pods,
@@ -192,6 +208,7 @@ int tr_pods_open(struct tr_rpc *rpc, struct event_base *base, const char *socket
 		return tr_fail(err, ENOMEM, "no memory for PodResources");
 	pods->rpc = rpc;
 	pods->base = base;
+	pods->socket = socket;
 	pods->resource = resource;
 	pods->wait_ms = WAIT_FIRST_MS;
 	pods->on_again = event_new(base, -1, 0, on_again, pods);
@@ -236,6 +253,7 @@ int tr_pods_ask(struct tr_pods *pods, unsigned deadline_ms, tr_pods_answer *say,
 		return tr_fail(err, ENOMEM, "no memory to ask the kubelet");
 	}
 	waiter->pods = pods;
+	waiter->deadline_ms = deadline_ms;
 	waiter->answer = say;
 	waiter->arg = arg;
 	link_waiter(waiter, &pods->waiting);

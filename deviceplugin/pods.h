@@ -46,7 +46,7 @@ void tr_pods_close(struct tr_pods *pods);
 
 /*
  * ANSWER comes once, never from within: 0 and the rows, valid until it returns; or -ETIMEDOUT after
- * DEADLINE_MS, -EIO, -ENOMEM with the sentence. *OUT (may be NULL) is valid until then.
+ * DEADLINE_MS or when a List has no answer for 5 s, -EIO, -ENOMEM with the sentence. *OUT (may be NULL) is valid until then.
  */
 typedef void tr_pods_answer(int r, const struct tr_pod_list *list, const char *sentence,
 			    void *arg);

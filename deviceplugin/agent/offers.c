@@ -232,13 +232,7 @@ static void on_started(void *arg, int r, const struct tr_err *err)
 	tr_autofree struct start *start = arg;
 
 	count_call(start->agent, TR_AGENT_PRESTART, start->since_ns, r < 0);
-	if (r == 0)
-		(void)tr_plugin_prestarted(start->call);
-	else
-		tr_rpc_refuse(start->call,
-			      r == -EAGAIN ? TR_RPC_UNAVAILABLE
-					   : TR_RPC_FAILED_PRECONDITION,
-			      err->msg);
+	tr_arm_answer(start->call, r, err);
 }
 
 static void on_prestart(struct tr_rpc_call *call, const struct tr_ids *ids, void *arg)

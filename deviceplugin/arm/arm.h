@@ -145,6 +145,8 @@ int tr_arm_make(struct tr_arm *arm, const struct tr_ids *ids, struct tr_alloc **
 		struct tr_err *err);
 void tr_arm_start(struct tr_arm *arm, const struct tr_ids *ids, tr_armed *done,
 		  void *done_arg);
+/* A tr_armed that answers the PreStartContainer which is its ARG: unavailable where asking again helps. */
+void tr_arm_answer(void *arg, int r, const struct tr_err *err);
 
 /* Its two steps. A container that starts again: 1 when what has IDS is armed, its slice and injection
  * made again where they are missing; 0 when it is nobody's yet; -ENOENT: never allocated here. */

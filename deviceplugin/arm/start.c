@@ -444,7 +444,7 @@ void tr_arm_start(struct tr_arm *arm, const struct tr_ids *ids, tr_armed *done,
 		finish(start, r, &err);
 }
 
-static void on_armed(void *arg, int r, const struct tr_err *err)
+void tr_arm_answer(void *arg, int r, const struct tr_err *err)
 {
 	struct tr_rpc_call *call = arg;
 
@@ -460,5 +460,5 @@ static void on_armed(void *arg, int r, const struct tr_err *err)
 
 void tr_arm_prestart(struct tr_rpc_call *call, const struct tr_ids *ids, void *arg)
 {
-	tr_arm_start(arg, ids, on_armed, call);
+	tr_arm_start(arg, ids, tr_arm_answer, call);
 }

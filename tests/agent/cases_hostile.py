@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """tranched as a program: what others may do to it who mean harm, or say nothing."""
-from rig import Node, case, expect
+import os
+import socket
+
+from rig import Node, case, equal, expect
 
 LONG = 250000  # an API server takes annotations of 256 KiB
 
@@ -24,3 +27,20 @@ def long_annotations_take_no_memory(build):
         expect(after < 16384, f"RssAnon was {before} KiB and is {after} KiB")
         node.api.patch_pod("good", {"metadata": {"annotations": {"tranche.io/granted": decision}}})
         agent.says(f"tranche.io/granted of pod default/good has {LONG} bytes: more than 65536")
+
+
+@case
+def a_kubelet_that_does_not_say_whose_devices_these_are(build):
+    with Node(build) as node:
+        node.ready_agent()
+        made = node.place("p", {"a": [(0, 1000, 10)]})
+        os.rename(node.pods_socket, f"{node.pods_socket}.away")
+        with socket.socket(socket.AF_UNIX) as silent:
+            silent.bind(node.pods_socket)
+            silent.listen(50)
+            told = node.kubelet.call("PreStartContainer", made["a"]["ids"])
+        equal(told["code"], 14, f"unavailable, for now: {told}")
+        expect(f"PodResources ({node.pods_socket}) did not answer within 5 s" in told["says"], told)
+        os.rename(f"{node.pods_socket}.away", node.pods_socket)
+        told = node.kubelet.call("PreStartContainer", made["a"]["ids"])
+        equal(told["code"], 0, f"the kubelet asks again: {told}")

@@ -348,7 +348,8 @@ static void on_pods_time(evutil_socket_t fd, short what, void *arg)
 
 static void on_pods(struct tr_rpc_call *call, const ProtobufCMessage *request, void *arg)
 {
-	struct timeval wait = { .tv_usec = node.list_delay_ms * 1000L };
+	struct timeval wait = { .tv_sec = node.list_delay_ms / 1000,
+				.tv_usec = node.list_delay_ms % 1000 * 1000L };
 
 	(void)request;
 	(void)arg;

@@ -122,6 +122,7 @@ static void exhausted_for_good(void **state)
 	ask(&t, 700);
 	assert_true(node_until(&t.answers, 1, 2000));
 	assert_int_equal(t.r, -ETIMEDOUT);
+	assert_non_null(strstr(t.sentence, "did not answer within 0.7 s: "));
 	assert_non_null(strstr(t.sentence, "rejected by rate limit"));
 	assert_in_range(node.pod_lists, 3, 7);
 	node.exhausted = 0;
@@ -145,6 +146,25 @@ static void kubelet_away(void **state)
 	node_pods_start(); /* it comes back: who still waits is answered */
 	assert_true(node_until(&u.answers, 1, 2500));
 	assert_int_equal(u.r, 0);
+}
+
+/* It takes calls, and says nothing: what it is that does not answer is told, before its caller gives up. */
+static void kubelet_silent(void **state)
+{
+	struct told t = { 0 };
+
+	(void)state;
+	node.list_delay_ms = 60000;
+	ask(&t, 60000);
+	assert_true(node_until(&t.answers, 1, 30000));
+	assert_int_equal(t.r, -ETIMEDOUT);
+	assert_non_null(strstr(t.sentence, node.pods_socket));
+	assert_non_null(strstr(t.sentence, "did not answer within 5 s"));
+	node.list_delay_ms = 0;
+	t = (struct told){ 0 };
+	ask(&t, 30000);
+	assert_true(node_until(&t.answers, 1, 30000));
+	assert_int_equal(t.r, 0);
 }
 
 static void forgotten(void **state)
@@ -182,13 +202,10 @@ static void closed_while_waiting(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(rows),
-		TEST(one_list_for_all),
-		TEST(exhausted),
-		TEST(exhausted_for_good),
-		TEST(kubelet_away),
-		TEST(forgotten),
-		TEST(closed_while_waiting),
+		TEST(rows),         TEST(one_list_for_all),
+		TEST(exhausted),    TEST(exhausted_for_good),
+		TEST(kubelet_away), TEST(kubelet_silent),
+		TEST(forgotten),    TEST(closed_while_waiting),
 	};
 
 	return cmocka_run_group_tests_name("pod resources", tests, NULL, NULL);
