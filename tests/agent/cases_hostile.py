@@ -44,3 +44,31 @@ def a_kubelet_that_does_not_say_whose_devices_these_are(build):
         os.rename(f"{node.pods_socket}.away", node.pods_socket)
         told = node.kubelet.call("PreStartContainer", made["a"]["ids"])
         equal(told["code"], 0, f"the kubelet asks again: {told}")
+
+
+def hears(path, user):
+    """Whether USER is answered there."""
+    with socket.socket(socket.AF_UNIX) as client:
+        client.settimeout(20)
+        os.seteuid(user)  # of the moment when it connects, by which the kernel judges
+        try:
+            client.connect(path)
+        finally:
+            os.seteuid(0)
+        try:
+            client.sendall(b'{"do":"status"}\n')
+            return client.recv(10) != b""
+        except ConnectionError:
+            return False
+
+
+@case
+def only_root_is_heard_at_the_control_socket(build):
+    """By the kernel's word on who it is: the socket's mode does not decide it alone."""
+    with Node(build) as node:
+        node.ready_agent()
+        path = f"{node.folder}/run/control"
+        for folder in (node.folder, f"{node.folder}/run"):
+            os.chmod(folder, 0o755)
+        os.chmod(path, 0o666)
+        equal([hears(path, user) for user in (0, 65534, 0)], [True, False, True], "who is answered")

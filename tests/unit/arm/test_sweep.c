@@ -169,6 +169,34 @@ static void retired_empty(void **state)
 	bed_assert_armed(pod, 0);
 }
 
+/* Without a record nobody knows whose it is; but somebody computes under its limits. */
+static void held_at_the_start(void **state)
+{
+	struct scene_pod *pod = scene_pod("p", scene_one);
+	const char *name = pod->at[0].alloc;
+	struct tr_seat seat = { 0 };
+	char path[200];
+
+	(void)state;
+	bed_admit(pod);
+	assert_int_equal(bed_arm(pod, 0), 0);
+	bed_stop();
+	snprintf(path, sizeof(path), "%s/%s.json", bed.records, name);
+	assert_int_equal(unlink(path), 0);
+	snprintf(path, sizeof(path), "%s/%s/record.json", bed.slices, name);
+	assert_int_equal(unlink(path), 0);
+	snprintf(path, sizeof(path), "%s/%s/rw/state", bed.slices, name);
+	assert_int_equal(tr_seat_take(&seat, path, 0, NULL), 0);
+	bed_start();
+	tr_arm_settle(bed.arm);
+	assert_true(bed_exists("%s/%s/ro/policy", bed.slices, name));
+	bed_stop();
+	tr_seat_leave(&seat);
+	bed_start();
+	tr_arm_settle(bed.arm);
+	assert_false(bed_exists("%s/%s", bed.slices, name));
+}
+
 /* Its pod has not started yet, or never will. */
 static void waiting_ones(void **state)
 {
@@ -389,10 +417,19 @@ static void grants_swap(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(two_looks),    TEST(looks_agree),    TEST(held),
-		TEST(waiting_ones), TEST(superseded),     TEST(init_runs_again),
-		TEST(resize),       TEST(resize_is_seen), TEST(grants),
-		TEST(retired),      TEST(retired_empty),  TEST(grants_swap),
+		TEST(two_looks),
+		TEST(looks_agree),
+		TEST(held),
+		TEST(held_at_the_start),
+		TEST(waiting_ones),
+		TEST(superseded),
+		TEST(init_runs_again),
+		TEST(resize),
+		TEST(resize_is_seen),
+		TEST(grants),
+		TEST(retired),
+		TEST(retired_empty),
+		TEST(grants_swap),
 	};
 
 	return cmocka_run_group_tests_name("sweep", tests, NULL, NULL);
