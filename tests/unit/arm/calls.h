@@ -24,7 +24,9 @@ void call_start(const struct scene_container *container, struct outcome *out);
 extern unsigned asked, asked_fresh; /* for pods */
 extern int pod_r;                   /* what is told instead of a pod */
 extern bool answers_later;          /* never */
+extern bool lacks_news;             /* what is known without asking has no decision */
 extern unsigned written;            /* pods whose cards were written to them */
+extern unsigned unlocked;           /* HAMi's lock was taken off the node */
 extern int write_r;
 extern char phase[16], left[400], lock[100]; /* HAMi's marks, and its lock on the node */
 extern struct scene_pod *stored; /* told of its name when not asked afresh; NULL: none */

@@ -20,13 +20,13 @@ static void one_pod(void **state)
 	(void)state;
 	call_admit(pod);
 	call_start(&pod->at[1], &out);
-	assert_true(node_until(&out.ends, 1, 5000));
+	assert_true(node_until(&out.ends, 1, NODE_SOON_MS));
 	assert_int_equal(out.code, TR_RPC_OK);
 	bed_assert_armed(pod, 0);
 	bed_assert_armed(pod, 1);
 	assert_int_equal(pods_lists, 1);
 	call_start(&pod->at[0], &out);
-	assert_true(node_until(&out.ends, 1, 5000));
+	assert_true(node_until(&out.ends, 1, NODE_SOON_MS));
 	assert_int_equal(out.code, TR_RPC_OK);
 	assert_int_equal(pods_lists, 1); /* known already */
 	assert_int_equal(asked, 1);
@@ -43,7 +43,7 @@ static void refused(void **state)
 	call_admit(pod);
 	pod->decision = "";
 	call_start(&pod->at[0], &out);
-	assert_true(node_until(&out.ends, 1, 5000));
+	assert_true(node_until(&out.ends, 1, NODE_SOON_MS));
 	assert_int_equal(out.code, TR_RPC_FAILED_PRECONDITION);
 	assert_string_equal(out.sentence,
 			    "no GPU scheduler has decided on pod default/p: its annotation "
@@ -51,13 +51,13 @@ static void refused(void **state)
 	assert_int_equal(asked_fresh, 1); /* what the store has may be old */
 	pod_r = -EIO;
 	call_start(&pod->at[0], &out);
-	assert_true(node_until(&out.ends, 1, 5000));
+	assert_true(node_until(&out.ends, 1, NODE_SOON_MS));
 	assert_string_equal(out.sentence, "pod default/p: not there");
 	bed_assert_closed(pod->at[0].alloc);
 	pod_r = 0;
 	pod->decision = NULL;
 	call_start(&pod->at[0], &out);
-	assert_true(node_until(&out.ends, 1, 5000));
+	assert_true(node_until(&out.ends, 1, NODE_SOON_MS));
 	assert_int_equal(out.code, TR_RPC_OK);
 }
 
@@ -74,7 +74,7 @@ static void held_of_its_name(void **state)
 	call_admit(pod);
 	stored = gone = old;
 	call_start(&pod->at[0], &out);
-	assert_true(node_until(&out.ends, 1, 5000));
+	assert_true(node_until(&out.ends, 1, NODE_SOON_MS));
 	assert_int_equal(out.code, TR_RPC_OK);
 	assert_int_equal(asked_fresh, 1);
 	bed_assert_armed(pod, 0);
@@ -86,7 +86,7 @@ static void held_of_its_name(void **state)
 	call_admit(pod);
 	unlink(checkpoint);
 	call_start(&pod->at[0], &out);
-	assert_true(node_until(&out.ends, 1, 5000));
+	assert_true(node_until(&out.ends, 1, NODE_SOON_MS));
 	assert_int_equal(out.code, TR_RPC_OK);
 	assert_int_equal(asked_fresh, 2);
 }
@@ -103,7 +103,7 @@ static void next_of_its_name(void **state)
 	call_admit(old);
 	gone = old;
 	call_start(&old->at[0], &out);
-	assert_true(node_until(&out.ends, 1, 5000));
+	assert_true(node_until(&out.ends, 1, NODE_SOON_MS));
 	assert_int_equal(out.code, TR_RPC_UNAVAILABLE);
 	snprintf(sentence, sizeof(sentence),
 		 "pod default/db-0 is another one (UID %s) than the one that starts (UID "
@@ -125,19 +125,19 @@ static void not_listed(void **state)
 	pod->is_admitted = false;
 	fclose(fopen(checkpoint, "w"));
 	call_start(&pod->at[0], &out);
-	assert_true(node_until(&out.ends, 1, 5000));
+	assert_true(node_until(&out.ends, 1, NODE_SOON_MS));
 	assert_int_equal(out.code, TR_RPC_FAILED_PRECONDITION);
 	assert_non_null(strstr(out.sentence, "checkpoint has another form"));
 	file = fopen(checkpoint, "w");
 	fputs("{\"Data\":{\"PodDeviceEntries\":[]}}", file);
 	fclose(file);
 	call_start(&pod->at[0], &out);
-	assert_true(node_until(&out.ends, 1, 5000));
+	assert_true(node_until(&out.ends, 1, NODE_SOON_MS));
 	assert_int_equal(out.code, TR_RPC_UNAVAILABLE);
 	assert_non_null(strstr(out.sentence, "the kubelet does not say which pod"));
 	pod->is_admitted = true;
 	call_start(&pod->at[0], &out);
-	assert_true(node_until(&out.ends, 1, 5000));
+	assert_true(node_until(&out.ends, 1, NODE_SOON_MS));
 	assert_int_equal(out.code, TR_RPC_OK);
 }
 
@@ -154,7 +154,7 @@ static void only_init(void **state)
 	call_admit(pod);
 	unlink(checkpoint);
 	call_start(&pod->at[0], &out);
-	assert_true(node_until(&out.ends, 1, 5000));
+	assert_true(node_until(&out.ends, 1, NODE_SOON_MS));
 	assert_int_not_equal(out.code, TR_RPC_OK); /* no such file */
 	file = fopen(checkpoint, "w");
 	fprintf(file,
@@ -169,7 +169,7 @@ static void only_init(void **state)
 		pod->at[0].ids[0], pod->uid, pod->at[0].ids[0]);
 	fclose(file);
 	call_start(&pod->at[0], &out);
-	assert_true(node_until(&out.ends, 1, 5000));
+	assert_true(node_until(&out.ends, 1, NODE_SOON_MS));
 	assert_int_equal(out.code, TR_RPC_OK);
 	bed_assert_armed(pod, 0);
 	/* The kubelet lists nobody who has it, and runs it again at any time in the pod's life. */
@@ -200,7 +200,7 @@ static void flushed_together(void **state)
 		call_start(&b->at[0], &outs[1]);
 		call_start(&a->at[1], &outs[2]);
 		for (size_t i = 0; i < 3; i++) {
-			assert_true(node_until(&outs[i].ends, 1, 5000));
+			assert_true(node_until(&outs[i].ends, 1, NODE_SOON_MS));
 			if (tries)
 				assert_int_equal(outs[i].code, TR_RPC_OK);
 			else
@@ -208,7 +208,8 @@ static void flushed_together(void **state)
 						    "no room for the CDI files");
 		}
 		/* Told a moment later. */
-		assert_true(node_until(&bed.events[TR_ARM_ARMED], tries ? 3 : 0, 5000));
+		assert_true(
+			node_until(&bed.events[TR_ARM_ARMED], tries ? 3 : 0, NODE_SOON_MS));
 		assert_int_equal(bed.events[TR_ARM_ARMED], tries ? 3 : 0);
 		assert_int_equal(bed.events[TR_ARM_REFUSED], 3);
 	}
@@ -229,10 +230,10 @@ static void name_passed_on(void **state)
 	call_admit(first);
 	call_admit(other);
 	call_start(&other->at[0], &out);
-	assert_true(node_until(&out.ends, 1, 5000));
+	assert_true(node_until(&out.ends, 1, NODE_SOON_MS));
 	assert_int_equal(pods_lists, 1); /* shows both */
 	call_start(&first->at[0], &out);
-	assert_true(node_until(&out.ends, 1, 5000));
+	assert_true(node_until(&out.ends, 1, NODE_SOON_MS));
 	assert_int_equal(pods_lists, 2); /* and is asked for anew */
 }
 
@@ -246,9 +247,9 @@ static void stops(void **state)
 	call_admit(pod);
 	answers_later = true;
 	call_start(&pod->at[0], &out);
-	assert_true(node_until(&asked, 1, 5000));
+	assert_true(node_until(&asked, 1, NODE_SOON_MS));
 	bed_stop();
-	assert_true(node_until(&out.ends, 1, 5000));
+	assert_true(node_until(&out.ends, 1, NODE_SOON_MS));
 	assert_int_equal(out.code, TR_RPC_UNAVAILABLE);
 	assert_string_equal(out.sentence, "the node agent is stopping");
 }
@@ -268,14 +269,15 @@ static void whole_cards(void **state)
 	call_admit(c);
 	write_r = -ESTALE;
 	call_start(&a->at[0], &out);
-	assert_true(node_until(&out.ends, 1, 5000));
+	assert_true(node_until(&out.ends, 1, NODE_SOON_MS));
 	assert_int_equal(out.code, TR_RPC_FAILED_PRECONDITION);
 	assert_string_equal(out.sentence,
 			    "write to pod default/a which GPUs it gets: it was changed");
 	write_r = 0;
 	call_start(&a->at[0], &out);
 	call_start(&b->at[0], &other);
-	assert_true(node_until(&out.ends, 1, 5000) && node_until(&other.ends, 1, 5000));
+	assert_true(node_until(&out.ends, 1, NODE_SOON_MS) &&
+		    node_until(&other.ends, 1, NODE_SOON_MS));
 	assert_int_equal(out.code, TR_RPC_OK);
 	assert_int_equal(other.code, TR_RPC_OK);
 	assert_int_equal(written, 2);
@@ -286,9 +288,26 @@ static void whole_cards(void **state)
 	bed_assert_armed(a, 0);
 	bed_assert_armed(b, 0);
 	call_start(&c->at[0], &out);
-	assert_true(node_until(&out.ends, 1, 5000));
+	assert_true(node_until(&out.ends, 1, NODE_SOON_MS));
 	assert_int_equal(out.code, TR_RPC_FAILED_PRECONDITION);
 	assert_non_null(strstr(out.sentence, "of the 1 whole GPUs that it would get 0"));
+}
+
+/* A scheduler decided on it a moment ago, and the watch has not told yet. */
+static void whole_cards_late_news(void **state)
+{
+	struct scene_pod *pod = scene_pod("p", (const unsigned[]){ 3000, 0 });
+	struct outcome out = { 0 };
+
+	(void)state;
+	call_admit(pod);
+	lacks_news = true;
+	call_start(&pod->at[0], &out);
+	assert_true(node_until(&out.ends, 1, NODE_SOON_MS));
+	assert_int_equal(out.code, TR_RPC_OK);
+	assert_int_equal(written, 0);
+	assert_int_equal(asked_fresh, 1);
+	bed_assert_armed(pod, 0);
 }
 
 /* ---- without CDI ---- */
@@ -301,8 +320,8 @@ static void inferred(void **state)
 	(void)state;
 	pod->at[1].card = 1;
 	call_admit(pod);
-	/* Marks are written after the answer; the lock goes with the last. */
-	node_run_ms(300);
+	/* Marks are written after the answer; the lock goes with the last, a moment later. */
+	assert_true(node_until(&unlocked, 1, NODE_SOON_MS));
 	assert_string_equal(phase, "success");
 	assert_string_equal(left, ";;");
 	assert_string_equal(lock, "");
@@ -311,7 +330,7 @@ static void inferred(void **state)
 		assert_int_equal(bed_alloc(&pod->at[i])->parts[0].limit_bytes,
 				 (uint64_t)pod->at[i].mib << 20);
 		call_start(&pod->at[i], &out);
-		assert_true(node_until(&out.ends, 1, 5000));
+		assert_true(node_until(&out.ends, 1, NODE_SOON_MS));
 		assert_int_equal(out.code, TR_RPC_OK);
 	}
 }
@@ -328,7 +347,7 @@ static void inferred_wrongly(void **state)
 	call_admit(other);
 	assert_string_equal(bed_alloc(&other->at[0])->pod, pod->name);
 	call_start(&other->at[0], &out);
-	assert_true(node_until(&out.ends, 1, 5000));
+	assert_true(node_until(&out.ends, 1, NODE_SOON_MS));
 	assert_int_equal(out.code, TR_RPC_FAILED_PRECONDITION);
 	assert_string_equal(
 		out.sentence,
@@ -347,7 +366,7 @@ static void inferred_of_its_name(void **state)
 	call_admit(pod);
 	assert_string_equal(bed_alloc(&pod->at[0])->uid, old->uid);
 	call_start(&pod->at[0], &out);
-	assert_true(node_until(&out.ends, 1, 5000));
+	assert_true(node_until(&out.ends, 1, NODE_SOON_MS));
 	assert_int_equal(out.code, TR_RPC_FAILED_PRECONDITION);
 	snprintf(sentence, sizeof(sentence),
 		 "the devices of the pod with UID %s were taken for those of pod default/p "
@@ -468,6 +487,7 @@ int main(void)
 		TEST(name_passed_on),
 		TEST(stops),
 		TEST(whole_cards),
+		TEST(whole_cards_late_news),
 		cmocka_unit_test_setup_teardown(inferred, call_open_infers,
 						call_close_node),
 		cmocka_unit_test_setup_teardown(inferred_wrongly, call_open_infers,

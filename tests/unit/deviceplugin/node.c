@@ -39,6 +39,8 @@ void node_open_at(const char *dir)
 int node_close(void **state)
 {
 	(void)state;
+	if (node.is_turning)
+		return 0;
 	tr_kubelet_close(node.registration);
 	node_kubelet_stop();
 	tr_plugin_close(node.plugin);
@@ -49,12 +51,19 @@ int node_close(void **state)
 	return 0;
 }
 
+void node_turn(int flags)
+{
+	node.is_turning = true;
+	event_base_loop(node.base, flags);
+	node.is_turning = false;
+}
+
 bool node_until(const unsigned *value, unsigned at_least, unsigned ms)
 {
 	uint64_t end = tr_clock_ns() + ms * MS;
 
 	while (*value < at_least && tr_clock_ns() < end) {
-		event_base_loop(node.base, EVLOOP_NONBLOCK);
+		node_turn(EVLOOP_NONBLOCK);
 		tr_sleep_ns(200000);
 	}
 	return *value >= at_least;
@@ -292,7 +301,7 @@ void node_call(const char *method, const ProtobufCMessage *request,
 	struct tr_rpc_question question = { .method = full,
 					    .request = request,
 					    .reply = reply,
-					    .deadline_ms = 10000,
+					    .deadline_ms = NODE_SOON_MS,
 					    .on_end = on_outcome,
 					    .arg = out };
 

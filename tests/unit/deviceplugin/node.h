@@ -16,6 +16,7 @@
  */
 struct node {
 	struct event_base *base;
+	bool is_turning; /* after a test: an assertion left a callback of the loop, which turns no more */
 	struct tr_rpc *rpc;
 	char dir[48], kubelet_socket[80], plugin_socket[80], pods_socket[80];
 
@@ -49,9 +50,15 @@ struct node {
 
 extern struct node node;
 
+/* For what must come, however busy the machine is. */
+#define NODE_SOON_MS 30000u
+
 int node_open(void **state); /* in a directory of its own */
 void node_open_at(const char *dir);
+/* Of a loop that was left in a callback nothing can be closed, which waits for the loop: it stays as it is, and
+ * the test has failed. */
 int node_close(void **state);
+void node_turn(int flags); /* of the loop */
 bool node_until(const unsigned *value, unsigned at_least, unsigned ms);
 void node_run_ms(unsigned ms);
 
