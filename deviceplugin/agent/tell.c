@@ -165,6 +165,7 @@ static void on_fill(struct tr_report_view *view, struct tr_report_source *source
 	view->is_registered = a->kubelet && a->kubelet_state == TR_KUBELET_REGISTERED;
 	view->registrations = a->registrations;
 	view->nvml_silent_ns = tr_nvml_age_ms(a->nvml) * 1000000;
+	view->keeper_late_ns = tr_nvml_keeper_late_ns(a->nvml);
 	view->refused_starts = tr_arm_counts(a->arm)->refused_starts;
 }
 

@@ -39,6 +39,9 @@ struct tr_mailbox {
 	/* Silence is counted in ticks of the loop: when the whole process was stopped there are none. */
 	_Atomic uint64_t ticks;
 	_Atomic uint64_t alive_tick, alive_ns; /* the thread's last sign of life */
+	/* The keeper's turns: when the next is due, 0 while there is no keeper, and how late the last
+	 * one was. */
+	_Atomic uint64_t turn_due_ns, turn_late_ns;
 	_Atomic bool is_stopping,
 		is_ended;       /* shall end; does not touch anything of ours any more */
 	int to_thread, to_loop; /* eventfds */

@@ -329,6 +329,17 @@ uint64_t tr_nvml_age_ms(const struct tr_nvml_agent *nvml)
 	return tr_sat_sub(tr_clock_ns(), atomic_load(&nvml->box->alive_ns)) / MS;
 }
 
+uint64_t tr_nvml_keeper_late_ns(const struct tr_nvml_agent *nvml)
+{
+	uint64_t due_ns = atomic_load(&nvml->box->turn_due_ns);
+	uint64_t late_ns = atomic_load(&nvml->box->turn_late_ns), waited_ns;
+
+	if (!due_ns)
+		return 0;
+	waited_ns = tr_sat_sub(tr_clock_ns(), due_ns);
+	return waited_ns > late_ns ? waited_ns : late_ns;
+}
+
 const struct tr_cards *tr_nvml_cards(const struct tr_nvml_agent *nvml)
 {
 	return nvml->cards;

@@ -54,6 +54,9 @@ int tr_nvml_drop(struct tr_nvml_agent *nvml, const char *path);
 
 /* How long the thread has not been heard of; small while it lives. */
 uint64_t tr_nvml_age_ms(const struct tr_nvml_agent *nvml);
+/* How late the keeper's last turn was, or how long the next has been due, if that is longer: it grows
+ * while the thread hangs. 0 while there is no keeper. */
+uint64_t tr_nvml_keeper_late_ns(const struct tr_nvml_agent *nvml);
 /* The last cards; never NULL, at first of no card and version 0. */
 const struct tr_cards *tr_nvml_cards(const struct tr_nvml_agent *nvml);
 /* The text for TR_NODE_SCORES, or NULL: not wanted, or it cannot be told. New with new cards. */

@@ -309,6 +309,23 @@ static void hear(struct tr_worker *w, uint64_t now_ns)
 	tr_worker_hear(w, now_ns);
 }
 
+/* Answers how long the thread may sleep. */
+static uint64_t turn_keeper(struct tr_worker *w)
+{
+	uint64_t now_ns = tr_clock_ns(), due_ns = atomic_load(&w->box->turn_due_ns),
+		 pause_ns;
+
+	if (!w->is_open || !w->has_keeper) {
+		atomic_store(&w->box->turn_due_ns, 0);
+		return IDLE_PAUSE_NS;
+	}
+	atomic_store(&w->box->turn_late_ns, due_ns ? tr_sat_sub(now_ns, due_ns) : 0);
+	/* Due until it has ended: it may hang in the driver too. */
+	pause_ns = tr_keeper_turn(&w->keeper);
+	atomic_store(&w->box->turn_due_ns, tr_clock_ns() + pause_ns);
+	return pause_ns;
+}
+
 static void wait_for_orders(struct tr_worker *w, uint64_t pause_ns)
 {
 	struct pollfd fd = { .fd = w->box->to_thread, .events = POLLIN };
@@ -322,15 +339,14 @@ static void wait_for_orders(struct tr_worker *w, uint64_t pause_ns)
 
 static void turn(struct tr_worker *w)
 {
-	uint64_t pause_ns = IDLE_PAUSE_NS, now_ns = tr_clock_ns();
+	uint64_t pause_ns, now_ns = tr_clock_ns();
 
 	obey_all(w);
 	open_if_due(w, now_ns);
 	beat(w);
 	hear(w, now_ns);
 	look(w, now_ns);
-	if (w->is_open && w->has_keeper)
-		pause_ns = tr_keeper_turn(&w->keeper);
+	pause_ns = turn_keeper(w);
 	if (w->is_news)
 		tell_cards(w);
 	beat(w);

@@ -118,7 +118,7 @@ struct tr_report_view {
 	uint64_t registrations;
 	uint64_t refused_starts; /* containers that were not armed, with a sentence */
 	uint64_t nvml_silent_ns; /* since its thread was last heard of */
-	uint64_t keeper_late_ns; /* how late its last turn was */
+	uint64_t keeper_late_ns; /* its last turn, or the next one, which hangs */
 	struct tr_log_counts log;
 	struct {
 		uint64_t answers[6]; /* by the first digit of the status */

@@ -479,16 +479,20 @@ static void test_hang(void **state)
 	(void)state;
 	listen_with((struct tr_nvml_options){ .hang_ms = 900 });
 	wait_for_cards(4);
+	UNTIL(tr_nvml_keeper_late_ns(ear.nvml) > 0);
 	sim("fault nvmlDeviceGetPowerUsage=hang");
 	(void)event_add(tick, &every);
 	UNTIL(!is_healthy(0) && !is_healthy(1) && !is_healthy(2) && !is_healthy(3));
 	assert_string_equal(ear.cards.at[0].reason, "NVML does not answer");
 	assert_true(tr_nvml_age_ms(ear.nvml) >= 800);
+	/* Its turn is due 200 ms after the one before, at most, and does not come. */
+	assert_true(tr_nvml_keeper_late_ns(ear.nvml) >= 600 * MS);
 	/* The loop went on all the time, and orders do not wait. */
 	assert_true(ear.ticks > 20);
 	assert_int_equal(tr_nvml_keep(ear.nvml, "/nonexistent/slice"), 0);
 	sim("fault --clear");
-	UNTIL(tr_nvml_age_ms(ear.nvml) < 500 && is_healthy(0) && is_healthy(1) &&
+	UNTIL(tr_nvml_age_ms(ear.nvml) < 500 &&
+	      tr_nvml_keeper_late_ns(ear.nvml) < 500 * MS && is_healthy(0) && is_healthy(1) &&
 	      is_healthy(2) && is_healthy(3));
 	hang_up();
 	event_free(tick);
