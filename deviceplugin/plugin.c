@@ -270,6 +270,15 @@ static const struct tr_rpc_method methods[] = {
 	  on_prestart, false },
 };
 
+static void on_answer(const char *method, enum tr_rpc_code code, uint64_t ns, void *arg)
+{
+	const struct tr_plugin *plugin = arg;
+
+	if (plugin->actions.answered)
+		plugin->actions.answered(method + sizeof(SERVICE) - 1, code, ns,
+					 plugin->actions.arg);
+}
+
 int tr_plugin_open(struct tr_rpc *rpc, const char *path,
 		   const struct tr_plugin_actions *actions, struct tr_plugin **out,
 		   struct tr_err *err)
@@ -281,6 +290,7 @@ int tr_plugin_open(struct tr_rpc *rpc, const char *path,
 		.methods = methods,
 		.count = sizeof(methods) / sizeof(*methods),
 		.arg = plugin,
+		.on_answer = on_answer,
 		.limits = limits,
 		.calls_max = CALLS_MAX,
 		.unary_ms = UNARY_MS,

@@ -28,7 +28,7 @@
 #define TR_AGENT_NAME     "tranched"
 #define TR_AGENT_INJECTED 256
 
-enum tr_agent_rpc { TR_AGENT_ALLOCATE, TR_AGENT_PRESTART, TR_AGENT_PREFER, TR_AGENT_RPCS };
+#define TR_AGENT_RPCS 4
 
 struct tr_agent {
 	struct tr_config config;

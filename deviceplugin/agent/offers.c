@@ -203,44 +203,31 @@ void tr_agent_offer(struct tr_agent *a)
 
 /* ---- calls of the kubelet ---- */
 
-static void count_call(struct tr_agent *a, enum tr_agent_rpc which, uint64_t since_ns,
-		       bool is_refused)
+static void on_answered(const char *method, enum tr_rpc_code code, uint64_t ns, void *arg)
 {
-	tr_histogram_add(&a->rpcs[which].duration, tr_clock_ns() - since_ns);
-	a->rpcs[which].errors += is_refused;
+	struct tr_agent *a = arg;
+
+	for (size_t i = 0; i < TR_AGENT_RPCS; i++) {
+		if (strcmp(a->rpcs[i].method, method) != 0)
+			continue;
+		tr_histogram_add(&a->rpcs[i].duration, ns);
+		a->rpcs[i].errors += code != TR_RPC_OK;
+	}
 }
 
 static void on_allocate(struct tr_rpc_call *call, const struct tr_ids *containers,
 			size_t count, void *arg)
 {
 	struct tr_agent *a = arg;
-	uint64_t start_ns = tr_clock_ns(), before = tr_arm_counts(a->arm)->refused_makes;
 
 	tr_arm_allocate(call, containers, count, a->arm);
-	count_call(a, TR_AGENT_ALLOCATE, start_ns,
-		   tr_arm_counts(a->arm)->refused_makes != before);
-}
-
-struct start {
-	struct tr_agent *agent;
-	struct tr_rpc_call *call;
-	uint64_t since_ns;
-};
-
-static void on_started(void *arg, int r, const struct tr_err *err)
-{
-	tr_autofree struct start *start = arg;
-
-	count_call(start->agent, TR_AGENT_PRESTART, start->since_ns, r < 0);
-	tr_arm_answer(start->call, r, err);
 }
 
 static void on_prestart(struct tr_rpc_call *call, const struct tr_ids *ids, void *arg)
 {
-	struct start *start = tr_xcalloc(1, sizeof(*start));
+	struct tr_agent *a = arg;
 
-	*start = (struct start){ arg, call, tr_clock_ns() };
-	tr_arm_start(start->agent->arm, ids, on_started, start);
+	tr_arm_prestart(call, ids, a->arm);
 }
 
 static void on_prefer(struct tr_rpc_call *call, const struct tr_preference *containers,
@@ -248,7 +235,6 @@ static void on_prefer(struct tr_rpc_call *call, const struct tr_preference *cont
 {
 	struct tr_agent *a = arg;
 	struct tr_ids chosen[TR_PLUGIN_CONTAINERS] = { 0 };
-	uint64_t start_ns = tr_clock_ns();
 	struct tr_err err = { 0 };
 	int r = 0;
 
@@ -260,7 +246,6 @@ static void on_prefer(struct tr_rpc_call *call, const struct tr_preference *cont
 		r = tr_offer_prefer(tr_nvml_cards(a->nvml), &containers[i], NULL, 0, ids,
 				    &err);
 	}
-	count_call(a, TR_AGENT_PREFER, start_ns, r < 0);
 	if (r == 0)
 		(void)tr_plugin_preferred(call, chosen, count);
 	else
@@ -300,6 +285,7 @@ static int start_plugin(struct tr_agent *a, struct tr_err *err)
 		.allocate = on_allocate,
 		.prefer = a->is_preferring ? on_prefer : NULL,
 		.prestart = on_prestart,
+		.answered = on_answered,
 		.arg = a,
 	};
 	const struct tr_kubelet_options options = {
@@ -441,8 +427,9 @@ static void on_trouble(const char *sentence, void *arg)
 
 int tr_agent_offers_open(struct tr_agent *a, struct tr_err *err)
 {
-	static const char *const methods[] = { "Allocate", "PreStartContainer",
-					       "GetPreferredAllocation" };
+	static const char *const methods[TR_AGENT_RPCS] = { "GetDevicePluginOptions",
+							    "Allocate", "PreStartContainer",
+							    "GetPreferredAllocation" };
 	const struct tr_config *c = &a->config;
 	tr_autofree struct tr_card_rules *rules = tr_xcalloc(1, sizeof(*rules));
 	struct tr_health_rules health;

@@ -345,7 +345,6 @@ void tr_answer_fill(const struct tr_arm *arm, const struct tr_alloc *alloc,
 void tr_allocate_refuse(struct tr_arm *arm, struct tr_rpc_call *call, int r,
 			const struct tr_err *err)
 {
-	arm->counts.refused_makes++;
 	if (!arm->is_closing)
 		tr_arm_tell(arm, TR_ARM_REFUSED, NULL, err->msg);
 	tr_rpc_refuse(call,

@@ -201,7 +201,7 @@ size_t tr_arm_sweep(struct tr_arm *arm, const struct tr_pod_list *rows,
 
 /* Counters, since it was opened. */
 struct tr_arm_counts {
-	uint64_t made, armed, rearmed, refused_makes, refused_starts, resized, removed;
+	uint64_t made, armed, rearmed, refused_starts, resized, removed;
 };
 const struct tr_arm_counts *tr_arm_counts(const struct tr_arm *arm);
 

@@ -12,12 +12,13 @@
 #include "rpc/message.h"
 #include "rpc/server.h"
 #include "rt/file.h"
+#include "rt/sat.h"
 
 struct tr_rpc_call {
 	grpc_call *core; /* NULL: over for gRPC */
 	const struct tr_rpc_method *method;
+	const struct tr_rpc_service *service; /* NULL: it is no more */
 	struct tr_rpc_limits limits;
-	void *arg;
 	uint64_t came_ns;
 
 	struct tr_rpc_event read, sent, closed;
@@ -139,6 +140,16 @@ static void on_closed(struct tr_rpc_event *event)
 	let_go(call);
 }
 
+static void tell_answer(const struct tr_rpc_call *call, enum tr_rpc_code code)
+{
+	const struct tr_rpc_service *service = call->service;
+
+	if (service && service->on_answer && call->method && !call->method->streams)
+		service->on_answer(call->method->name,
+				   call->is_gone ? TR_RPC_CANCELLED : code,
+				   tr_sat_sub(tr_clock_ns(), call->came_ns), service->arg);
+}
+
 /* The call is over for its handler: what is to be sent is OUT, CODE and SENTENCE. */
 static void settle(struct tr_rpc_call *call, enum tr_rpc_code code, const char *sentence)
 {
@@ -149,6 +160,7 @@ static void settle(struct tr_rpc_call *call, enum tr_rpc_code code, const char *
 	call->sentence = grpc_slice_from_copied_string(sentence);
 	if (!call->is_gone && !call->is_sending)
 		send_next(call);
+	tell_answer(call, code);
 }
 
 static void call_handler(struct tr_rpc_call *call, grpc_byte_buffer *in)
@@ -165,7 +177,7 @@ static void call_handler(struct tr_rpc_call *call, grpc_byte_buffer *in)
 		       err.msg);
 		return;
 	}
-	call->method->handler(call, request, call->arg);
+	call->method->handler(call, request, call->service->arg);
 	tr_message_free(request);
 }
 
@@ -199,7 +211,7 @@ static bool watch(struct tr_rpc_call *call)
 }
 
 struct tr_rpc_call *tr_rpc_call_new(grpc_call *core, const struct tr_rpc_method *method,
-				    const struct tr_rpc_limits *limits, void *arg)
+				    const struct tr_rpc_service *service)
 {
 	struct tr_rpc_call *call = calloc(1, sizeof(*call));
 
@@ -209,8 +221,8 @@ struct tr_rpc_call *tr_rpc_call_new(grpc_call *core, const struct tr_rpc_method 
 	}
 	call->core = core;
 	call->method = method;
-	call->limits = *limits;
-	call->arg = arg;
+	call->service = service;
+	call->limits = service->limits;
 	call->came_ns = tr_clock_ns();
 	call->sentence = grpc_empty_slice();
 	call->read.done = on_read;
@@ -277,6 +289,7 @@ void tr_rpc_calls_orphan(struct tr_rpc_call **head)
 
 		unlink_call(call);
 		call->count = NULL;
+		call->service = NULL;
 	}
 }
 

@@ -73,6 +73,11 @@ struct tr_rpc_service {
 	const struct tr_rpc_method *methods;
 	size_t count;
 	void *arg; /* for the handlers */
+	/* Each unary call of a known method, once, when it is answered by whomever: with CANCELLED
+	 * instead of CODE when its peer is known to be gone, and how long after it came. Not after
+	 * tr_rpc_server_close(). Optional. */
+	void (*on_answer)(const char *method, enum tr_rpc_code code, uint64_t ns,
+			  void *arg);
 	struct tr_rpc_limits limits;
 	unsigned calls_max; /* at once; more are refused as RESOURCE_EXHAUSTED */
 	unsigned

@@ -58,8 +58,7 @@ static void take_call(struct tr_rpc_server *server, const struct arrival *arriva
 {
 	const struct tr_rpc_method *method = find_method(&server->service,
 							 arrival->details.method);
-	struct tr_rpc_call *call = tr_rpc_call_new(
-		arrival->core, method, &server->service.limits, server->service.arg);
+	struct tr_rpc_call *call = tr_rpc_call_new(arrival->core, method, &server->service);
 
 	if (!call)
 		return; /* its peer sees it cancelled */

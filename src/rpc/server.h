@@ -7,9 +7,10 @@
 
 /* Inside src/rpc: one call being served (call.c), for the server that it arrived at. */
 
-/* Takes CORE, also when it fails (NULL). METHOD may be NULL: to be refused. */
+/* Takes CORE, also when it fails (NULL). METHOD may be NULL: to be refused. SERVICE stays until the call is
+ * in no list any more. */
 struct tr_rpc_call *tr_rpc_call_new(grpc_call *core, const struct tr_rpc_method *method,
-				    const struct tr_rpc_limits *limits, void *arg);
+				    const struct tr_rpc_service *service);
 /* Into the list at HEAD, counted in *COUNT as long as gRPC or the handler has it. */
 void tr_rpc_call_link(struct tr_rpc_call *call, struct tr_rpc_call **head, unsigned *count);
 /* Waits for its request; the handler follows. */

@@ -19,6 +19,7 @@ import cases_hostile  # noqa: F401
 import cases_many  # noqa: F401
 import cases_mig  # noqa: F401
 import cases_missing  # noqa: F401
+import cases_told  # noqa: F401
 from rig import GIB, NODE, Node, case, equal, expect, main, wait_for
 
 

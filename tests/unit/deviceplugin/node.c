@@ -117,7 +117,9 @@ static void prestart(struct tr_rpc_call *call, const struct tr_ids *ids, void *a
 
 void node_plugin_start(void)
 {
-	struct tr_plugin_actions actions = { allocate, prefer, prestart, NULL };
+	struct tr_plugin_actions actions = { .allocate = allocate,
+					     .prefer = prefer,
+					     .prestart = prestart };
 
 	assert_int_equal(
 		tr_plugin_open(node.rpc, node.plugin_socket, &actions, &node.plugin, NULL),

@@ -78,7 +78,8 @@ static void on_allocate(struct tr_rpc_call *call, const struct tr_ids *container
 
 static void run_agent(void)
 {
-	struct tr_plugin_actions actions = { on_allocate, NULL, on_prestart, NULL };
+	struct tr_plugin_actions actions = { .allocate = on_allocate,
+					     .prestart = on_prestart };
 	uint64_t cpu_ns;
 
 	assert_int_equal(

@@ -172,12 +172,24 @@ static const struct tr_rpc_method methods[] = {
 	METHOD("Large", on_large, false), METHOD("Stream", on_stream, true),
 };
 
+static void on_answer(const char *method, enum tr_rpc_code code, uint64_t ns, void *arg)
+{
+	struct rig *r = arg;
+
+	r->answered++;
+	r->answered_method = method;
+	r->answered_code = code;
+	r->answered_ns = ns;
+}
+
 int rig_open(void **state)
 {
 	struct tr_rpc_service service = { .path = rig.path,
 					  .mode = 0600,
 					  .methods = methods,
 					  .count = TR_COUNT(methods),
+					  .arg = &rig,
+					  .on_answer = on_answer,
 					  .limits = rig_limits,
 					  .calls_max = 256,
 					  .unary_ms = 1500,

@@ -29,6 +29,10 @@ struct rig {
 	unsigned streamed;        /* messages of Stream */
 	struct tr_rpc_call *kept; /* of Never, Stream */
 	bool keeps_gone;          /* Never: leave the call to the test */
+	unsigned answered;        /* calls that on_answer told of; the last one: */
+	const char *answered_method;
+	enum tr_rpc_code answered_code;
+	uint64_t answered_ns;
 };
 
 extern struct rig rig;

@@ -39,6 +39,42 @@ static void unknown_method(void **state)
 	assert_int_equal(rig.handled, 0);
 }
 
+static void expect_answer(unsigned n, const char *method, enum tr_rpc_code code)
+{
+	assert_int_equal(rig.answered, n);
+	assert_string_equal(rig.answered_method, method);
+	assert_int_equal(rig.answered_code, code);
+}
+
+/* Whoever answers, and however late: once, with the whole time. */
+static void answers_are_told(void **state)
+{
+	struct answer a;
+
+	(void)state;
+	rig_ask("/t.T/Later", "GPU-0", false, 0, &a);
+	assert_true(rig_until(&rig.handled, 1));
+	assert_int_equal(rig.answered, 0);
+	assert_true(rig_until(&a.ends, 1));
+	expect_answer(1, "/t.T/Later", TR_RPC_OK);
+	assert_true(rig.answered_ns >= 4000000); /* it waits for 5 ms at least */
+	rig_ask("/t.T/Large", "100000000", false, 0, &a);
+	assert_true(rig_until(&a.ends, 1));
+	expect_answer(2, "/t.T/Large", TR_RPC_INTERNAL);
+	rig_ask("/t.T/Echo", "\xff", false, 0, &a); /* no handler sees it */
+	assert_true(rig_until(&a.ends, 1));
+	assert_int_equal(rig.handled, 2);
+	expect_answer(3, "/t.T/Echo", TR_RPC_INVALID_ARGUMENT);
+	rig_ask("/t.T/Never", "", false, 20, &a);
+	assert_true(rig_until(&rig.gone, 1));
+	expect_answer(4, "/t.T/Never", TR_RPC_CANCELLED);
+	rig_ask("/t.T/Stream", "3", true, 0, &a);
+	assert_true(rig_until(&a.ends, 1));
+	rig_ask("/t.T/Nothing", "", false, 0, &a);
+	assert_true(rig_until(&a.ends, 1));
+	assert_int_equal(rig.answered, 4);
+}
+
 static unsigned count_threads(void)
 {
 	DIR *dir = opendir("/proc/self/task");
@@ -458,6 +494,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(unary),
 		TEST(unknown_method),
+		TEST(answers_are_told),
 		TEST(two_hundred_at_once),
 		TEST(too_many_calls),
 		TEST(deadline),
