@@ -167,28 +167,36 @@ static int look_at(struct tr_plugin *plugin, const struct tr_ids *ids, struct tr
 	return tr_device_look_at(&plugin->set, ids->ids, ids->count, err);
 }
 
+static void refuse(const struct tr_plugin *plugin, struct tr_rpc_call *call,
+		   const struct tr_ids *ids, const struct tr_err *err)
+{
+	if (plugin->actions.refused)
+		plugin->actions.refused(ids, err->msg, plugin->actions.arg);
+	tr_rpc_refuse(call, TR_RPC_INVALID_ARGUMENT, err->msg);
+}
+
 static void on_allocate(struct tr_rpc_call *call, const ProtobufCMessage *request,
 			void *arg)
 {
 	const V1beta1__AllocateRequest *asked = (const void *)request;
+	size_t count = asked->n_container_requests, n = 0;
 	struct tr_ids containers[TR_PLUGIN_CONTAINERS];
 	struct tr_plugin *plugin = arg;
 	struct tr_err err = { 0 };
 	int r = 0;
 
-	if (asked->n_container_requests > TR_PLUGIN_CONTAINERS)
-		r = tr_fail(&err, E2BIG, "too many containers in one request");
 	tr_device_look_begin(&plugin->set);
-	for (size_t i = 0; r == 0 && i < asked->n_container_requests; i++) {
-		containers[i] = ids_of(asked->container_requests[i]->devices_ids,
-				       asked->container_requests[i]->n_devices_ids);
-		r = look_at(plugin, &containers[i], &err);
+	while (r == 0 && n < count && n < TR_PLUGIN_CONTAINERS) {
+		containers[n] = ids_of(asked->container_requests[n]->devices_ids,
+				       asked->container_requests[n]->n_devices_ids);
+		r = look_at(plugin, &containers[n++], &err);
 	}
+	if (r == 0 && n < count)
+		r = tr_fail(&err, E2BIG, "too many containers in one request");
 	if (r < 0)
-		tr_rpc_refuse(call, TR_RPC_INVALID_ARGUMENT, err.msg);
+		refuse(plugin, call, &containers[n - 1], &err);
 	else
-		plugin->actions.allocate(call, containers, asked->n_container_requests,
-					 plugin->actions.arg);
+		plugin->actions.allocate(call, containers, count, plugin->actions.arg);
 }
 
 static int read_preference(struct tr_plugin *plugin,
@@ -253,7 +261,7 @@ static void on_prestart(struct tr_rpc_call *call, const ProtobufCMessage *reques
 	if (!plugin->actions.prestart)
 		(void)tr_plugin_prestarted(call);
 	else if (look_at(plugin, &ids, &err) < 0)
-		tr_rpc_refuse(call, TR_RPC_INVALID_ARGUMENT, err.msg);
+		refuse(plugin, call, &ids, &err);
 	else
 		plugin->actions.prestart(call, &ids, plugin->actions.arg);
 }

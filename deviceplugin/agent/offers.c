@@ -230,6 +230,13 @@ static void on_prestart(struct tr_rpc_call *call, const struct tr_ids *ids, void
 	tr_arm_prestart(call, ids, a->arm);
 }
 
+static void on_refused(const struct tr_ids *ids, const char *sentence, void *arg)
+{
+	struct tr_agent *a = arg;
+
+	tr_arm_refused(a->arm, ids, sentence);
+}
+
 static void on_prefer(struct tr_rpc_call *call, const struct tr_preference *containers,
 		      size_t count, void *arg)
 {
@@ -285,6 +292,7 @@ static int start_plugin(struct tr_agent *a, struct tr_err *err)
 		.allocate = on_allocate,
 		.prefer = a->is_preferring ? on_prefer : NULL,
 		.prestart = on_prestart,
+		.refused = on_refused,
 		.answered = on_answered,
 		.arg = a,
 	};

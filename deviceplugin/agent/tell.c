@@ -50,16 +50,22 @@ void tr_agent_on_alloc(enum tr_arm_event event, const struct tr_alloc *alloc,
 		[TR_ARM_ODD] = { TR_LOG_WARN, "slice_odd" },
 	};
 	bool is_known = alloc && *alloc->pod;
+	bool has_ids = event == TR_ARM_REFUSED && alloc->id_count;
 	tr_auto_buf struct tr_buf parts = { 0 };
+	char id[TR_DEVICE_ID] = "";
 
 	(void)arg;
 	if (is_known)
 		print_parts(alloc, &parts);
+	if (has_ids) /* the kubelet may send what it likes */
+		(void)snprintf(id, sizeof(id), "%s", alloc->ids[0]);
 	/* Pairs end at the first key that is NULL: what may be missing is a value. */
-	tr_log(kinds[event].level, kinds[event].name, "slice", alloc ? alloc->name : NULL,
-	       "namespace", is_known ? alloc->space : NULL, "pod",
-	       is_known ? alloc->pod : NULL, "container",
-	       is_known ? alloc->container : NULL, "devices", parts.p, "reason",
+	tr_log(kinds[event].level, kinds[event].name, "slice",
+	       alloc && *alloc->name ? alloc->name : NULL, "namespace",
+	       is_known ? alloc->space : NULL, "pod", is_known ? alloc->pod : NULL,
+	       "container", is_known && *alloc->container ? alloc->container : NULL,
+	       "devices", parts.p, "device", has_ids ? id : NULL, "device_count",
+	       has_ids ? tr_log_u64(alloc->id_count) : NULL, "reason",
 	       sentence && *sentence ? sentence : NULL, NULL);
 }
 

@@ -342,11 +342,53 @@ void tr_answer_fill(const struct tr_arm *arm, const struct tr_alloc *alloc,
 		o->ports.add_nodes(alloc, out, o->ports.arg);
 }
 
-void tr_allocate_refuse(struct tr_arm *arm, struct tr_rpc_call *call, int r,
+static void name_refused(struct tr_alloc *alloc, const char *space, const char *pod,
+			 const char *container)
+{
+	(void)snprintf(alloc->space, sizeof(alloc->space), "%s", space);
+	(void)snprintf(alloc->pod, sizeof(alloc->pod), "%s", pod);
+	(void)snprintf(alloc->container, sizeof(alloc->container), "%s", container);
+}
+
+void tr_arm_tell_refused(struct tr_arm *arm, const struct tr_ids *ids,
+			 const struct tr_pod_list *rows, const char *sentence)
+{
+	const struct tr_alloc *known = tr_book_newest(&arm->book, ids);
+	tr_autofree struct tr_alloc *alloc = tr_xcalloc(1, sizeof(*alloc));
+
+	if (arm->is_closing)
+		return;
+	alloc->ids = (char **)(uintptr_t)ids->ids;
+	alloc->id_count = ids->count;
+	if (known)
+		name_refused(alloc, known->space, known->pod, known->container);
+	for (size_t i = 0; rows && i < rows->count; i++) {
+		const struct tr_pod_row *row = &rows->rows[i];
+		bool is_its = ids->count && row->count &&
+			      strcmp(row->ids[0], ids->ids[0]) == 0;
+
+		/* All rows are of its pod; that of an init container is not among them. */
+		if (is_its || i == 0)
+			name_refused(alloc, row->namespace, row->pod,
+				     is_its ? row->container : "");
+		if (is_its)
+			break;
+	}
+	tr_arm_tell(arm, TR_ARM_REFUSED, alloc, sentence);
+}
+
+void tr_arm_refused(struct tr_arm *arm, const struct tr_ids *ids, const char *sentence)
+{
+	tr_arm_tell_refused(arm, ids, NULL, sentence);
+}
+
+void tr_allocate_refuse(struct tr_arm *arm, struct tr_rpc_call *call,
+			const struct tr_ids *ids, const struct tr_pod_list *rows, int r,
 			const struct tr_err *err)
 {
-	if (!arm->is_closing)
-		tr_arm_tell(arm, TR_ARM_REFUSED, NULL, err->msg);
+	static const struct tr_ids none;
+
+	tr_arm_tell_refused(arm, ids ? ids : &none, rows, err->msg);
 	tr_rpc_refuse(call,
 		      r == -EINVAL ? TR_RPC_INVALID_ARGUMENT : TR_RPC_FAILED_PRECONDITION,
 		      err->msg);
@@ -360,7 +402,7 @@ void tr_arm_allocate(struct tr_rpc_call *call, const struct tr_ids *containers,
 	struct tr_injection injections[TR_PLUGIN_CONTAINERS];
 	tr_autofree struct tr_answer *answers = NULL;
 	struct tr_err err = { 0 };
-	size_t n = 0;
+	size_t n = 0, refused;
 	int r = 0;
 
 	if (arm->options.infers) {
@@ -379,7 +421,8 @@ void tr_arm_allocate(struct tr_rpc_call *call, const struct tr_ids *containers,
 		(void)tr_plugin_allocated(call, injections, count);
 		return;
 	}
+	refused = n;
 	while (n--)
 		(void)tr_arm_drop(arm, made[n]);
-	tr_allocate_refuse(arm, call, r, &err);
+	tr_allocate_refuse(arm, call, &containers[refused], NULL, r, &err);
 }

@@ -29,8 +29,8 @@ enum tr_arm_event {
 	TR_ARM_ARMED, /* and ready; after a restart of the agent too, from within tr_arm_open() */
 	TR_ARM_CHANGED, /* other limits */
 	TR_ARM_REMOVED, /* about to be freed */
-	TR_ARM_REFUSED, /* SENTENCE says why; ALLOC may be NULL */
-	TR_ARM_ODD,     /* something that a person should know: SENTENCE */
+	TR_ARM_REFUSED, /* SENTENCE says why; ALLOC is in no book: its ids, and the names that are known */
+	TR_ARM_ODD, /* something that a person should know: SENTENCE */
 };
 
 /* The same for the node. */
@@ -137,6 +137,9 @@ void tr_arm_inject_all(struct tr_arm *arm);
 void tr_arm_allocate(struct tr_rpc_call *call, const struct tr_ids *containers,
 		     size_t count, void *arg);
 void tr_arm_prestart(struct tr_rpc_call *call, const struct tr_ids *ids, void *arg);
+
+/* What has IDS was refused before it came here: told as TR_ARM_REFUSED. */
+void tr_arm_refused(struct tr_arm *arm, const struct tr_ids *ids, const char *sentence);
 
 /* The same without a call: what the handlers do. DONE comes once, from within or later: 0, or -errno
  * with the sentence. */

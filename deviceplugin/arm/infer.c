@@ -82,7 +82,10 @@ static void write_marks(struct request *request, const char *left, const char *p
 
 static void refuse(struct request *request, int r, const struct tr_err *err)
 {
-	tr_allocate_refuse(request->arm, request->call, r, err);
+	struct tr_pod_row row = { request->space, request->pod, "", NULL, 0 };
+	struct tr_pod_list rows = { .rows = &row, .count = request->pod[0] ? 1 : 0 };
+
+	tr_allocate_refuse(request->arm, request->call, request->containers, &rows, r, err);
 	request->call = NULL;
 	write_marks(request, NULL,
 		    request->pod[0] ? tr_bind_phase_name(TR_BIND_FAILED) : NULL);
@@ -213,7 +216,7 @@ void tr_infer_allocate(struct tr_arm *arm, struct tr_rpc_call *call,
 	struct tr_err err = { 0 };
 
 	if (!arm->options.ports.node_of) {
-		tr_allocate_refuse(arm, call,
+		tr_allocate_refuse(arm, call, count ? containers : NULL, NULL,
 				   tr_fail(&err, ENOTSUP,
 					   "the API server is not there to say which pod "
 					   "this is"),
@@ -284,7 +287,7 @@ void tr_infer_close(struct tr_arm *arm)
 		arm->requests = request->next;
 		if (request->call)
 			tr_allocate_refuse(
-				arm, request->call,
+				arm, request->call, request->containers, NULL,
 				tr_fail(&err, ECANCELED, "the node agent is stopping"),
 				&err);
 		free_request(request);

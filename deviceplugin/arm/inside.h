@@ -43,8 +43,13 @@ struct tr_answer {
 };
 void tr_answer_fill(const struct tr_arm *arm, const struct tr_alloc *alloc,
 		    struct tr_answer *answer, struct tr_injection *out);
-void tr_allocate_refuse(struct tr_arm *arm, struct tr_rpc_call *call, int r,
+/* For a container with IDS (NULL: there is none). Of its pod ROWS may know, or be NULL. */
+void tr_allocate_refuse(struct tr_arm *arm, struct tr_rpc_call *call,
+			const struct tr_ids *ids, const struct tr_pod_list *rows, int r,
 			const struct tr_err *err);
+/* TR_ARM_REFUSED for what has IDS, of the pod that ROWS (or NULL) is of. Not while it closes. */
+void tr_arm_tell_refused(struct tr_arm *arm, const struct tr_ids *ids,
+			 const struct tr_pod_list *rows, const char *sentence);
 /* rows.c: copies. FROM's rows of the pod that OF is of. */
 char **tr_texts_copy(const char *const *from, size_t count);
 void tr_texts_free(const char *const *texts, size_t count);

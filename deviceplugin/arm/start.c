@@ -83,21 +83,20 @@ static void unlink_start(struct start *start)
 static void end(struct start *start, int r, const struct tr_err *err)
 {
 	struct tr_arm *arm = start->arm;
+	struct tr_ids ids = ids_of(start);
 	tr_armed *done = start->done;
 	void *done_arg = start->done_arg;
 
 	unlink_start(start);
 	if (start->waiter)
 		tr_pods_forget(start->waiter);
+	if (r < 0)
+		tr_arm_tell_refused(arm, &ids, &start->rows, err->msg);
 	tr_texts_free((const char *const *)start->ids, start->id_count);
 	tr_rows_free(&start->rows);
 	free(start->claim);
 	free(start);
-	if (r < 0) {
-		arm->counts.refused_starts++;
-		if (!arm->is_closing)
-			tr_arm_tell(arm, TR_ARM_REFUSED, NULL, err->msg);
-	}
+	arm->counts.refused_starts += r < 0;
 	done(done_arg, r, err);
 }
 

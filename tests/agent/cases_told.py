@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """tranched as a program: what its metrics and its log tell of what went wrong."""
+import json
+
 from rig import Node, case, equal, expect, wait_for
 
 
@@ -41,3 +43,28 @@ def what_is_refused_later_is_counted(build):
         equal(samples(agent, "tranche_rpc_duration_seconds_count")['method="Allocate"'], 3, "calls")
         took = samples(agent, "tranche_rpc_duration_seconds_sum")['method="Allocate"']
         expect(took > 0.0003, f"{took} s for three questions to the kubelet and the API server")
+
+
+@case
+def a_refusal_says_whose_it_is(build):
+    with Node(build, log_format="json") as node:
+        agent = node.ready_agent()
+        ids = sorted(node.kubelet.devices)[:2]
+
+        def last_refusal():
+            lines = [line for line in map(json.loads, agent.text().splitlines()) if line["event"] == "slice_refused"]
+            return lines[-1] if lines else {}
+
+        for what in ("Allocate", "PreStartContainer"):
+            expect(node.kubelet.call(what, [f"GPU-{what}", ids[0]])["code"] != 0, "an id that nobody offers")
+            wait_for(lambda what=what: last_refusal().get("device") == f"GPU-{what}", 5, last_refusal)
+            equal(last_refusal()["device_count"], "2", "how many")
+            expect(f"GPU-{what}" in last_refusal()["reason"], last_refusal())
+        node.api.make_pod("p", [("a", 2)], {"hami.io/vgpu-devices-allocated": "junk"})
+        equal(node.kubelet.call("Allocate", ids)["code"], 0, "Allocate")
+        node.kubelet.set_rows([{"namespace": "default", "pod": "p", "container": "a", "ids": ids}])
+        expect(node.kubelet.call("PreStartContainer", ids)["code"] != 0, "no decision")
+        wait_for(lambda: last_refusal().get("pod") == "p", 5, last_refusal)
+        told = last_refusal()
+        equal((told["namespace"], told["container"], told["device"], told["device_count"]),
+              ("default", "a", ids[0], "2"), "whose it is")
