@@ -124,10 +124,11 @@ static void fill_cards(struct tr_agent *a, struct tr_report_view *view)
 
 	for (unsigned i = 0; i < cards->count; i++) {
 		struct tr_report_card *card = &a->report_cards[i];
+		const char *parent = cards->at[i].parent;
 
 		*card = (struct tr_report_card){ .card = &cards->at[i],
 						 .use = use_of(a, cards->at[i].uuid) };
-		tr_agent_xids_of(a, cards->at[i].uuid, card);
+		tr_agent_xids_of(a, *parent ? parent : cards->at[i].uuid, card);
 	}
 	view->cards = a->report_cards;
 	view->card_count = cards->count;

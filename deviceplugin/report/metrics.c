@@ -183,16 +183,37 @@ static void print_tranche_container_pinned_bytes(struct tr_printer *p,
 	print_containers(p, f, pinned_of);
 }
 
+/* XIDs are a GPU's: what tells of it is its own card, or the first of its instances. */
+static bool tells_of_gpu(const struct tr_report_view *view, size_t at)
+{
+	const char *parent = view->cards[at].card->parent;
+
+	if (!*parent)
+		return true;
+	for (size_t i = 0; i < view->card_count; i++)
+		if (strcmp(view->cards[i].card->uuid, parent) == 0 ||
+		    (i < at && strcmp(view->cards[i].card->parent, parent) == 0))
+			return false;
+	return true;
+}
+
 static void print_tranche_device_xids_total(struct tr_printer *p, const struct tr_family *f)
 {
 	for (size_t i = 0; i < p->view->card_count; i++) {
 		const struct tr_report_card *c = &p->view->cards[i];
-		char at[DIGITS], xid[DIGITS];
+		const struct tr_card *card = c->card;
+		/* "NVIDIA A100-SXM4-40GB MIG 1g.5gb" */
+		const char *profile = *card->parent ? strstr(card->type, " MIG ") : NULL;
+		char at[DIGITS], xid[DIGITS], type[sizeof(card->type)];
 
-		for (size_t k = 0; k < c->xid_count; k++)
+		(void)snprintf(type, sizeof(type), "%.*s",
+			       profile ? (int)(profile - card->type) : (int)sizeof(type),
+			       card->type);
+		for (size_t k = 0; k < c->xid_count && tells_of_gpu(p->view, i); k++)
 			add(p, f,
-			    VALUES(p->view->node, digits(at, c->card->index), c->card->uuid,
-				   c->card->type, digits(xid, c->xids[k].xid)),
+			    VALUES(p->view->node, digits(at, card->index),
+				   *card->parent ? card->parent : card->uuid, type,
+				   digits(xid, c->xids[k].xid)),
 			    COUNT(c->xids[k].count));
 	}
 }

@@ -35,8 +35,9 @@ struct tr_report_xid {
 
 struct tr_report_card {
 	const struct tr_card *card;
-	const struct tr_card_use *use;    /* NULL: nothing is told */
-	const struct tr_report_xid *xids; /* each number once */
+	const struct tr_card_use *use; /* NULL: nothing is told */
+	const struct tr_report_xid
+		*xids; /* each number once; of an instance those of its GPU */
 	size_t xid_count;
 	/* Given to containers; tr_report_take() counts it. */
 	uint64_t given_bytes, given_slots;

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """tranched as a program: what its metrics and its log tell of what went wrong."""
 import json
+import subprocess
 
 from rig import Node, case, equal, expect, wait_for
 
@@ -68,3 +69,23 @@ def a_refusal_says_whose_it_is(build):
         told = last_refusal()
         equal((told["namespace"], told["container"], told["device"], told["device_count"]),
               ("default", "a", ids[0], "2"), "whose it is")
+
+
+@case
+def faults_of_a_gpu_in_mig_mode_are_told(build):
+    with Node(build, gpus="2xa100-40") as node:
+        subprocess.run([f"{node.libs}/sim-ctl", "device", "1", "mig=3"], check=True, env=node.env)
+        agent = node.agent()
+        node.kubelet.wait_devices(lambda d: all(d.values()) and sum(name.startswith("MIG-") for name in d) == 3, 20)
+        node.wait_control()
+        whole = next(uuid for uuid in node.uuids() if uuid.startswith("GPU-"))
+        node.ctl("device", "0", "xid=31")
+        node.ctl("device", "1", "xid=48")
+        wait_for(lambda: len(samples(agent, "tranche_device_xids_total")) == 2, 15,
+                 lambda: samples(agent, "tranche_device_xids_total"))
+        told = samples(agent, "tranche_device_xids_total")
+        equal(list(told.values()), [1, 1], told)
+        for labels in told:
+            mine = 'device_index="0"' in labels
+            equal(('xid="31"' in labels, f'device_uuid="{whole}"' in labels), (mine, mine), labels)
+            expect('device_uuid="GPU-' in labels and " MIG " not in labels, labels)

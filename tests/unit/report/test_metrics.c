@@ -247,6 +247,27 @@ static const char *labels_of(const char *text, const char *name)
 	return labels;
 }
 
+/* Whichever instance it was: of its GPU, once, and under the GPU's own names. */
+static void test_xids_of_instances(void **state)
+{
+	const char *name = "tranche_device_xids_total{node=\"node-1\",device_index=\"1\","
+			   "device_uuid=\"GPU-0\",device_type=\"NVIDIA H100\",xid=\"79\"}";
+	char *text;
+
+	(void)state;
+	for (unsigned i = 0; i < SCENE_CARDS; i++) {
+		(void)strcpy(scene.cards[i].parent, "GPU-0");
+		(void)strcpy(scene.cards[i].type, "NVIDIA H100 MIG 1g.10gb");
+		scene.cards[i].index = 1;
+		scene.rows[i].xids = scene.rows[1].xids;
+		scene.rows[i].xid_count = scene.rows[1].xid_count;
+	}
+	text = scene_print(&scene, TR_METRICS_TEXT);
+	assert_string_equal(scene_value(text, name), "1");
+	assert_null(strstr(strstr(text, "xid=\"79\"") + 1, "xid=\"79\""));
+	free(text);
+}
+
 static void test_hami(void **state)
 {
 	char *text;
@@ -383,9 +404,17 @@ static void test_turns(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(test_values), TEST(test_no_limit), TEST(test_cards), TEST(test_untold),
-		TEST(test_hami),   TEST(test_escapes),  TEST(test_form),  TEST(test_table),
-		TEST(test_twice),  TEST(test_turns),
+		TEST(test_values),
+		TEST(test_no_limit),
+		TEST(test_cards),
+		TEST(test_untold),
+		TEST(test_xids_of_instances),
+		TEST(test_hami),
+		TEST(test_escapes),
+		TEST(test_form),
+		TEST(test_table),
+		TEST(test_twice),
+		TEST(test_turns),
 	};
 
 	return cmocka_run_group_tests_name("metrics", tests, NULL, NULL);
