@@ -6,6 +6,7 @@
 
 #include "base/mem.h"
 #include "deviceplugin/agent/agent.h"
+#include "deviceplugin/agent/revision.h"
 #include "deviceplugin/report/log.h"
 #include "rt/bytes.h"
 #include "rt/file.h"
@@ -155,8 +156,8 @@ static void on_fill(struct tr_report_view *view, struct tr_report_source *source
 
 	view->node = a->config.node_name;
 	view->version = TR_VERSION;
-	view->revision = "";
-	view->build_date = "";
+	view->revision = tr_agent_revision;
+	view->build_date = tr_agent_build_date;
 	view->with_legacy = a->config.legacy_metrics;
 	fill_cards(a, view);
 	view->rpcs = a->rpcs;

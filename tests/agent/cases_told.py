@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """tranched as a program: what its metrics and its log tell of what went wrong."""
 import json
+import re
 import subprocess
 
 from rig import Node, case, equal, expect, wait_for
@@ -89,3 +90,12 @@ def faults_of_a_gpu_in_mig_mode_are_told(build):
             mine = 'device_index="0"' in labels
             equal(('xid="31"' in labels, f'device_uuid="{whole}"' in labels), (mine, mine), labels)
             expect('device_uuid="GPU-' in labels and " MIG " not in labels, labels)
+
+
+@case
+def it_says_what_it_was_built_from(build):
+    with Node(build) as node:
+        agent = node.ready_agent()
+        labels = next(iter(samples(agent, "tranche_build_info")))
+        expect(re.search(r'revision="([0-9a-f]{12}(-dirty)?|unknown)",build_date="(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ|unknown)"',
+                         labels), labels)
