@@ -140,6 +140,9 @@ void tr_agent_offers_close(struct tr_agent *a);
 void tr_agent_offers_renew(const struct tr_agent *a, struct tr_buf *notes);
 /* After cards, draining or the book have changed. */
 void tr_agent_offer(struct tr_agent *a);
+/* A kubelet knows us and reads our list. When it dies its stream ends at once, and so does this; that it is
+ * registered with again takes longer (kubelet.h). */
+bool tr_agent_is_listened_to(const struct tr_agent *a);
 /* Points CARD to the XIDs that were heard of the device. */
 void tr_agent_xids_of(const struct tr_agent *a, const char *uuid,
 		      struct tr_report_card *card);

@@ -72,7 +72,10 @@ static int status(struct tr_agent *a, json_t *reply)
 	tr_auto_buf struct tr_buf reasons = { 0 };
 	json_t *rows = json_array();
 	uint64_t now_ns = tr_clock_ns();
+	const char *state = !a->kubelet ? "not yet" : states[a->kubelet_state];
 
+	if (a->kubelet_state == TR_KUBELET_REGISTERED && !tr_agent_is_listened_to(a))
+		state = "not listening";
 	tr_agent_unready(a, &reasons);
 	for (unsigned i = 0; i < cards->count; i++)
 		json_array_append_new(rows, card_row(a, &cards->at[i]));
@@ -88,8 +91,7 @@ static int status(struct tr_agent *a, json_t *reply)
 			reasons.n == 0, "reasons", lines(&reasons), "draining",
 			a->is_draining, "driver", a->has_driver ? a->driver.version : "",
 			"library", *a->library_trouble ? "" : a->installed.hook, "kubelet",
-			"state", a->kubelet ? states[a->kubelet_state] : "not yet",
-			"reason", a->kubelet_says, "registrations",
+			"state", state, "reason", a->kubelet_says, "registrations",
 			(json_int_t)a->registrations, "first_after_ms",
 			(json_int_t)(a->registered_ns
 					     ? (a->registered_ns - a->started_ns) / 1000000

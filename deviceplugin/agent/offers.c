@@ -282,6 +282,12 @@ static void on_kubelet(enum tr_kubelet_state state, const char *sentence, void *
 	       "reason", *sentence ? sentence : NULL, NULL);
 }
 
+bool tr_agent_is_listened_to(const struct tr_agent *a)
+{
+	return a->kubelet && a->kubelet_state == TR_KUBELET_REGISTERED &&
+	       tr_plugin_streams(a->plugin);
+}
+
 /* ---- their start ---- */
 
 static int start_plugin(struct tr_agent *a, struct tr_err *err)

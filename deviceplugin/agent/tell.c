@@ -92,6 +92,9 @@ void tr_agent_unready(struct tr_agent *a, struct tr_buf *reasons)
 	if (!a->kubelet || a->kubelet_state != TR_KUBELET_REGISTERED)
 		tr_buf_print(reasons, "kubelet: %s\n",
 			     *a->kubelet_says ? a->kubelet_says : "not registered");
+	else if (!tr_agent_is_listened_to(a))
+		tr_buf_text(reasons,
+			    "kubelet: it does not listen to the list of devices\n");
 	tr_agent_cluster_unready(a, reasons);
 	if (a->is_draining)
 		tr_buf_text(reasons, "the node is being drained\n");
@@ -170,7 +173,7 @@ static void on_fill(struct tr_report_view *view, struct tr_report_source *source
 		view->api.throttled = counts->throttled;
 		view->api.failed = counts->failed;
 	}
-	view->is_registered = a->kubelet && a->kubelet_state == TR_KUBELET_REGISTERED;
+	view->is_registered = tr_agent_is_listened_to(a);
 	view->registrations = a->registrations;
 	view->nvml_silent_ns = tr_nvml_age_ms(a->nvml) * 1000000;
 	view->keeper_late_ns = tr_nvml_keeper_late_ns(a->nvml);

@@ -2,6 +2,7 @@
 """tranched as a program: what its metrics and its log tell of what went wrong."""
 import json
 import re
+import signal
 import subprocess
 
 from rig import Node, case, equal, expect, wait_for
@@ -99,3 +100,24 @@ def it_says_what_it_was_built_from(build):
         labels = next(iter(samples(agent, "tranche_build_info")))
         expect(re.search(r'revision="([0-9a-f]{12}(-dirty)?|unknown)",build_date="(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ|unknown)"',
                          labels), labels)
+
+
+@case
+def a_kubelet_that_dies_is_missed_at_once(build):
+    with Node(build) as node:
+        agent = node.ready_agent()
+
+        def is_listened_to():
+            return next(line.split()[1] == "1" for line in agent.page("/metrics")[1].splitlines()
+                        if line.startswith("tranche_kubelet_registered"))
+
+        expect(is_listened_to(), "registered")
+        # Its socket stays.
+        node.kubelet.child.send_signal(signal.SIGKILL)
+        node.kubelet.child.wait()
+        # A page is a second old at most; that it has to be asked again shows after three.
+        wait_for(lambda: agent.page("/readyz")[0] == 503 and not is_listened_to(), 2.5,
+                 lambda: f"/readyz: {agent.page('/readyz')}, registered: {is_listened_to()}")
+        expect("kubelet: " in agent.page("/readyz")[1], agent.page("/readyz"))
+        told = agent.ask(do="status")
+        expect(not told["ready"] and told["kubelet"]["state"] != "registered", told)
