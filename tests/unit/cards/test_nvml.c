@@ -492,8 +492,8 @@ static void test_hang(void **state)
 	assert_int_equal(tr_nvml_keep(ear.nvml, "/nonexistent/slice"), 0);
 	sim("fault --clear");
 	UNTIL(tr_nvml_age_ms(ear.nvml) < 500 &&
-	      tr_nvml_keeper_late_ns(ear.nvml) < 500 * MS && is_healthy(0) && is_healthy(1) &&
-	      is_healthy(2) && is_healthy(3));
+	      tr_nvml_keeper_late_ns(ear.nvml) < 500 * MS && is_healthy(0) &&
+	      is_healthy(1) && is_healthy(2) && is_healthy(3));
 	hang_up();
 	event_free(tick);
 }
