@@ -13,8 +13,10 @@
 #include "rt/file.h"
 
 #define CHECKPOINT_MAX ((size_t)64 << 20)
-/* A file system's clock ticks every few milliseconds; one that is changed twice in a tick may look the same. */
-#define SETTLED_S 2
+/* A file system's clock ticks every few milliseconds, an old one's every second or two; a file that is changed
+ * twice in a tick may look the same. */
+#define TICK_NS     INT64_C(100000000)
+#define OLD_TICK_NS INT64_C(3000000000)
 
 void tr_checkpoint_free(struct tr_checkpoint *checkpoint)
 {
@@ -105,6 +107,17 @@ static bool is_same(const struct stat *a, const struct stat *b)
 	       a->st_ctim.tv_nsec == b->st_ctim.tv_nsec;
 }
 
+static bool is_settled(const struct stat *file)
+{
+	int64_t tick_ns = file->st_ctim.tv_nsec ? TICK_NS : OLD_TICK_NS;
+	struct timespec now;
+
+	(void)clock_gettime(CLOCK_REALTIME, &now);
+	return (now.tv_sec - file->st_ctim.tv_sec) * INT64_C(1000000000) +
+		       (now.tv_nsec - file->st_ctim.tv_nsec) >
+	       tick_ns;
+}
+
 int tr_checkpoint_read(struct tr_checkpoint *checkpoint, const char *path,
 		       const char *resource, uint64_t since_ns, struct tr_err *err)
 {
@@ -130,7 +143,7 @@ int tr_checkpoint_read(struct tr_checkpoint *checkpoint, const char *path,
 	}
 	checkpoint->read_ns = now_ns;
 	checkpoint->file = file;
-	checkpoint->is_settled = file.st_ctim.tv_sec + SETTLED_S <= time(NULL);
+	checkpoint->is_settled = is_settled(&file);
 	return 0;
 }
 
