@@ -159,9 +159,6 @@ static uint64_t value_q16(const struct tr_gamma *gamma)
 
 	if (!gamma->is_off)
 		return TR_GAMMA_ONE_Q16;
-	/* Repaying included: what is below 1 the hook takes for others' turns. */
-	if (!gamma->is_shared && gamma->value >= 1.0)
-		least = 1.0;
 	return (uint64_t)(smaller(GAMMA_MAX,
 				  larger(least, gamma->value * (1.0 + gamma->by))) *
 			  (double)TR_GAMMA_ONE_Q16);

@@ -519,24 +519,6 @@ static void others_and_kernels_that_vary_are_told(void **state)
 	assert_false(t.gamma.is_varied);
 }
 
-/* Alone, with charges that swing around what NVML sees: repaying does not take it below 1, which the hook
- * would take for others' turns. */
-static void alone_never_below_one(void **state)
-{
-	struct tenant t = make(MS, 0.5, 1);
-	double low = 0, high = 0, most = 0;
-
-	(void)state;
-	t.is_alone = true;
-	for (unsigned i = 0; i < 60; i++) {
-		t.stretch = i % 2 ? 1.1 : 1 / 1.4;
-		(void)run(&t, 1, &low, &high);
-		most = high > most ? high : most;
-		assert_true(low >= 1.0);
-	}
-	assert_true(most > 1.05); /* it did leave 1 */
-}
-
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
@@ -551,7 +533,6 @@ int main(void)
 		cmocka_unit_test(few_data_and_mixed_data_say_nothing),
 		cmocka_unit_test(gamma_stays_in_its_bounds),
 		cmocka_unit_test(others_and_kernels_that_vary_are_told),
-		cmocka_unit_test(alone_never_below_one),
 		cmocka_unit_test(bypassed_work_is_told),
 		cmocka_unit_test(a_process_without_the_hook_is_told),
 		cmocka_unit_test(a_long_kernel_is_no_bypass),
