@@ -185,6 +185,7 @@ uint64_t tr_pace_measured(tr_dev dev, const struct tr_busy *busy, uint64_t predi
 	tr_rate_settle(&rate, pace, now_ns, predicted_ns, ours_ns);
 	real_ns = tr_rate_gamma(&rate, ours_ns);
 	count(&pace->charged_ns, ours_ns);
+	count(&pace->spanned_ns, busy->end_ns - busy->begin_ns);
 	count(&pace->gpu_ns, real_ns);
 	if (usage) {
 		tell(pace, usage, busy, predicted_ns, real_ns);

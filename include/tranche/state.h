@@ -81,7 +81,8 @@ struct tr_state_pace {
 	_Atomic uint64_t gpu_ns, launches, throttled_ns;
 	_Atomic uint64_t
 		parts_ns; /* the sum of all usage rows' gpu_ns, also of those gone */
-	uint8_t reserved2[8];
+	_Atomic uint64_t
+		spanned_ns; /* from begin to end of what was measured: it cannot have used more */
 };
 
 /*

@@ -47,6 +47,7 @@ static bool read_pace(const struct tr_kept *kept, unsigned d, uint64_t now_ns,
 	*out = (struct tr_state_pace){
 		.charged_ns = row->charged_ns,
 		.gpu_ns = row->paid_ns,
+		.spanned_ns = row->spanned_ns,
 		.launches = row->launches,
 		.longest_ns = row->look.longest_ns,
 	};
@@ -67,6 +68,7 @@ static bool begin_look(struct tr_kept *kept, unsigned d, uint64_t now_ns)
 	look.wall_ns = tr_sat_sub(now_ns, row->looked_ns);
 	look.charged_ns = tr_sat_sub(pace.charged_ns, row->charged_ns);
 	look.paid_ns = tr_sat_sub(pace.gpu_ns, row->paid_ns);
+	look.spanned_ns = tr_sat_sub(pace.spanned_ns, row->spanned_ns);
 	look.longest_ns = pace.longest_ns;
 	look.launches = pace.launches - row->launches;
 	/* Stopped for long, a first look, a word set back: nothing to compare. */
@@ -74,9 +76,10 @@ static bool begin_look(struct tr_kept *kept, unsigned d, uint64_t now_ns)
 			pace.charged_ns >= row->charged_ns && pace.gpu_ns >= row->paid_ns &&
 			look.charged_ns <= 2 * look.wall_ns * TR_SLOTS_MAX;
 	if (row->looked_ns == 0)
-		look.charged_ns = 0;
+		look.charged_ns = look.spanned_ns = 0;
 	row->charged_ns = pace.charged_ns;
 	row->paid_ns = pace.gpu_ns;
+	row->spanned_ns = pace.spanned_ns;
 	row->launches = pace.launches;
 	row->looked_ns = now_ns;
 	row->look = look;

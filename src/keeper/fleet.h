@@ -29,7 +29,7 @@ struct tr_kept_row { /* of the policy page; what leases look at comes first */
 	struct tr_gamma gamma;
 	struct tr_watch watch;
 	struct tr_look look, second; /* being gathered */
-	uint64_t charged_ns, paid_ns, launches, crowd,
+	uint64_t charged_ns, paid_ns, spanned_ns, launches, crowd,
 		looked_ns; /* at the last look; 0: none yet */
 };
 

@@ -35,6 +35,8 @@
 
 #define GAMMA_MIN (1.0 / 64.0)
 #define GAMMA_MAX 1.25
+/* Where the spans of what was charged have room for it: kernels of one key differ. */
+#define GAMMA_VARIED_MAX 4.0
 
 /* Others that are busy for less of the time hardly lengthen a span. */
 #define SHARED_PART 0.03
@@ -81,6 +83,7 @@ static void add(struct tr_ratio *sums, const struct tr_look *look, double memory
 
 	sums->busy_ns = sums->busy_ns * keep + (double)look->busy_ns;
 	sums->charged_ns = sums->charged_ns * keep + (double)look->charged_ns;
+	sums->spanned_ns = sums->spanned_ns * keep + (double)look->spanned_ns;
 	sums->doubt_ns = sums->doubt_ns * keep + (double)look->doubt_ns;
 	sums->others_ns = sums->others_ns * keep + (double)look->others_ns +
 			  (double)look->others_doubt_ns;
@@ -114,6 +117,17 @@ static bool is_other_than(const struct tr_ratio *brief, const struct tr_ratio *s
 	return a.low > b.high || a.high < b.low;
 }
 
+/* What is busy beside all that was submitted through the hook is for the watchdog. */
+static double most_of(const struct tr_gamma *gamma)
+{
+	const struct tr_ratio *sums = &gamma->steady;
+	double room = sums->spanned_ns / larger(sums->charged_ns, PRIOR_NS);
+
+	if (!gamma->is_shared)
+		return GAMMA_MAX;
+	return larger(GAMMA_MAX, smaller(GAMMA_VARIED_MAX, room));
+}
+
 /* Leaves 1 when the whole doubt cannot hold it, comes back when half of it can: no swinging at the
  * border. Above 1 nothing else bounds it, so there all that is under way is in doubt. */
 static void settle(struct tr_gamma *gamma, double lump_ns, double longest_ns)
@@ -132,7 +146,7 @@ static void settle(struct tr_gamma *gamma, double lump_ns, double longest_ns)
 	gamma->is_off = bounds(sums, part * low_ns).high < 1.0 ||
 			bounds(sums, part * high_ns).low > 1.0;
 	gamma->value = larger(larger(GAMMA_MIN, least),
-			      smaller(GAMMA_MAX, bounds(sums, 0).middle));
+			      smaller(most_of(gamma), bounds(sums, 0).middle));
 }
 
 /* A ratio is learned slowly, and while it is learned the slice pays wrongly: that is made good by
@@ -159,7 +173,7 @@ static uint64_t value_q16(const struct tr_gamma *gamma)
 
 	if (!gamma->is_off)
 		return TR_GAMMA_ONE_Q16;
-	return (uint64_t)(smaller(GAMMA_MAX,
+	return (uint64_t)(smaller(most_of(gamma),
 				  larger(least, gamma->value * (1.0 + gamma->by))) *
 			  (double)TR_GAMMA_ONE_Q16);
 }
@@ -172,6 +186,7 @@ void tr_look_add(struct tr_look *sum, const struct tr_look *look)
 	sum->busy_ns = tr_sat_add(sum->busy_ns, look->busy_ns);
 	sum->charged_ns = tr_sat_add(sum->charged_ns, look->charged_ns);
 	sum->paid_ns = tr_sat_add(sum->paid_ns, look->paid_ns);
+	sum->spanned_ns = tr_sat_add(sum->spanned_ns, look->spanned_ns);
 	sum->doubt_ns = tr_sat_add(sum->doubt_ns, look->doubt_ns);
 	sum->others_ns = tr_sat_add(sum->others_ns, look->others_ns);
 	sum->others_doubt_ns = tr_sat_add(sum->others_doubt_ns, look->others_doubt_ns);
@@ -236,6 +251,8 @@ bool tr_watch_feed(struct tr_watch *watch, const struct tr_look *look)
 	uint64_t explained = tr_sat_add(look->charged_ns, look->charged_ns / 4);
 	uint64_t margin = tr_sat_add(look->wall_ns / 10, look->doubt_ns);
 
+	if (explained < look->spanned_ns)
+		explained = look->spanned_ns;
 	if (look->charged_ns)
 		watch->is_pending = false;
 	else if (look->launches)

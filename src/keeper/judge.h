@@ -24,7 +24,9 @@ struct tr_look {
 	uint64_t busy_ns;    /* NVML, all processes of the slice */
 	uint64_t charged_ns; /* by the slice, before gamma */
 	uint64_t paid_ns;    /* the same with the gammas of its time applied */
-	uint64_t doubt_ns;   /* rounding: half a percent of each sample */
+	uint64_t
+		spanned_ns; /* from begin to end of what was charged, one after the other */
+	uint64_t doubt_ns;  /* rounding: half a percent of each sample */
 	uint64_t others_ns, others_doubt_ns; /* the same of all other processes */
 	unsigned samples;                    /* of its processes */
 	uint64_t longest_ns; /* longest submission: busy long before it is charged */
@@ -43,7 +45,7 @@ uint64_t tr_doubt_without(uint64_t all_ns, uint64_t b_ns);
 void tr_look_add(struct tr_look *sum, const struct tr_look *look);
 
 struct tr_ratio { /* sums that fade */
-	double busy_ns, charged_ns, doubt_ns, others_ns, wall_ns, samples;
+	double busy_ns, charged_ns, spanned_ns, doubt_ns, others_ns, wall_ns, samples;
 };
 
 struct tr_gamma {

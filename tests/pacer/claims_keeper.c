@@ -122,3 +122,16 @@ void claim_keeper_lost_while_low_waits(void)
 	stage_shares(both, 2, 5 * S, got);
 	NEAR(got[1], 98, 2);
 }
+
+/* Beside a neighbour a kernel that is seldom long is charged as if it never were, and NVML says what
+ * that was: the slice is held to its share, and nobody is accused. */
+void claim_seldom_long_beside(void)
+{
+	struct tenant *t = stage_start(&(struct play){ "--cores 20", "rare 100 50" });
+
+	(void)stage_start(&(struct play){ "--cores 80", "kernels 1000" });
+	stage_warm();
+	stage_sleep(10 * S);
+	NEAR(stage_share(t, 20 * S), 20, TURNS);
+	CHECK(atomic_load(&t->policy->devices[0].bypass_seen) == 0);
+}

@@ -52,6 +52,15 @@ static void run_current(struct worker *w)
 	}
 }
 
+/* rare US N: every Nth of them takes 200 times as long. */
+static void run_rare(struct worker *w)
+{
+	for (unsigned i = 0;; i++) {
+		launch(w, w->loop, i % w->count ? w->number : 200 * w->number);
+		sync_seldom(w, w->number);
+	}
+}
+
 /* unknown US: never the same kernel again, for as long as there are others. recorded US: an event of
  * its own before each. */
 static void launch_unknown(struct worker *w, CUevent before)
@@ -364,7 +373,7 @@ void (*find_workload(const char *name))(struct worker *w)
 		{ "child", run_child },       { "entry", run_entry },
 		{ "lengths", run_lengths },   { "demand", run_demand },
 		{ "served", run_served },     { "current", run_current },
-		{ "recorded", run_recorded },
+		{ "recorded", run_recorded }, { "rare", run_rare },
 	};
 
 	for (unsigned i = 0; i < sizeof(all) / sizeof(*all); i++)

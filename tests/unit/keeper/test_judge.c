@@ -23,6 +23,7 @@ struct tenant {
 	struct tr_watch watch;
 	unsigned sharers, seed;
 	double uncharged; /* part of its work that goes around the hook */
+	double spans;     /* times what it charged, from begin to end */
 };
 
 static uint64_t noise(struct tenant *t, uint64_t below)
@@ -88,6 +89,7 @@ static double look(struct tenant *t, struct tr_look *out, bool *is_told)
 	t->all_busy_ns += busy_ns;
 	out->charged_ns = t->charged_ns - charged_ns;
 	out->paid_ns = t->paid_ns - paid_ns;
+	out->spanned_ns = (uint64_t)((double)out->charged_ns * t->spans);
 	out->launches = t->launches - launches;
 	out->others_ns = t->is_alone ? 0 : SAMPLE_US * 1000 - busy_ns;
 	*is_told = false;
@@ -336,8 +338,8 @@ static void gamma_stays_in_its_bounds(void **state)
 	(void)state;
 	for (unsigned i = 0; i < 200000; i++) {
 		struct tr_look any = { .is_whole = true };
-		uint64_t *fields[] = { &any.wall_ns, &any.busy_ns, &any.charged_ns,
-				       &any.doubt_ns, &any.longest_ns };
+		uint64_t *fields[] = { &any.wall_ns,    &any.busy_ns,  &any.charged_ns,
+				       &any.spanned_ns, &any.doubt_ns, &any.longest_ns };
 		uint64_t told;
 
 		for (size_t f = 0; f < TR_COUNT(fields); f++) {
@@ -347,8 +349,7 @@ static void gamma_stays_in_its_bounds(void **state)
 		any.samples = seed >> 28;
 		any.sharers = seed >> 30;
 		told = tr_gamma_feed(&gamma, &any);
-		assert_true(told >= TR_GAMMA_ONE_Q16 / 64 &&
-			    told <= TR_GAMMA_ONE_Q16 * 5 / 4);
+		assert_true(told >= TR_GAMMA_ONE_Q16 / 64 && told <= TR_GAMMA_ONE_Q16 * 4);
 		if (gamma.sharers) /* as of the block that was judged last */
 			assert_true(told >= TR_GAMMA_ONE_Q16 / (2 * gamma.sharers - 1) - 1);
 		(void)tr_watch_feed(&watch, &any);
@@ -519,6 +520,23 @@ static void others_and_kernels_that_vary_are_told(void **state)
 	assert_false(t.gamma.is_varied);
 }
 
+/* Beside others, charged 0.4 of what NVML sees: spans that have room for it say that kernels of one key
+ * differ, and spans that have none that work goes around the hook. */
+static void spans_tell_varied_from_bypassed(void **state)
+{
+	struct tenant varied = make(MS, 0.5, 0.4), bypassed = make(MS, 0.5, 0.4);
+	double low, high, gamma;
+
+	(void)state;
+	varied.spans = 5;
+	gamma = run(&varied, 30, &low, &high);
+	assert_true(gamma > 2.3 && gamma < 2.8);
+	assert_true(high <= 4);
+	bypassed.spans = 1;
+	assert_true(told_within(&bypassed, 30) > 0);
+	assert_true(bypassed.in_force <= 1.25);
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
@@ -533,6 +551,7 @@ int main(void)
 		cmocka_unit_test(few_data_and_mixed_data_say_nothing),
 		cmocka_unit_test(gamma_stays_in_its_bounds),
 		cmocka_unit_test(others_and_kernels_that_vary_are_told),
+		cmocka_unit_test(spans_tell_varied_from_bypassed),
 		cmocka_unit_test(bypassed_work_is_told),
 		cmocka_unit_test(a_process_without_the_hook_is_told),
 		cmocka_unit_test(a_long_kernel_is_no_bypass),
