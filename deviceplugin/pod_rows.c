@@ -54,15 +54,18 @@ int tr_pod_list_make(const ProtobufCMessage *response, const char *resource,
 	const V1__ListPodResourcesResponse *from = (const void *)response;
 	size_t rows, ids;
 	const char **id;
+	uint64_t *hashes;
 
 	count_all(from, resource, &rows, &ids);
 	*out = (struct tr_pod_list){ .rows = calloc(rows + 1, sizeof(*out->rows)),
-				     .ids = calloc(ids + 1, sizeof(*out->ids)) };
-	if (!out->rows || !out->ids) {
+				     .ids = calloc(ids + 1, sizeof(*out->ids)),
+				     .hashes = calloc(ids + 1, sizeof(*out->hashes)) };
+	if (!out->rows || !out->ids || !out->hashes) {
 		tr_pod_list_free(out);
 		return -ENOMEM;
 	}
 	id = out->ids;
+	hashes = out->hashes;
 	for (size_t p = 0; p < from->n_pod_resources; p++) {
 		const V1__PodResources *pod = from->pod_resources[p];
 
@@ -71,13 +74,17 @@ int tr_pod_list_make(const ProtobufCMessage *response, const char *resource,
 
 			if (!n)
 				continue;
+			for (size_t i = 0; i < n; i++)
+				hashes[i] = tr_id_hash(id[i]);
 			out->rows[out->count++] =
 				(struct tr_pod_row){ .namespace = pod->namespace_,
 						     .pod = pod->name,
 						     .container = pod->containers[c]->name,
 						     .ids = id,
+						     .hashes = hashes,
 						     .count = n };
 			id += n;
+			hashes += n;
 		}
 	}
 	return 0;
@@ -87,5 +94,6 @@ void tr_pod_list_free(struct tr_pod_list *list)
 {
 	free(list->rows);
 	free((void *)(uintptr_t)list->ids);
+	free(list->hashes);
 	*list = (struct tr_pod_list){ 0 };
 }

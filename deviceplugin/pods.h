@@ -4,6 +4,7 @@
 
 #include <protobuf-c/protobuf-c.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "rpc/rpc.h"
 
@@ -20,13 +21,25 @@
 struct tr_pod_row {
 	const char *namespace, *pod, *container;
 	const char *const *ids;
+	const uint64_t *hashes; /* tr_id_hash() of IDS; NULL: nobody has reckoned them */
 	size_t count;
 };
+
+/* Ids of one card differ in their last letters only, so that this tells them apart sooner than their text. */
+static inline uint64_t tr_id_hash(const char *id)
+{
+	uint64_t hash = UINT64_C(0xcbf29ce484222325); /* FNV-1a */
+
+	for (; *id; id++)
+		hash = (hash ^ (unsigned char)*id) * UINT64_C(0x100000001b3);
+	return hash;
+}
 
 struct tr_pod_list {
 	struct tr_pod_row *rows;
 	size_t count;
 	const char **ids; /* of all rows */
+	uint64_t *hashes;
 };
 
 /* From a decoded V1__ListPodResourcesResponse, whose strings the list points to. Several entries of one

@@ -289,6 +289,7 @@ int tr_arm_make(struct tr_arm *arm, const struct tr_ids *ids, struct tr_alloc **
 	(void)tr_book_add(&arm->book, alloc); /* its serial is above all others */
 	arm->counts.made++;
 	tr_arm_tell(arm, TR_ARM_MADE, alloc, "");
+	tr_arm_expect(arm);
 	tr_hami_poke(arm);
 	*out = alloc;
 	return 0;

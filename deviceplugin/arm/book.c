@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "deviceplugin/pods.h"
 
 /* ---- one allocation ---- */
 
@@ -54,13 +55,8 @@ uint64_t tr_ids_hash(const struct tr_ids *ids)
 {
 	uint64_t sum = 0;
 
-	for (size_t i = 0; i < ids->count; i++) {
-		uint64_t hash = UINT64_C(0xcbf29ce484222325);
-
-		for (const char *at = ids->ids[i]; *at; at++)
-			hash = (hash ^ (unsigned char)*at) * UINT64_C(0x100000001b3);
-		sum += hash;
-	}
+	for (size_t i = 0; i < ids->count; i++)
+		sum += tr_id_hash(ids->ids[i]);
 	return sum;
 }
 
@@ -145,6 +141,31 @@ void tr_book_free(struct tr_book *book)
 	*book = (struct tr_book){ 0 };
 }
 
+/* Its ids do not change while it is in the book. */
+static struct tr_alloc **alike(struct tr_book *book, uint64_t ids_hash)
+{
+	return &book->alike[ids_hash % TR_BOOK_PLACES];
+}
+
+static void add_alike(struct tr_book *book, struct tr_alloc *alloc)
+{
+	struct tr_alloc **link = alike(book, alloc->ids_hash);
+
+	while (*link && (*link)->serial > alloc->serial)
+		link = &(*link)->next_alike;
+	alloc->next_alike = *link;
+	*link = alloc;
+}
+
+static void remove_alike(struct tr_book *book, const struct tr_alloc *alloc)
+{
+	struct tr_alloc **link = alike(book, alloc->ids_hash);
+
+	while (*link != alloc)
+		link = &(*link)->next_alike;
+	*link = alloc->next_alike;
+}
+
 int tr_book_add(struct tr_book *book, struct tr_alloc *alloc)
 {
 	struct tr_alloc **link = &book->first;
@@ -155,6 +176,7 @@ int tr_book_add(struct tr_book *book, struct tr_alloc *alloc)
 		return -EEXIST;
 	alloc->next = *link;
 	*link = alloc;
+	add_alike(book, alloc);
 	book->count++;
 	if (book->last_serial < alloc->serial)
 		book->last_serial = alloc->serial;
@@ -168,6 +190,7 @@ void tr_book_remove(struct tr_book *book, struct tr_alloc *alloc)
 	while (*link != alloc)
 		link = &(*link)->next;
 	*link = alloc->next;
+	remove_alike(book, alloc);
 	book->count--;
 	tr_alloc_free(alloc);
 }
@@ -199,11 +222,10 @@ struct tr_alloc *tr_book_of(const struct tr_book *book, const char *uid,
 
 struct tr_alloc *tr_book_newest(const struct tr_book *book, const struct tr_ids *ids)
 {
-	struct tr_alloc *found = NULL;
 	uint64_t hash = tr_ids_hash(ids);
+	struct tr_alloc *a = book->alike[hash % TR_BOOK_PLACES];
 
-	for (struct tr_alloc *a = book->first; a; a = a->next)
-		if (a->ids_hash == hash && !a->is_retired && tr_alloc_has_ids(a, ids))
-			found = a;
-	return found;
+	while (a && (a->ids_hash != hash || a->is_retired || !tr_alloc_has_ids(a, ids)))
+		a = a->next_alike;
+	return a;
 }

@@ -32,8 +32,9 @@ struct tr_alloc {
 	/* What every search looks at stands together: hundreds are searched for each call. */
 	uint64_t serial; /* microseconds since 1970 when it was made, or more: grows */
 	struct tr_alloc *next;
-	uint64_t ids_hash;        /* tr_ids_hash(), which tells most others apart */
-	char name[TR_ALLOC_NAME]; /* "s" and the serial in 16 hex digits */
+	struct tr_alloc *next_alike; /* older, of those with this hash, or nearly */
+	uint64_t ids_hash;           /* tr_ids_hash(), which tells most others apart */
+	char name[TR_ALLOC_NAME];    /* "s" and the serial in 16 hex digits */
 	enum tr_alloc_state state;
 	char **ids; /* the kubelet's; sorted */
 	size_t id_count;
@@ -62,8 +63,11 @@ struct tr_alloc {
 	} gone;
 };
 
+#define TR_BOOK_PLACES 256
+
 struct tr_book {
-	struct tr_alloc *first; /* by serial */
+	struct tr_alloc *first;                 /* by serial */
+	struct tr_alloc *alike[TR_BOOK_PLACES]; /* by ids_hash; the newest first */
 	size_t count;
 	uint64_t last_serial; /* ever seen */
 };

@@ -10,24 +10,36 @@
 /* More cannot be asked for: a policy page has so many rows. */
 #define WANTED_MAX TR_DEVICES_MAX
 
-static bool row_shares(const struct tr_pod_row *row, const struct tr_ids *ids)
+static bool row_has(const struct tr_pod_row *row, const char *id, uint64_t hash)
 {
 	for (size_t i = 0; i < row->count; i++)
-		for (size_t k = 0; k < ids->count; k++)
-			if (strcmp(row->ids[i], ids->ids[k]) == 0)
-				return true;
+		if ((!row->hashes || row->hashes[i] == hash) &&
+		    strcmp(row->ids[i], id) == 0)
+			return true;
+	return false;
+}
+
+static bool row_shares(const struct tr_pod_row *row, const struct tr_ids *ids,
+		       const uint64_t *hashes)
+{
+	for (size_t i = 0; i < ids->count; i++)
+		if (row_has(row, ids->ids[i], hashes[i]))
+			return true;
 	return false;
 }
 
 int tr_owner_find(const struct tr_pod_list *rows, const struct tr_ids *ids,
 		  const struct tr_pod_row **out, struct tr_err *err)
 {
+	tr_autofree uint64_t *hashes = tr_xcalloc(ids->count + 1, sizeof(*hashes));
 	const struct tr_pod_row *found = NULL;
 
+	for (size_t i = 0; i < ids->count; i++)
+		hashes[i] = tr_id_hash(ids->ids[i]);
 	for (size_t i = 0; i < rows->count; i++) {
 		const struct tr_pod_row *row = &rows->rows[i];
 
-		if (!row_shares(row, ids))
+		if (!row_shares(row, ids, hashes))
 			continue;
 		if (found && (strcmp(found->namespace, row->namespace) != 0 ||
 			      strcmp(found->pod, row->pod) != 0))

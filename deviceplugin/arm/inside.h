@@ -23,6 +23,7 @@ struct tr_arm {
 	struct start *starts, **starts_end; /* under way */
 	struct event *on_flush;             /* for those that are armed; NULL: none yet */
 	struct event *on_tell;              /* of those that are flushed; NULL: none yet */
+	struct event *on_ahead;             /* of those that will start; NULL: none yet */
 	bool is_unflushed;         /* something was injected since the last flush */
 	struct handover *handover; /* the same, toward HAMi's scheduler; NULL: none */
 	struct request *requests, **last_request; /* Allocates that wait for their turn */
@@ -90,7 +91,8 @@ int tr_arm_pod_soon(struct tr_arm *arm, const struct tr_pod_list *rows,
 void tr_arm_retire(struct tr_arm *arm, struct tr_alloc *alloc);
 /* Injection, slice, record, book; in this order. False: some of the slice is left, for the next time. */
 bool tr_arm_drop(struct tr_arm *arm, struct tr_alloc *alloc);
-/* start.c */
+/* start.c: something was allocated, and is going to start. */
+void tr_arm_expect(struct tr_arm *arm);
 void tr_arm_starts_end(struct tr_arm *arm);
 /* hami.c: something was allocated or armed. */
 void tr_hami_poke(struct tr_arm *arm);

@@ -15,6 +15,8 @@
 #define READY_MS 2000
 /* Log, keeper and whoever else hears of an armed container can wait a little; those that start now cannot. */
 #define TELL_MS 25
+/* After the last Allocate: by then the kubelet has written down whose it is, and the file's clock has ticked. */
+#define AHEAD_MS 250
 
 /* One call under way. */
 struct start {
@@ -111,7 +113,9 @@ void tr_arm_starts_end(struct tr_arm *arm)
 		event_free(arm->on_flush);
 	if (arm->on_tell)
 		event_free(arm->on_tell);
-	arm->on_flush = arm->on_tell = NULL;
+	if (arm->on_ahead)
+		event_free(arm->on_ahead);
+	arm->on_flush = arm->on_tell = arm->on_ahead = NULL;
 }
 
 void tr_arm_starts_flushed(struct tr_arm *arm, int r, const struct tr_err *err)
@@ -176,7 +180,7 @@ static void finish(struct start *start, int r, const struct tr_err *err)
 
 static int rearm(struct tr_arm *arm, const struct tr_ids *ids, struct tr_err *err)
 {
-	const struct tr_alloc *newest = tr_book_newest(&arm->book, ids);
+	struct tr_alloc *newest = tr_book_newest(&arm->book, ids);
 	int64_t now_ms = (int64_t)(tr_clock_ns() / 1000000);
 	int r = 0;
 
@@ -188,7 +192,7 @@ static int rearm(struct tr_arm *arm, const struct tr_ids *ids, struct tr_err *er
 			ids->count ? ids->ids[0] : "none");
 	if (newest->state == TR_ALLOC_WAITING)
 		return 0;
-	for (struct tr_alloc *a = arm->book.first; r == 0 && a; a = a->next) {
+	for (struct tr_alloc *a = newest; r == 0 && a; a = a->next_alike) {
 		bool is_known = a->ready_ms && now_ms - a->ready_ms < READY_MS;
 
 		if (a->ids_hash == newest->ids_hash && a->state == TR_ALLOC_ARMED &&
@@ -337,14 +341,42 @@ static void ask_pod(struct start *start)
 			      ports->arg);
 }
 
+static int read_checkpoint(struct tr_arm *arm, uint64_t since_ns, struct tr_err *err)
+{
+	const struct tr_arm_options *o = &arm->options;
+
+	return tr_checkpoint_read(&arm->checkpoint, o->checkpoint, o->rules.resource,
+				  since_ns, err);
+}
+
+/* With many containers that is milliseconds, which nobody waits for now. */
+static void on_ahead(evutil_socket_t fd, short what, void *arg)
+{
+	struct tr_err err = { 0 };
+
+	(void)fd;
+	(void)what;
+	(void)read_checkpoint(arg, tr_clock_ns(),
+			      &err); /* who starts reads again, and tells */
+}
+
+void tr_arm_expect(struct tr_arm *arm)
+{
+	if (!arm->options.checkpoint || !arm->base)
+		return;
+	if (!arm->on_ahead)
+		arm->on_ahead = evtimer_new(arm->base, on_ahead, arm);
+	if (arm->on_ahead)
+		(void)event_add(arm->on_ahead,
+				&(struct timeval){ .tv_usec = AHEAD_MS * 1000 });
+}
+
 static int read_owner(struct start *start, const struct tr_ids *ids, struct tr_err *err)
 {
-	const struct tr_arm_options *o = &start->arm->options;
-	struct tr_checkpoint *checkpoint = &start->arm->checkpoint;
-	int r = tr_checkpoint_read(checkpoint, o->checkpoint, o->rules.resource,
-				   start->began_ns, err);
+	struct tr_arm *arm = start->arm;
+	int r = read_checkpoint(arm, start->began_ns, err);
 
-	return r < 0 ? r : tr_checkpoint_owner(checkpoint, ids, start->owner, err);
+	return r < 0 ? r : tr_checkpoint_owner(&arm->checkpoint, ids, start->owner, err);
 }
 
 /* By PodResources, else by what the kubelet has written down: then by UID, and *ROW stands for it. */

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "calls.h"
+#include "deviceplugin/arm/inside.h"
 #include "pods_server.h"
 #include "rt/file.h"
 #include "tr_test.h"
@@ -59,6 +60,21 @@ static void refused(void **state)
 	call_start(&pod->at[0], &out);
 	assert_true(node_until(&out.ends, 1, NODE_SOON_MS));
 	assert_int_equal(out.code, TR_RPC_OK);
+}
+
+/* What the kubelet has written down is read before the container starts. */
+static void read_ahead(void **state)
+{
+	const struct tr_checkpoint *read = &bed.arm->checkpoint;
+	struct scene_pod *pod = scene_pod("p", (const unsigned[]){ 3000, 0 });
+
+	(void)state;
+	call_admit(pod);
+	assert_int_equal(read->count, 0);
+	for (unsigned i = 0; i < 100 && !read->count; i++)
+		node_run_ms(50);
+	assert_int_equal(read->count, 1);
+	assert_true(read->is_settled);
 }
 
 /* PodResources knows names only. What is held of a name is of the pod that had it before. */
@@ -505,6 +521,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(one_pod),
 		cmocka_unit_test_setup_teardown(refused, call_open_strict, call_close_node),
+		TEST(read_ahead),
 		TEST(held_of_its_name),
 		TEST(next_of_its_name),
 		TEST(not_listed),

@@ -33,7 +33,11 @@ static int close_scene(void **state)
 static void name_by_kubelet(const struct tr_alloc *alloc, const char *container)
 {
 	const char *ids[2] = { 0 };
-	struct tr_pod_row row = { "shop", "cart-0", container, ids, alloc->id_count };
+	struct tr_pod_row row = { .namespace = "shop",
+				  .pod = "cart-0",
+				  .container = container,
+				  .ids = ids,
+				  .count = alloc->id_count };
 	struct tr_pod_list list = { .rows = &row, .count = 1 };
 
 	for (size_t i = 0; i < alloc->id_count; i++) /* in another order */
