@@ -8,9 +8,8 @@
  *   {"event": "devices", "devices": [{"ID": ..., "health": ...}, ...]}
  *   {"id": N, "us": ..., "code": gRPC's, "says": sentence, "reply": {...}}        of a call
  *
- * and what to do comes from standard input: {"id": N, "do": "Allocate" | "PreStartContainer", "ids": [...]},
- * {"id": N, "do": ..., "many": [[...], ...]}: calls N, N + 1, ..., all under way together, told of when the last
- * has its answer, so that telling does not take their time; {"do": "rows", "rows": [{"namespace": ..., "pod": ...,
+ * and what to do comes from standard input: {"id": N, "do": "Allocate" | "PreStartContainer" |
+ * "GetPreferredAllocation", "ids": [...]}, {"do": "rows", "rows": [{"namespace": ..., "pod": ...,
  * "container": ..., "ids": [...]}]}: what PodResources answers from now on; {"do": "restart"}: as a
  * kubelet that starts, DIR is emptied and the socket made anew; {"do": "leave"}: as one that has ended,
  * until {"do": "come"}. Ends with its input.
@@ -189,44 +188,21 @@ static void on_register(struct tr_rpc_call *call, const ProtobufCMessage *reques
 struct asked {
 	json_int_t id;
 	uint64_t since_ns;
-	bool is_of_many;
 };
-
-/* Of calls that are told of together. */
-static size_t many_left;
-static json_t *many;
-
-static void tell(json_t *line, bool is_of_many)
-{
-	json_t *each;
-	size_t i;
-
-	if (!is_of_many) {
-		say(line);
-		return;
-	}
-	json_array_append_new(many, line);
-	if (--many_left)
-		return;
-	json_array_foreach (many, i, each)
-		say(json_incref(each));
-	json_array_clear(many);
-}
 
 static void on_answer(const struct tr_rpc_end *end, void *arg)
 {
 	struct asked *asked = arg;
 
-	tell(json_pack("{s:I, s:I, s:i, s:s, s:o}", "id", asked->id, "us",
-		       (json_int_t)((tr_clock_ns() - asked->since_ns) / 1000), "code",
-		       (int)end->code, "says", end->sentence, "reply",
-		       end->reply ? message_json(end->reply) : json_null()),
-	     asked->is_of_many);
+	say(json_pack("{s:I, s:I, s:i, s:s, s:o}", "id", asked->id, "us",
+		      (json_int_t)((tr_clock_ns() - asked->since_ns) / 1000), "code",
+		      (int)end->code, "says", end->sentence, "reply",
+		      end->reply ? message_json(end->reply) : json_null()));
 	free(asked);
 }
 
 static void call(const char *name, const ProtobufCMessage *request,
-		 const ProtobufCMessageDescriptor *reply, json_int_t id, bool is_of_many)
+		 const ProtobufCMessageDescriptor *reply, json_int_t id)
 {
 	struct asked *asked = calloc(1, sizeof(*asked));
 	char method[80];
@@ -238,15 +214,14 @@ static void call(const char *name, const ProtobufCMessage *request,
 						  .arg = asked };
 	struct tr_err err = { 0 };
 
-	*asked = (struct asked){ id, tr_clock_ns(), is_of_many };
+	*asked = (struct asked){ id, tr_clock_ns() };
 	snprintf(method, sizeof(method), "/v1beta1.DevicePlugin/%s", name);
 	if (plugin) {
 		must(tr_rpc_ask(plugin, &question, NULL, &err), &err);
 		return;
 	}
-	tell(json_pack("{s:I, s:i, s:s, s:n}", "id", id, "code", TR_RPC_UNAVAILABLE, "says",
-		       "no plugin is registered", "reply"),
-	     is_of_many);
+	say(json_pack("{s:I, s:i, s:s, s:n}", "id", id, "code", TR_RPC_UNAVAILABLE, "says",
+		      "no plugin is registered", "reply"));
 	free(asked);
 }
 
@@ -267,7 +242,7 @@ static void free_texts(char **at, size_t n)
 	free(at);
 }
 
-static void allocate(json_int_t id, char **ids, size_t n, bool is_of_many)
+static void allocate(json_int_t id, char **ids, size_t n)
 {
 	V1beta1__ContainerAllocateRequest one = V1BETA1__CONTAINER_ALLOCATE_REQUEST__INIT;
 	V1beta1__ContainerAllocateRequest *all[] = { &one };
@@ -277,11 +252,10 @@ static void allocate(json_int_t id, char **ids, size_t n, bool is_of_many)
 	one.n_devices_ids = n;
 	request.container_requests = all;
 	request.n_container_requests = 1;
-	call("Allocate", &request.base, &v1beta1__allocate_response__descriptor, id,
-	     is_of_many);
+	call("Allocate", &request.base, &v1beta1__allocate_response__descriptor, id);
 }
 
-static void prestart(json_int_t id, char **ids, size_t n, bool is_of_many)
+static void prestart(json_int_t id, char **ids, size_t n)
 {
 	V1beta1__PreStartContainerRequest request =
 		V1BETA1__PRE_START_CONTAINER_REQUEST__INIT;
@@ -289,7 +263,7 @@ static void prestart(json_int_t id, char **ids, size_t n, bool is_of_many)
 	request.devices_ids = ids;
 	request.n_devices_ids = n;
 	call("PreStartContainer", &request.base,
-	     &v1beta1__pre_start_container_response__descriptor, id, is_of_many);
+	     &v1beta1__pre_start_container_response__descriptor, id);
 }
 
 /* ---- PodResources ---- */
@@ -392,36 +366,20 @@ static void leave(bool with_pods)
 
 /* ---- what it is told to do ---- */
 
-static void obey_call(const char *what, json_int_t id, const json_t *ids_json,
-		      bool is_of_many)
-{
-	size_t n;
-	char **ids = texts(ids_json, &n);
-
-	if (strcmp(what, "Allocate") == 0)
-		allocate(id, ids, n, is_of_many);
-	else
-		prestart(id, ids, n, is_of_many);
-	free_texts(ids, n);
-}
-
 static void obey(const json_t *line)
 {
 	const char *what = json_string_value(json_object_get(line, "do"));
 	json_int_t id = json_integer_value(json_object_get(line, "id"));
-	const json_t *all = json_object_get(line, "many");
-	size_t n = json_array_size(all);
+	size_t n;
+	char **ids = texts(json_object_get(line, "ids"), &n);
 
-	if (!what) {
+	if (!what)
 		fprintf(stderr, "kubelet: what?\n");
-	} else if (strcmp(what, "Allocate") == 0 ||
-		   strcmp(what, "PreStartContainer") == 0) {
-		many_left += n;
-		for (size_t i = 0; i < n; i++)
-			obey_call(what, id + (json_int_t)i, json_array_get(all, i), true);
-		if (!all)
-			obey_call(what, id, json_object_get(line, "ids"), false);
-	} else if (strcmp(what, "rows") == 0) {
+	else if (strcmp(what, "Allocate") == 0)
+		allocate(id, ids, n);
+	else if (strcmp(what, "PreStartContainer") == 0)
+		prestart(id, ids, n);
+	else if (strcmp(what, "rows") == 0) {
 		json_decref(rows);
 		rows = json_incref(json_object_get(line, "rows"));
 	} else if (strcmp(what, "restart") == 0) {
@@ -432,6 +390,7 @@ static void obey(const json_t *line)
 	} else if (strcmp(what, "come") == 0) {
 		start();
 	}
+	free_texts(ids, n);
 }
 
 static void on_input(struct bufferevent *stream, void *arg)
@@ -468,7 +427,6 @@ int main(int argc, char **argv)
 	resource = argv[3];
 	signal(SIGPIPE, SIG_IGN);
 	rows = json_array();
-	many = json_array();
 	base = event_base_new();
 	must(tr_rpc_open(base, &rpc, &err), &err);
 	pods_path = argv[2];
@@ -484,6 +442,5 @@ int main(int argc, char **argv)
 	tr_rpc_close(rpc);
 	event_base_free(base);
 	json_decref(rows);
-	json_decref(many);
 	return 0;
 }

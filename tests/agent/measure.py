@@ -33,14 +33,6 @@ def start_times(node, times):
     return out
 
 
-def many_at_once(node, what, all_ids):
-    """Milliseconds of each call, all of them under way together."""
-    answers = [node.kubelet.end(number) for number in node.kubelet.start_many(what, all_ids)]
-    for answer in answers:
-        equal(answer["code"], 0, f"{what}: {answer['says']}")
-    return [answer["us"] / 1000 for answer in answers]
-
-
 def fill(node, count):
     """COUNT pods with a container each, every one with another size; allocated together, then started together."""
     uuids = node.uuids()
@@ -55,7 +47,9 @@ def fill(node, count):
     allocated = [node.kubelet.call("Allocate", ids)["us"] / 1000 for ids in all_ids]
     node.kubelet.set_rows(rows)
     time.sleep(2)
-    return allocated, many_at_once(node, "PreStartContainer", all_ids)
+    started = node.kubelet.replay("PreStartContainer", all_ids)
+    equal([granted for _, granted in started], [True] * count, "starts that were granted")
+    return allocated, [ms for ms, _ in started]
 
 
 def cpu_percent(agent, seconds):
