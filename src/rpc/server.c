@@ -17,7 +17,7 @@
 
 #include "rt/file.h"
 
-#define ARRIVALS        16
+#define ARRIVALS        256
 #define STREAMS_MAX     1024 /* calls of one connection */
 #define METADATA_MAX    8192
 #define WATCH_PERIOD_US 250000
