@@ -36,11 +36,16 @@ static void lift(struct tr_room *most, struct tr_room now)
 	most->is_whole = most->is_whole || now.is_whole;
 }
 
+static struct tr_room room_of(const struct tr_alloc_part *part)
+{
+	return (struct tr_room){ part->limit_bytes, part->cores, 1, part->cores == 100 };
+}
+
 /* Containers come in the order of their index. */
 static void peak_add(struct peak *peak, enum tr_container_kind kind,
 		     const struct tr_alloc_part *part)
 {
-	struct tr_room now = { part->limit_bytes, part->cores, 1, part->cores == 100 };
+	struct tr_room now = room_of(part);
 
 	if (kind == TR_CONTAINER_INIT) {
 		lift(&peak->most, add(peak->staying, now));
@@ -108,24 +113,20 @@ static size_t list_holders(const struct tr_book *book, const char *uuid,
 		if ((part = part_on(added[i].parts, added[i].part_count, uuid)))
 			out[n++] = (struct holder){ added[i].uid, added[i].index,
 						    added[i].kind, part };
-	qsort(out, n, sizeof(*out), compare_holders);
 	return n;
 }
 
-/* What is taken of the card when ADDED is, which is of one pod: by that pod, and by all others. */
-static void count_taken(const struct tr_book *book, const char *uuid,
-			const struct tr_room_row *added, size_t count, struct tr_room *own,
-			struct tr_room *others)
+/* What is taken of the card: by the pod OWNER (NULL: none), and by all others. */
+static void sum_peaks(struct holder *holders, size_t n, const char *owner,
+		      struct tr_room *own, struct tr_room *others)
 {
-	tr_autofree struct holder *holders = tr_xcalloc(book->count + count + 1,
-							sizeof(*holders));
-	size_t n = list_holders(book, uuid, added, count, holders), i = 0;
+	size_t i = 0;
 
 	*own = *others = (struct tr_room){ 0 };
+	qsort(holders, n, sizeof(*holders), compare_holders);
 	while (i < n) {
 		const char *uid = holders[i].uid;
-		struct tr_room *sum = count && strcmp(uid, added[0].uid) == 0 ? own
-									      : others;
+		struct tr_room *sum = owner && strcmp(uid, owner) == 0 ? own : others;
 		struct peak peak = { 0 };
 
 		for (; i < n && strcmp(holders[i].uid, uid) == 0; i++)
@@ -134,11 +135,25 @@ static void count_taken(const struct tr_book *book, const char *uuid,
 	}
 }
 
+/* The same as if all of them ran at once, in no order: never less. */
+static void sum_all(const struct holder *holders, size_t n, const char *owner,
+		    struct tr_room *own, struct tr_room *others)
+{
+	*own = *others = (struct tr_room){ 0 };
+	for (size_t i = 0; i < n; i++) {
+		struct tr_room *sum = strcmp(holders[i].uid, owner) == 0 ? own : others;
+
+		*sum = add(*sum, room_of(holders[i].part));
+	}
+}
+
 void tr_room_taken(const struct tr_book *book, const char *uuid, struct tr_room *out)
 {
+	tr_autofree struct holder *holders = tr_xcalloc(book->count + 1, sizeof(*holders));
+	size_t n = list_holders(book, uuid, NULL, 0, holders);
 	struct tr_room none;
 
-	count_taken(book, uuid, NULL, 0, &none, out);
+	sum_peaks(holders, n, NULL, &none, out);
 }
 
 /* Those without a limit count as no time at all, and take what they find. */
@@ -159,17 +174,32 @@ static int check_whole(const struct tr_card *card, const struct tr_room *own,
 	return 0;
 }
 
+static bool fits(const struct tr_card *card, const struct tr_room *own,
+		 const struct tr_room *others)
+{
+	struct tr_room all = add(*others, *own);
+
+	return all.bytes <= card->give_bytes && all.cores <= card->give_cores &&
+	       all.containers <= card->split;
+}
+
+/* ADDED is of one pod. */
 static int check_card(const struct tr_book *book, const struct tr_card *card,
 		      const struct tr_room_row *added, size_t count, struct tr_err *err)
 {
+	tr_autofree struct holder *holders = tr_xcalloc(book->count + count + 1,
+							sizeof(*holders));
+	size_t n = list_holders(book, card->uuid, added, count, holders);
 	struct tr_room own, others, all;
 	char taken[TR_BYTES_TEXT], asked[TR_BYTES_TEXT], gives[TR_BYTES_TEXT];
 
-	count_taken(book, card->uuid, added, count, &own, &others);
-	all = add(others, own);
-	if (all.bytes <= card->give_bytes && all.cores <= card->give_cores &&
-	    all.containers <= card->split)
+	/* Mostly there is room for all at once, and nobody has to be put in order. */
+	sum_all(holders, n, added[0].uid, &own, &others);
+	if (!fits(card, &own, &others))
+		sum_peaks(holders, n, added[0].uid, &own, &others);
+	if (fits(card, &own, &others))
 		return check_whole(card, &own, &others, err);
+	all = add(others, own);
 	tr_bytes_print(taken, others.bytes);
 	tr_bytes_print(asked, own.bytes);
 	tr_bytes_print(gives, card->give_bytes);
