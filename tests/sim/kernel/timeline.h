@@ -8,6 +8,7 @@
 #include <sys/types.h>
 
 #include "engine.h"
+#include "rm/process.h"
 #include "rm/timewire.h"
 
 /*
@@ -54,12 +55,13 @@ struct timeline_virtual {
 	uint32_t holder_thread;
 	unsigned asleep_looks, looks;
 	uint64_t grants;
-	uint64_t holder_ticks;  /* of its processor's time, at the first look */
-	uint64_t hold, came;    /* programs that nobody who takes part started */
-	uint64_t came_real_ns;  /* the last of them */
-	uint64_t pause_ns;      /* while the clock stands */
-	uint64_t pause_real_ns; /* when it ends; 0: none has begun */
-	bool looks_now;         /* ... it has ended: in this round all look */
+	uint64_t holder_ticks;   /* of its processor's time, at the first look */
+	uint64_t hold, came;     /* programs that nobody who takes part started */
+	struct rm_patience held; /* since the last of them */
+	uint64_t held_real_ns;   /* when that was looked at */
+	uint64_t pause_ns;       /* while the clock stands */
+	uint64_t pause_real_ns;  /* when it ends; 0: none has begun */
+	bool looks_now;          /* ... it has ended: in this round all look */
 	bool told_deadlock, told_hold;
 	bool may_pass; /* the machine's process only watches the holder: who blocks passes on */
 	unsigned expected; /* processes that shall come */
@@ -135,10 +137,6 @@ bool timeline_is_expecting(void);
 uint64_t timeline_order_of(pid_t pid);
 /* Nobody who takes part started it. */
 bool timeline_is_started_outside(const struct timeline_client *c);
-/* The letter of a thread's state in /proc, 'X' when there is none; its processor time and parent
- * where they are asked for. */
-char timeline_state_of(pid_t pid, int tid, uint64_t *cpu_ticks, pid_t *parent);
-bool timeline_is_asleep(char state);
 
 /* timeline_pass.c */
 #define TIMELINE_PAUSE_MIN_NS 1000000u

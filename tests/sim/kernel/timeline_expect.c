@@ -1,66 +1,29 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "timeline.h"
 
-#include <fcntl.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
-
 #include "kernel.h"
 
 /*
  * Processes that will take part in the virtual clock: children of those who do, and images that
  * exec brings. The clock waits for them, since their first instant is that of the fork or exec.
- * What never comes must not stop it for ever: one that sleeps, computes or stays away for long is
- * no participant.
+ * What never comes must not stop it for ever: one that sleeps or computes for long is no
+ * participant. One that waits for a processor is, however long.
  */
 
 #define EXPECT_MAX       64
 #define EXPECT_ASLEEP_NS 1000000000u  /* of real time, without a break */
-#define EXPECT_NS        10000000000u /* ... on a machine with no processor to spare */
-#define EXPECT_CPU_TICKS 100u         /* of its processor's time: 1 s */
+#define EXPECT_NS        10000000000u /* ... in all */
+#define EXPECT_CPU_TICKS 100u         /* of its processor's time from here on: 1 s */
 
 static struct expected {
 	pid_t pid;
 	uint64_t order;
-	uint64_t since_ns, awake_ns; /* of real time; when it was last seen not asleep */
+	uint64_t looked_ns; /* of real time */
+	uint64_t ticks;     /* of its processor's time, before */
+	struct rm_patience patience;
 } expected[EXPECT_MAX];
 static unsigned expected_count;
 static uint64_t last_order;
-
-char timeline_state_of(pid_t pid, int tid, uint64_t *cpu_ticks, pid_t *parent)
-{
-	char path[64], text[512], state = 'X', *end;
-	unsigned long user = 0, system = 0;
-	int ppid = 0, fd;
-	ssize_t n;
-
-	snprintf(path, sizeof(path), "/proc/%d/task/%d/stat", pid, tid);
-	fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
-		return 'X';
-	n = read(fd, text, sizeof(text) - 1);
-	close(fd);
-	if (n <= 0)
-		return 'X';
-	text[n] = '\0';
-	/* the name may hold anything: what follows its last bracket is numbers */
-	end = strrchr(text, ')');
-	if (!end || sscanf(end, ") %c %d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu",
-			   &state, &ppid, &user, &system) < 4)
-		return 'X';
-	if (cpu_ticks)
-		*cpu_ticks = user + system;
-	if (parent)
-		*parent = ppid;
-	return state;
-}
-
-bool timeline_is_asleep(char state)
-{
-	return state == 'S' || state == 'T' || state == 't';
-}
 
 static struct expected *find(pid_t pid)
 {
@@ -83,16 +46,19 @@ static const struct timeline_client *participant(pid_t pid)
 
 void timeline_expect(pid_t pid, uint64_t order)
 {
-	uint64_t now = timeline_real_ns();
+	struct expected e = { .pid = pid, .order = order, .looked_ns = timeline_real_ns() };
 
 	if (pid <= 0 || expected_count == EXPECT_MAX || find(pid))
 		return;
 	/* one that is there already came in its turn */
-	for (uint64_t i = 0; order == 0 && i < timeline->client_count; i++)
+	for (uint64_t i = 0; e.order == 0 && i < timeline->client_count; i++)
 		if (timeline->clients[i] && timeline->clients[i]->host_pid == pid)
-			order = timeline->clients[i]->order;
-	expected[expected_count++] = (struct expected){ pid, order ? order : ++last_order,
-							now, now };
+			e.order = timeline->clients[i]->order;
+	if (e.order == 0)
+		e.order = ++last_order;
+	/* what an image computed before exec is not the next one's */
+	rm_state_of(pid, pid, &e.ticks, NULL);
+	expected[expected_count++] = e;
 	timeline->v.expected = expected_count;
 }
 
@@ -109,24 +75,25 @@ bool timeline_is_started_outside(const struct timeline_client *c)
 
 	if (find(c->host_pid))
 		return false;
-	timeline_state_of(c->host_pid, c->host_pid, NULL, &parent);
+	rm_state_of(c->host_pid, c->host_pid, NULL, &parent);
 	return !participant(parent);
 }
 
 /* Whether E is still waited for. */
 static bool is_due(struct expected *e, uint64_t now)
 {
-	uint64_t ticks = 0;
+	uint64_t ticks = e->ticks;
 	char state;
 
-	if (participant(e->pid) || now - e->since_ns > EXPECT_NS)
+	if (participant(e->pid))
 		return false;
-	state = timeline_state_of(e->pid, e->pid, &ticks, NULL);
+	state = rm_state_of(e->pid, e->pid, &ticks, NULL);
 	if (state == 'X' || state == 'Z')
 		return false;
-	if (!timeline_is_asleep(state))
-		e->awake_ns = now;
-	return now - e->awake_ns <= EXPECT_ASLEEP_NS && ticks <= EXPECT_CPU_TICKS;
+	rm_patience_look(&e->patience, state, now - e->looked_ns);
+	e->looked_ns = now;
+	return e->patience.row_ns <= EXPECT_ASLEEP_NS &&
+	       e->patience.asleep_ns <= EXPECT_NS && ticks - e->ticks <= EXPECT_CPU_TICKS;
 }
 
 bool timeline_is_expecting(void)

@@ -26,9 +26,9 @@
 #define START_NS     1000000000000u /* what the clock reads when the machine starts */
 #define LOOK_NS      5000000u       /* how often a silent holder is looked at */
 #define ASLEEP_LOOKS 6u             /* ... until its sleep is believed */
-#define CALL_LOOKS   2000u          /* ... while it waits for an answer of this process */
-#define SPIN_TICKS   200u           /* of its processor's time, until it is let go: 2 s */
-#define COME_NS      500000u        /* how often those that shall come are looked at */
+#define CALL_LOOKS   2000u   /* ... while it waits for an answer, or has yet to begin */
+#define SPIN_TICKS   200u    /* of its processor's time, until it is let go: 2 s */
+#define COME_NS      500000u /* how often those that shall come are looked at */
 /* Between looks of those who wait, while the clock stands: from TIMELINE_PAUSE_MIN_NS on. */
 #define PAUSE_MAX_NS 50000000u
 
@@ -70,7 +70,7 @@ void timeline_virtual_start(void)
 	choose_processor();
 	engine_advance(timeline->engine, START_NS);
 	atomic_store(&timeline->clock->now_ns, START_NS);
-	timeline->v.came_real_ns = timeline_real_ns();
+	timeline->v.held_real_ns = timeline_real_ns();
 	timeline->v.hold = sim_kernel.settings.hold;
 	timeline->v.pause_ns = TIMELINE_PAUSE_MIN_NS;
 	/* always: who gives way while a round runs shall have rung when it ends */
@@ -123,7 +123,7 @@ static void take_in(struct timeline_client *c)
 	c->rank = c->region->threads[0].rank;
 	if (timeline_is_started_outside(c)) {
 		timeline->v.came++;
-		timeline->v.came_real_ns = timeline_real_ns();
+		timeline->v.held = (struct rm_patience){ 0 };
 	}
 	c->took_part = true;
 }
@@ -143,14 +143,16 @@ static void look_at_holder(const struct timeline_client *c, struct wire_thread *
 {
 	uint32_t runs = WIRE_THREAD_RUNS;
 	uint64_t ticks = 0;
-	char state = t->tid ? timeline_state_of(c->host_pid, t->tid, &ticks, NULL) : 'S';
-	unsigned most = atomic_load(&c->region->calls) ? CALL_LOOKS : ASLEEP_LOOKS;
+	char state = t->tid ? rm_state_of(c->host_pid, t->tid, &ticks, NULL) : 'S';
+	bool is_coming = !t->tid || atomic_load(&c->region->calls);
+	unsigned most = is_coming ? CALL_LOOKS : ASLEEP_LOOKS;
 
 	if (timeline->v.looks++ == 0)
 		timeline->v.holder_ticks = ticks;
-	timeline->v.asleep_looks = state == 'X' || timeline_is_asleep(state)
-					   ? timeline->v.asleep_looks + 1
-					   : 0;
+	timeline->v.asleep_looks = rm_is_asleep(state) ? timeline->v.asleep_looks + 1 : 0;
+	/* who passed it on may have lost the processor before it could wake this one */
+	if (timeline->v.asleep_looks > 0)
+		timeline_wake_word(&t->state);
 	if (timeline->v.asleep_looks < most &&
 	    ticks - timeline->v.holder_ticks < SPIN_TICKS)
 		return;
@@ -194,10 +196,14 @@ static __attribute__((format(printf, 2, 3))) void tell(bool *told, const char *f
 /* Nobody runs until so many programs have come: who was fast must not be ahead. But not for ever. */
 static bool is_held(void)
 {
+	uint64_t now = timeline_real_ns();
+
 	if (timeline->v.came >= sim_kernel.settings.hold || timeline->v.told_hold)
 		return false;
-	if (timeline_real_ns() <
-	    timeline->v.came_real_ns + sim_kernel.settings.hold_ms * UINT64_C(1000000))
+	/* this process had nothing else to do; it may have had no processor, as those who shall come */
+	rm_patience_look(&timeline->v.held, 'S', now - timeline->v.held_real_ns);
+	timeline->v.held_real_ns = now;
+	if (timeline->v.held.asleep_ns < sim_kernel.settings.hold_ms * UINT64_C(1000000))
 		return true;
 	tell(&timeline->v.told_hold, "hold: %llu of %u programs came, and none for %u ms\n",
 	     (unsigned long long)timeline->v.came, (unsigned)sim_kernel.settings.hold,

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "rm/client.h"
+#include "rm/process.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -22,7 +23,9 @@
 #include <time.h>
 #include <unistd.h>
 
-#define START_TIMEOUT_MS  20000
+#define START_LOOK_MS     100
+#define START_ASLEEP_NS   20000000000u
+#define START_CPU_TICKS   2000u /* of its processor's time: 20 s */
 #define SPAWN_STACK_BYTES (64u << 10)
 
 int rm_directory(char *dir, size_t n)
@@ -224,6 +227,7 @@ struct spawn {
 	char *const *argv;
 	char *const *envp;
 	int ready_fd;
+	pid_t pid;    /* of the kernel process, once it runs */
 	char *stacks; /* of the child and of its child */
 };
 
@@ -261,7 +265,8 @@ static int spawn_orphan(void *arg)
 {
 	struct spawn *s = arg;
 
-	_exit(clone(exec_kernel, top_of_stack(s, 1), CLONE_VM | CLONE_VFORK, s) < 0);
+	s->pid = clone(exec_kernel, top_of_stack(s, 1), CLONE_VM | CLONE_VFORK, s);
+	_exit(s->pid < 0);
 }
 
 /*
@@ -302,8 +307,25 @@ static void pick_environment(char **envp, size_t room)
 	envp[n] = NULL;
 }
 
+/* Until PID has written into FD, or died; not for ever where it does neither. */
+static void await_start(pid_t pid, struct pollfd *fd)
+{
+	struct rm_patience patience = { 0 };
+	uint64_t ticks = 0;
+	int r;
+
+	do {
+		r = poll(fd, 1, START_LOOK_MS);
+		if (r == 0)
+			rm_patience_look(&patience, rm_state_of(pid, pid, &ticks, NULL),
+					 START_LOOK_MS * UINT64_C(1000000));
+	} while ((r < 0 && errno == EINTR) ||
+		 (r == 0 && patience.asleep_ns < START_ASLEEP_NS &&
+		  ticks < START_CPU_TICKS));
+}
+
 /* The kernel process writes "0" or "-errno sentence", or dies and the pipe ends. */
-static int wait_ready(int fd)
+static int wait_ready(pid_t pid, int fd)
 {
 	struct pollfd p = { .fd = fd, .events = POLLIN };
 	char text[256] = "";
@@ -311,8 +333,7 @@ static int wait_ready(int fd)
 	ssize_t n;
 	long r;
 
-	while (poll(&p, 1, START_TIMEOUT_MS) < 0 && errno == EINTR)
-		;
+	await_start(pid, &p);
 	n = (p.revents & POLLIN) ? read(fd, text, sizeof(text) - 1) : -1;
 	if (n <= 0) {
 		rm_set_reason("the simulated kernel driver did not start");
@@ -346,7 +367,7 @@ int rm_start(const char *dir, const char *const *arguments)
 	r = spawn_kernel(&s);
 	close(pipe_fds[1]);
 	if (r == 0)
-		r = wait_ready(pipe_fds[0]);
+		r = wait_ready(s.pid, pipe_fds[0]);
 	close(pipe_fds[0]);
 	return r;
 }

@@ -219,6 +219,22 @@ fork)
 		parent after 3500
 	END
 	;;
+becomes)
+	# the clock waits for an image, whatever the one before it computed
+	export TRANCHE_SIM_HOLD=2
+	rank=1 && begin becomes a
+	a=$pid
+	rank=2 && begin sleeps b 3 1500
+	wait "$a" "$pid"
+	log_is <<-END
+		a becomes 1000
+		b slept 1500
+		a slept 2000
+		a slept 3000
+		b slept 3000
+		b slept 4500
+	END
+	;;
 threads)
 	play threads
 	log_is <<-END

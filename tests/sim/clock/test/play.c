@@ -129,6 +129,19 @@ static int forks(char **args)
 	return 0;
 }
 
+/* becomes NAME: computes for more than a second, then is another image */
+static int becomes(char **args)
+{
+	struct timespec spent = { 0 };
+
+	while (spent.tv_sec == 0 || spent.tv_nsec < 200000000)
+		clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &spent);
+	sleep_us(1000);
+	tell(args[0], "becomes");
+	execl("/proc/self/exe", "play", "sleeps", args[0], "2", "1000", (char *)NULL);
+	return 1;
+}
+
 /* hears NAME: what somebody outside writes into descriptor 3 */
 static int hears(char **args)
 {
@@ -388,7 +401,7 @@ int main(int argc, char **argv)
 		{ "naps", naps, 2 },       { "mix", mix, 1 },
 		{ "kernels", kernels, 3 }, { "hears", hears, 1 },
 		{ "outside", outside, 1 }, { "blocks", blocks, 1 },
-		{ "steps", steps, 1 },
+		{ "steps", steps, 1 },     { "becomes", becomes, 1 },
 	};
 
 	for (size_t i = 0; argc > 1 && i < sizeof(modes) / sizeof(modes[0]); i++) {
