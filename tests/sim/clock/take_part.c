@@ -23,8 +23,11 @@
 enum process_state { PROCESS_UNKNOWN, PROCESS_OPENING, PROCESS_OUT, PROCESS_IN };
 
 static _Atomic int process_state;
-static _Atomic bool taken[WIRE_THREADS];
-static const void *waits_on[WIRE_THREADS]; /* of blocked threads; under waits_lock */
+/* A place whose thread has ended is nobody's until that thread has left it. */
+enum place { PLACE_FREE, PLACE_TAKEN, PLACE_ENDED };
+static _Atomic int places[WIRE_THREADS];
+static const void *waits_on[WIRE_THREADS];  /* of blocked threads; under waits_lock */
+static _Atomic bool is_woken[WIRE_THREADS]; /* ... since it was to block there */
 static _Atomic int waits_lock;
 static _Atomic unsigned waiters; /* in waits_on */
 static _Atomic uint64_t sequence;
@@ -106,8 +109,9 @@ void sim_forked(void)
 	if (atomic_load(&process_state) == PROCESS_OUT)
 		return;
 	for (unsigned i = 0; i < WIRE_THREADS; i++) {
-		atomic_store(&taken[i], false);
+		atomic_store(&places[i], PLACE_FREE);
 		waits_on[i] = NULL;
+		atomic_store(&is_woken[i], false);
 	}
 	atomic_store(&waits_lock, 0);
 	atomic_store(&waiters, 0);
@@ -145,10 +149,10 @@ int sim_thread_new(void)
 
 	for (int i = 0; i < (int)WIRE_THREADS; i++) {
 		struct wire_thread *t = thread_at(i);
-		bool is_free = false;
+		int is_free = PLACE_FREE;
 		uint32_t high;
 
-		if (!atomic_compare_exchange_strong(&taken[i], &is_free, true))
+		if (!atomic_compare_exchange_strong(&places[i], &is_free, PLACE_TAKEN))
 			continue;
 		memset(t, 0, sizeof(*t));
 		t->rank = rank;
@@ -169,18 +173,18 @@ int sim_thread_new(void)
 void sim_thread_forget(int slot)
 {
 	atomic_store(&thread_at(slot)->state, WIRE_THREAD_FREE);
-	atomic_store(&taken[slot], false);
+	atomic_store(&places[slot], PLACE_FREE);
 	give_notice();
 }
 
 bool sim_thread_is_live(int slot)
 {
-	return atomic_load(&taken[slot]);
+	return atomic_load(&places[slot]) == PLACE_TAKEN;
 }
 
 const void *sim_thread_word(int slot)
 {
-	return &taken[slot];
+	return &places[slot];
 }
 
 /* Until the engine has given the token. -EINTR: a signal came first (the token came after it),
@@ -223,6 +227,9 @@ static int block(const struct sim_clock_request *q, uint64_t look_ns)
 	t->look_ns = look_ns;
 	debt_ns = 0;
 	atomic_store(&t->until_ns, q->until_ns);
+	/* a thread that is away may wake this one while it is still on its way here */
+	if (atomic_load(&is_woken[my_slot_plus_1 - 1]))
+		atomic_store(&t->until_ns, 0);
 	atomic_store(&t->state, WIRE_THREAD_BLOCKED);
 	if (!sim_pass_on((uint32_t)(my_slot_plus_1 - 1)))
 		give_notice();
@@ -270,9 +277,10 @@ void sim_thread_end(void *slot_plus_1)
 		return;
 	my_slot_plus_1 = 0;
 	inside++; /* for good: what the thread still does is not seen */
-	atomic_store(&taken[slot], false);
+	atomic_store(&places[slot], PLACE_ENDED);
 	sim_wake(sim_thread_word(slot), true);
 	atomic_store(&thread_at(slot)->state, WIRE_THREAD_FREE);
+	atomic_store(&places[slot], PLACE_FREE);
 	give_notice();
 }
 
@@ -384,7 +392,7 @@ static void unlock_waits(void)
 bool sim_wait_on(const void *what, uint64_t until_ns)
 {
 	int slot = my_slot_plus_1 - 1;
-	bool is_woken;
+	bool was_woken;
 
 	lock_waits();
 	waits_on[slot] = what;
@@ -392,11 +400,11 @@ bool sim_wait_on(const void *what, uint64_t until_ns)
 	unlock_waits();
 	sim_sleep_until(until_ns);
 	lock_waits();
-	is_woken = waits_on[slot] == NULL;
+	was_woken = atomic_exchange(&is_woken[slot], false);
 	waits_on[slot] = NULL;
 	atomic_fetch_sub(&waiters, 1);
 	unlock_waits();
-	return is_woken;
+	return was_woken;
 }
 
 /* The one that waits longest for WHAT, or -1. */
@@ -425,6 +433,7 @@ void sim_wake(const void *what, bool all)
 		if (i < 0)
 			break;
 		waits_on[i] = NULL;
+		atomic_store(&is_woken[i], true);
 		atomic_store(&thread_at(i)->until_ns, 0);
 	} while (all);
 	unlock_waits();

@@ -253,8 +253,11 @@ int rm_timeline_push(const struct wire_work *w)
 		return -EAGAIN;
 	region->ring[tail % WIRE_RING] = *w;
 	atomic_store_explicit(&region->tail, tail + 1, memory_order_release);
-	if (rm_timeline.is_virtual)
+	if (rm_timeline.is_virtual) {
+		/* who takes the bit away looks at the tail after */
+		atomic_thread_fence(memory_order_seq_cst);
 		wire_bit_set(rm_timeline.bell->written, rm_timeline.key);
+	}
 	return 0;
 }
 
