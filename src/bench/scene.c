@@ -226,7 +226,8 @@ int tr_scene_run(const struct tr_stage *stage, const struct tr_scene *scene,
 	if (result == 0 && stage->sim)
 		result = start_watch(&r, err);
 	if (result == 0)
-		result = stage->sim ? tr_watch_simulator(r.watch_fd, scene, out, err)
+		result = stage->sim ? tr_watch_simulator(r.watch_fd, r.machine.path, scene,
+							 out, err)
 				    : tr_watch_pages(scene, out, err);
 	if (result == 0)
 		result = check_parties(&r, out, err);

@@ -9,11 +9,12 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "bench/silence.h"
 #include "rt/cleanup.h"
 #include "rt/file.h"
 
 #define LINE_BYTES    (1u << 20)
-#define SILENCE_MS    120000 /* of real time, without a line: the machine stands still */
+#define LOOK_MS       1000 /* of real time: how often a silent machine is looked at */
 #define START_WAIT_NS UINT64_C(60000000000)
 
 static int add_sample(struct tr_series *series, const struct tr_sample *sample,
@@ -151,24 +152,47 @@ static int take_lines(char *text, size_t *used, const struct tr_scene *scene,
 	return r;
 }
 
-int tr_watch_simulator(int fd, const struct tr_scene *scene, struct tr_series *series,
-		       struct tr_err *err)
+static int tell_silence(const struct tr_silence *silence, const char *machine,
+			const struct tr_series *series, struct tr_err *err)
+{
+	(void)fprintf(stderr, "tranche: bench: what is on %s:\n", machine);
+	(void)tr_runnable_threads(machine, stderr);
+	return tr_fail(err, ETIMEDOUT,
+		       "the simulated machine stands still after %u samples: asleep for "
+		       "%llu of %llu s",
+		       series->count, (unsigned long long)silence->asleep_ms / 1000,
+		       (unsigned long long)silence->all_ms / 1000);
+}
+
+/* Until FD has something. */
+static int await_line(int fd, const char *machine, const struct tr_series *series,
+		      struct tr_err *err)
+{
+	struct tr_silence silence = { 0 };
+	struct pollfd ready = { fd, POLLIN, 0 };
+
+	while (poll(&ready, 1, LOOK_MS) == 0)
+		if (tr_silence_is_over(&silence, LOOK_MS,
+				       tr_runnable_threads(machine, NULL) > 0))
+			return tell_silence(&silence, machine, series, err);
+	return 0;
+}
+
+int tr_watch_simulator(int fd, const char *machine, const struct tr_scene *scene,
+		       struct tr_series *series, struct tr_err *err)
 {
 	static char text[LINE_BYTES + 1];
 	size_t used = 0;
 	int r = 0;
 
 	while (r == 0) {
-		struct pollfd ready = { fd, POLLIN, 0 };
 		ssize_t n;
 
 		if (used == LINE_BYTES)
 			return tr_fail(err, EBADMSG, "sim-watch: a line without end");
-		if (poll(&ready, 1, SILENCE_MS) == 0)
-			return tr_fail(
-				err, ETIMEDOUT,
-				"the simulated machine stands still after %u samples",
-				series->count);
+		r = await_line(fd, machine, series, err);
+		if (r < 0)
+			return r;
 		n = read(fd, text + used, LINE_BYTES - used);
 		if (n < 0 && errno == EINTR)
 			continue;
