@@ -323,17 +323,52 @@ def help_of_a_share(machine):
         expect(f"\\-\\-{option} " in page.replace("cores-max", "cores\\-max"), option)
 
 
+def look_at_gpu(machine):
+    """When, and for how long the first device was busy until then, by the simulator's own books, in ns."""
+    told = subprocess.run([f"{machine.sim}/sim-ctl", "busy", "--json"], env=machine.env, capture_output=True,
+                          text=True, check=True)
+    told = json.loads(told.stdout)
+    return told["now_ns"], told["devices"][0]["busy_ns"]
+
+
 def busy_share(machine, seconds):
-    """The part of SECONDS in which the first device was busy, by the simulator's own books, in percent."""
-    def look():
-        told = subprocess.run([f"{machine.sim}/sim-ctl", "busy", "--json"], env=machine.env, capture_output=True,
-                              text=True, check=True)
-        told = json.loads(told.stdout)
-        return told["now_ns"], told["devices"][0]["busy_ns"]
-    begin, was = look()
+    """The part of SECONDS in which the first device was busy, in percent."""
+    begin, was = look_at_gpu(machine)
     time.sleep(seconds)
-    end, now = look()
+    end, now = look_at_gpu(machine)
     return 100 * (now - was) / (end - begin)
+
+
+def counted(machine, name):
+    """GPU time of slice, device and process, with what the GPU had done before and after they were read."""
+    _, before = look_at_gpu(machine)
+    one = slices(machine)[name]
+    _, after = look_at_gpu(machine)
+    return before, [part["gpu"]["gpu_ns"] for part in (one, one["devices"][0], one["processes"][0])], after
+
+
+@case
+def F20_counters_are_what_the_gpu_worked(machine):
+    """F20: what ps and the end of run say, against the simulator's own books; with a limit and without one."""
+    worked = 0
+    for cores in ("100", "40"):
+        name = name_of(f"c{cores}")
+        child = machine.start("run", "--name", name, "--cores", cores, "--", f"{machine.build}/bin/cli.spinner", "5000",
+                              "6")
+        wait_for(machine, name)
+        time.sleep(1.5)
+        first = counted(machine, name)
+        time.sleep(2.5)
+        last = counted(machine, name)
+        low, high = last[0] - first[2], last[2] - first[0]  # a run that is not measured yet is 20 ms at most
+        for part, was, now in zip(("slice", "device", "process"), first[1], last[1]):
+            expect(0.96 * low - 40e6 < now - was < 1.04 * high + 40e6,
+                   f"{part} of {cores} %: {(now - was) / 1e9} s counted, {low / 1e9} to {high / 1e9} worked")
+        told = child.communicate(timeout=30)[1]
+        was, (_, worked) = worked, look_at_gpu(machine)
+        end = re.search(r"GPU (\d+\.\d) s, waited", told)
+        expect(end and abs(float(end.group(1)) - (worked - was) / 1e9) < 0.1 + 0.04 * (worked - was) / 1e9,
+               f"{told}, {(worked - was) / 1e9} s worked")
 
 
 @case
