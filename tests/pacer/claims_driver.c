@@ -109,6 +109,25 @@ void claim_I4_kernel_hangs(void)
 	NEAR(stage_share(a, 5 * S), 100, 2);
 }
 
+/* I4: a gate ends at the debt bound, whatever others of its slice do meanwhile. What never waits itself is
+ * charged again and again, so that as much as may be owed always is. */
+void claim_I4_gate_ends(void)
+{
+	struct tenant *t =
+		stage_start(&(struct play){ "--cores 10", "beside 2000", .processes = 2 });
+	uint64_t rounds;
+
+	stage_warm();
+	stage_sleep(5 * S);
+	rounds = stage_rounds(t);
+	for (unsigned i = 0; i < 12; i++) {
+		stage_sleep(5 * S);
+		AT_MOST(stage_longest(t), TR_DEBT_MAX_NS + 100 * MS);
+	}
+	/* one at a time, after each such wait */
+	NEAR((double)(stage_rounds(t) - rounds), 6, 1);
+}
+
 /* Kernels that nobody measured before: of a thousand that follow each other, what is queued unseen
  * is one, and the share is right in the end. */
 static void unknown(const char *workload)

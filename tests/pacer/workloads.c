@@ -103,6 +103,17 @@ static void run_collective(struct worker *w)
 	}
 }
 
+/* beside US: the first process launches collectives without an end, the others kernels. */
+static void run_beside(struct worker *w)
+{
+	if (w->index == 0)
+		run_collective(w);
+	for (;;) {
+		launch(w, w->loop, w->number);
+		atomic_fetch_add(&w->row->rounds, 1);
+	}
+}
+
 /* hang US: kernels, and after an order one that never ends, and some behind it: not so many that the
  * driver's queue is full. */
 static void run_hang(struct worker *w)
@@ -374,6 +385,7 @@ void (*find_workload(const char *name))(struct worker *w)
 		{ "lengths", run_lengths },   { "demand", run_demand },
 		{ "served", run_served },     { "current", run_current },
 		{ "recorded", run_recorded }, { "rare", run_rare },
+		{ "beside", run_beside },
 	};
 
 	for (unsigned i = 0; i < sizeof(all) / sizeof(*all); i++)
