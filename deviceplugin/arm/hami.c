@@ -20,6 +20,8 @@
 
 #define CLOCKS_DIFFER_S 60
 #define WAIT_MS         50 /* after an Allocate: the pod's next one is some ms away */
+#define AGAIN_MS        200
+#define AGAIN_MAX_MS    30000
 
 /* One turn: the node, its pod, the pod written, the lock written. */
 struct handover {
@@ -57,26 +59,56 @@ bool tr_hami_is_allocated(const struct tr_book *book, const struct tr_pod *pod,
 	return true;
 }
 
+static void on_time(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd;
+	(void)what;
+	tr_arm_handover(arg);
+}
+
+static void wait_ms(struct tr_arm *arm, uint32_t ms)
+{
+	const struct timeval wait = { .tv_sec = ms / 1000, .tv_usec = ms % 1000 * 1000L };
+
+	if (!arm->base || !arm->options.ports.node_of)
+		return;
+	if (!arm->on_hami)
+		arm->on_hami = event_new(arm->base, -1, 0, on_time, arm);
+	if (arm->on_hami)
+		(void)event_add(arm->on_hami, &wait);
+}
+
 static void end(struct handover *handover)
 {
 	struct tr_arm *arm = handover->arm;
 
 	free(handover);
 	arm->handover = NULL;
+	tr_backoff_reset(&arm->hami_pause);
 	if (arm->is_due)
 		tr_hami_poke(arm);
 	arm->is_due = false;
 }
 
+/* No pod is bound to the node while the lock is there: it is tried until it is done, and said once. */
 static void fail(struct handover *handover, const char *what, int r,
 		 const struct tr_err *told)
 {
+	const char *why = told && told->msg[0] ? told->msg : strerror(-r);
+	struct tr_arm *arm = handover->arm;
 	struct tr_err err = { 0 };
 
-	(void)tr_fail(&err, -r, "%s for pod %s/%s: %s", what, handover->space,
-		      handover->pod, told && told->msg[0] ? told->msg : strerror(-r));
-	tr_arm_tell(handover->arm, TR_ARM_ODD, NULL, err.msg);
-	end(handover);
+	if (handover->pod[0])
+		(void)tr_fail(&err, -r, "%s for pod %s/%s: %s", what, handover->space,
+			      handover->pod, why);
+	else
+		(void)tr_fail(&err, -r, "%s: %s", what, why);
+	if (!arm->hami_pause.tries)
+		tr_arm_tell(arm, TR_ARM_ODD, NULL, err.msg);
+	free(handover);
+	arm->handover = NULL;
+	arm->is_due = false;
+	wait_ms(arm, tr_backoff_next(&arm->hami_pause));
 }
 
 static void on_unlocked(void *arg, int r, const struct tr_err *told)
@@ -179,7 +211,10 @@ static void on_pod(void *arg, int r, const struct tr_pod *pod, const struct tr_e
 	int64_t since;
 	bool has_ended;
 
-	(void)told;
+	if (r < 0 && r != -ENOENT) {
+		fail(handover, "what HAMi waits for", r, told);
+		return;
+	}
 	if (r < 0 || read_phase(arm, pod, &phase, &since) < 0) {
 		end(handover);
 		return;
@@ -199,11 +234,14 @@ static void on_node(void *arg, int r, const struct tr_node *node, const struct t
 {
 	struct handover *handover = arg;
 	const struct tr_arm_ports *ports = &handover->arm->options.ports;
-	const char *text = r < 0 ? NULL
-				 : tr_named_find(&node->object.annotations, TR_NODE_LOCK);
 	struct tr_node_lock lock;
+	const char *text;
 
-	(void)told;
+	if (r < 0) {
+		fail(handover, "HAMi's lock on the node", r, told);
+		return;
+	}
+	text = tr_named_find(&node->object.annotations, TR_NODE_LOCK);
 	if (!text || tr_node_lock_parse(&lock, text, NULL) < 0 || !lock.pod[0]) {
 		end(handover);
 		return;
@@ -225,28 +263,16 @@ void tr_arm_handover(struct tr_arm *arm)
 		arm->is_due = true;
 		return;
 	}
+	arm->hami_pause.first_ms = AGAIN_MS;
+	arm->hami_pause.max_ms = AGAIN_MAX_MS;
 	arm->handover = tr_xcalloc(1, sizeof(*arm->handover));
 	arm->handover->arm = arm;
 	ports->node_of(on_node, arm->handover, ports->arg);
 }
 
-static void on_time(evutil_socket_t fd, short what, void *arg)
-{
-	(void)fd;
-	(void)what;
-	tr_arm_handover(arg);
-}
-
 void tr_hami_poke(struct tr_arm *arm)
 {
-	struct timeval wait = { .tv_usec = WAIT_MS * 1000L };
-
-	if (!arm->base || !arm->options.ports.node_of)
-		return;
-	if (!arm->on_hami)
-		arm->on_hami = event_new(arm->base, -1, 0, on_time, arm);
-	if (arm->on_hami)
-		(void)event_add(arm->on_hami, &wait);
+	wait_ms(arm, WAIT_MS);
 }
 
 void tr_hami_close(struct tr_arm *arm)

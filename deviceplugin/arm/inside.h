@@ -5,6 +5,7 @@
 #include "deviceplugin/arm/arm.h"
 #include "deviceplugin/arm/checkpoint.h"
 #include "deviceplugin/arm/record.h"
+#include "kube/backoff.h"
 
 /* What the sources of struct tr_arm share, and nobody else sees. */
 
@@ -28,7 +29,8 @@ struct tr_arm {
 	struct handover *handover; /* the same, toward HAMi's scheduler; NULL: none */
 	struct request *requests, **last_request; /* Allocates that wait for their turn */
 	struct event *on_hami;
-	bool is_due; /* another turn of it, after this one */
+	struct tr_backoff hami_pause; /* before it is tried again */
+	bool is_due;                  /* another turn of it, after this one */
 	struct tr_arm_counts counts;
 	char boot_id[TR_BOOT_ID];
 	char blocked[512]; /* why nothing new is given; "": it is */

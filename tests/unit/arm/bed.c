@@ -177,7 +177,7 @@ int bed_open(void **state)
 int bed_try_start(void)
 {
 	memset(bed.events, 0, sizeof(bed.events));
-	return tr_arm_open(NULL, NULL, &bed.options, &scene.cards, &bed.arm, &bed.err);
+	return tr_arm_open(bed.base, NULL, &bed.options, &scene.cards, &bed.arm, &bed.err);
 }
 
 void bed_start(void)

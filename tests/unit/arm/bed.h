@@ -8,6 +8,7 @@
 /* A struct tr_arm on directories of its own, whose injections are files. */
 struct bed {
 	struct tr_arm *arm;
+	struct event_base *base; /* its clock; NULL: it has none */
 	char dir[64], slices[96], records[96], injected[96], boot[96];
 	struct tr_arm_options options;
 	unsigned events[TR_ARM_ODD + 1];

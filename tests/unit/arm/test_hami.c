@@ -12,6 +12,8 @@
 static char lock[200]; /* of the node; "": none */
 static unsigned node_version, asked, written, unlocked, stale;
 static int write_r;
+static unsigned node_fails, pod_fails,
+	unlock_fails; /* as often as that, the API server does not answer */
 static char phase[16], left[64];
 
 static void node_of(tr_node_told *told, void *told_arg, void *arg)
@@ -23,6 +25,11 @@ static void node_of(tr_node_told *told, void *told_arg, void *arg)
 
 	(void)arg;
 	asked++;
+	if (node_fails) {
+		node_fails--;
+		told(told_arg, -ETIMEDOUT, NULL, NULL);
+		return;
+	}
 	snprintf(version, sizeof(version), "%u", node_version);
 	told(told_arg, 0, &node, NULL);
 }
@@ -44,6 +51,11 @@ static void annotate_node(const char *version, const struct tr_named_list *annot
 		done(done_arg, -ESTALE, NULL);
 		return;
 	}
+	if (unlock_fails) {
+		unlock_fails--;
+		done(done_arg, -ETIMEDOUT, NULL);
+		return;
+	}
 	unlocked++;
 	lock[0] = '\0';
 	done(done_arg, 0, NULL);
@@ -59,6 +71,11 @@ static void pod_of(const char *space, const char *name, bool is_fresh, tr_pod_to
 	(void)arg;
 	assert_true(is_fresh);
 	assert_string_equal(space, "default");
+	if (pod_fails) {
+		pod_fails--;
+		told(told_arg, -ETIMEDOUT, NULL, NULL);
+		return;
+	}
 	for (size_t i = 0; i < scene.pod_count; i++)
 		if (strcmp(scene.pods[i].name, name) == 0) {
 			struct tr_pod pod = *scene_object(&scene.pods[i]);
@@ -101,11 +118,22 @@ static int open_bed(void **state)
 	bed.options.ports.annotate_node = annotate_node;
 	bed.options.ports.pod_of = pod_of;
 	bed.options.ports.annotate = annotate;
+	bed.base = event_base_new();
 	bed_start();
 	asked = written = unlocked = stale = 0;
+	node_fails = pod_fails = unlock_fails = 0;
 	write_r = 0;
 	strcpy(phase, "allocating");
 	strcpy(lock, "2026-11-21T10:00:00Z,default,p");
+	return r;
+}
+
+static int close_bed(void **state)
+{
+	struct event_base *base = bed.base;
+	int r = bed_close(state);
+
+	event_base_free(base);
 	return r;
 }
 
@@ -234,13 +262,32 @@ static void fails(void **state)
 	assert_int_equal(unlocked, 1);
 }
 
-#define TEST(f) cmocka_unit_test_setup_teardown(f, open_bed, bed_close)
+/* Nobody calls again: no pod is bound to the node while the lock is there. */
+static void again(void **state)
+{
+	struct timeval second = { .tv_sec = 5 };
+
+	(void)state;
+	node_fails = 2;
+	pod_fails = unlock_fails = 1;
+	bed_admit(scene_pod("p", scene_two));
+	event_base_loopexit(bed.base, &second);
+	while (!unlocked && !event_base_got_exit(bed.base))
+		assert_int_equal(event_base_loop(bed.base, EVLOOP_ONCE), 0);
+	assert_int_equal(unlocked, 1);
+	assert_int_equal(asked, 5);
+	assert_int_equal(bed.events[TR_ARM_ODD],
+			 1); /* of what is tried again once is told */
+	assert_string_equal(phase, "success");
+}
+
+#define TEST(f) cmocka_unit_test_setup_teardown(f, open_bed, close_bed)
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(at_the_last), TEST(others),  TEST(no_word),
-		TEST(failed),      TEST(refused), TEST(fails),
+		TEST(at_the_last), TEST(others), TEST(no_word), TEST(failed),
+		TEST(refused),     TEST(fails),  TEST(again),
 	};
 
 	return cmocka_run_group_tests_name("hami", tests, NULL, NULL);
