@@ -63,11 +63,15 @@ int tr_arm_open(struct event_base *base, struct tr_pods *pods,
 		r = tr_records_open(options->records_dir, &arm->records, err);
 	if (r == 0)
 		r = tr_arm_recover(arm, err);
-	if (r < 0)
+	if (r < 0) {
 		tr_arm_close(arm);
-	else
-		*out = arm;
-	return r;
+		return r;
+	}
+	/* The end may have come between an Allocate and what HAMi's scheduler is told of it. */
+	if (arm->book.count)
+		tr_hami_poke(arm);
+	*out = arm;
+	return 0;
 }
 
 void tr_arm_close(struct tr_arm *arm)

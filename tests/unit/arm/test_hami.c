@@ -262,22 +262,39 @@ static void fails(void **state)
 	assert_int_equal(unlocked, 1);
 }
 
+static void wait_unlocked(void)
+{
+	struct timeval most = { .tv_sec = 5 };
+
+	event_base_loopexit(bed.base, &most);
+	while (!unlocked && !event_base_got_exit(bed.base))
+		assert_int_equal(event_base_loop(bed.base, EVLOOP_ONCE), 0);
+	assert_int_equal(unlocked, 1);
+}
+
 /* Nobody calls again: no pod is bound to the node while the lock is there. */
 static void again(void **state)
 {
-	struct timeval second = { .tv_sec = 5 };
-
 	(void)state;
 	node_fails = 2;
 	pod_fails = unlock_fails = 1;
 	bed_admit(scene_pod("p", scene_two));
-	event_base_loopexit(bed.base, &second);
-	while (!unlocked && !event_base_got_exit(bed.base))
-		assert_int_equal(event_base_loop(bed.base, EVLOOP_ONCE), 0);
-	assert_int_equal(unlocked, 1);
+	wait_unlocked();
 	assert_int_equal(asked, 5);
 	assert_int_equal(bed.events[TR_ARM_ODD],
 			 1); /* of what is tried again once is told */
+	assert_string_equal(phase, "success");
+}
+
+/* The agent ended between the last Allocate and the word on it. */
+static void after_restart(void **state)
+{
+	(void)state;
+	bed_admit(scene_pod("p", scene_two));
+	bed_stop();
+	assert_int_equal(unlocked, 0);
+	bed_start();
+	wait_unlocked();
 	assert_string_equal(phase, "success");
 }
 
@@ -287,7 +304,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(at_the_last), TEST(others), TEST(no_word), TEST(failed),
-		TEST(refused),     TEST(fails),  TEST(again),
+		TEST(refused),     TEST(fails),  TEST(again),   TEST(after_restart),
 	};
 
 	return cmocka_run_group_tests_name("hami", tests, NULL, NULL);
