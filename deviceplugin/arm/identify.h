@@ -96,8 +96,8 @@ struct tr_room_row {
  * Would the ADDED containers, all of one pod, and what the book has armed take more of a card than it gives: memory,
  * time, or more containers at once than it is split for? A pod takes of a card what its containers
  * can take at any one moment: an init container that ends runs with the sidecars before it only.
- * And, as HAMi's scheduler has it, a container with cores 100 shares no card with another pod's, unless more or less
- * than 100 percent of the card's time is given out: not with one that has no limit either.
+ * And, as HAMi's scheduler has it, a container with cores 100 shares no card with another, of its own pod neither, unless
+ * more or less than 100 percent of the card's time is given out: not with one that has no limit either.
  * -ENOSPC: ERR says which card, what is taken and what was asked for.
  */
 int tr_room_check(const struct tr_book *book, const struct tr_cards *cards,
@@ -107,7 +107,8 @@ int tr_room_check(const struct tr_book *book, const struct tr_cards *cards,
 struct tr_room {
 	uint64_t bytes;
 	uint32_t cores, containers;
-	bool is_whole; /* a container has all of its time, cores 100 */
+	bool is_whole;  /* a container has all of its time, cores 100 */
+	bool is_joined; /* and another container of its pod is on the card at that moment */
 };
 void tr_room_taken(const struct tr_book *book, const char *uuid, struct tr_room *out);
 

@@ -21,8 +21,11 @@ struct peak {
 
 static struct tr_room add(struct tr_room a, struct tr_room b)
 {
-	return (struct tr_room){ tr_sat_add(a.bytes, b.bytes), a.cores + b.cores,
-				 a.containers + b.containers, a.is_whole || b.is_whole };
+	return (struct tr_room){ .bytes = tr_sat_add(a.bytes, b.bytes),
+				 .cores = a.cores + b.cores,
+				 .containers = a.containers + b.containers,
+				 .is_whole = a.is_whole || b.is_whole,
+				 .is_joined = a.is_joined || b.is_joined };
 }
 
 static void lift(struct tr_room *most, struct tr_room now)
@@ -34,11 +37,15 @@ static void lift(struct tr_room *most, struct tr_room now)
 	if (most->containers < now.containers)
 		most->containers = now.containers;
 	most->is_whole = most->is_whole || now.is_whole;
+	most->is_joined = most->is_joined || (now.is_whole && now.containers > 1);
 }
 
 static struct tr_room room_of(const struct tr_alloc_part *part)
 {
-	return (struct tr_room){ part->limit_bytes, part->cores, 1, part->cores == 100 };
+	return (struct tr_room){ .bytes = part->limit_bytes,
+				 .cores = part->cores,
+				 .containers = 1,
+				 .is_whole = part->cores == 100 };
 }
 
 /* Containers come in the order of their index. */
@@ -160,7 +167,14 @@ void tr_room_taken(const struct tr_book *book, const char *uuid, struct tr_room 
 static int check_whole(const struct tr_card *card, const struct tr_room *own,
 		       const struct tr_room *others, struct tr_err *err)
 {
-	if (card->give_cores != 100 || !own->containers || !others->containers)
+	if (card->give_cores != 100 || !own->containers)
+		return 0;
+	if (own->is_joined)
+		return tr_fail(err, ENOSPC,
+			       "card %s has no room for two containers of one pod at once: "
+			       "one gets all of its time",
+			       card->uuid);
+	if (!others->containers)
 		return 0;
 	if (own->is_whole)
 		return tr_fail(err, ENOSPC,
@@ -195,7 +209,7 @@ static int check_card(const struct tr_book *book, const struct tr_card *card,
 
 	/* Mostly there is room for all at once, and nobody has to be put in order. */
 	sum_all(holders, n, added[0].uid, &own, &others);
-	if (!fits(card, &own, &others))
+	if (own.is_whole || !fits(card, &own, &others))
 		sum_peaks(holders, n, added[0].uid, &own, &others);
 	if (fits(card, &own, &others))
 		return check_whole(card, &own, &others, err);

@@ -271,7 +271,7 @@ static void room_out_of_order(void **state)
 	assert_int_equal(add_to("c", 0, APP, 3 * GI + 1, 0), -ENOSPC);
 }
 
-/* All of a card's time is for one pod, also beside those that have no limit and are promised nothing. */
+/* All of a card's time is for one container, also beside those that have no limit and are promised nothing. */
 static void room_whole(void **state)
 {
 	(void)state;
@@ -279,14 +279,20 @@ static void room_whole(void **state)
 	assert_int_equal(add_to("b", 0, APP, GI, 99), 0);
 	assert_int_equal(add_to("b", 0, APP, GI, 100), -ENOSPC);
 	assert_non_null(strstr(room_err.msg, "all of its time: 1 containers of other"));
-	assert_int_equal(add_to("a", 1, APP, GI, 100), 0);
+	assert_int_equal(add_to("a", 1, APP, GI, 100), -ENOSPC); /* its own pod's */
+	assert_non_null(strstr(room_err.msg, "two containers of one pod at once"));
+	tr_book_free(&book);
 	armed("a", 1, APP, GI, 100);
+	assert_int_equal(add_to("a", 0, INIT, GI, 0), 0); /* it has ended by then */
+	assert_int_equal(add_to("a", 0, SIDE, GI, 0), -ENOSPC);
+	assert_int_equal(add_to("a", 2, APP, GI, 0), -ENOSPC);
 	assert_int_equal(add_to("b", 0, APP, GI, 0), -ENOSPC);
 	assert_non_null(strstr(room_err.msg, "another pod has all of its time"));
 	/* Where time is given out more than once, 100 is a number like any other. */
 	scene.cards.at[0].give_cores = 200;
 	assert_int_equal(add_to("b", 0, APP, GI, 0), 0);
 	assert_int_equal(add_to("b", 0, APP, GI, 100), 0);
+	assert_int_equal(add_to("a", 2, APP, GI, 100), 0);
 }
 
 static void room_sidecar_first(void **state)
