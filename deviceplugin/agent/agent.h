@@ -88,7 +88,7 @@ struct tr_agent {
 	struct tr_register *reg;
 	struct tr_agent_ask *asks;
 	struct tr_keep keep;
-	const char *kept_resources[6];
+	const char *kept_resources[3];
 	struct event *kube_timer;
 	char *selector;
 	char kube_says[512];  /* why there is none */

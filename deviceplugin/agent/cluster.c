@@ -14,8 +14,9 @@
 #define AGAIN_S 10 /* credentials that were not there may come */
 #define AWAY_S  5  /* a watch that ends is opened again within less */
 
-/* A decision on 64 containers with 16 devices each, a device in 64 bytes: none that a scheduler makes is longer. */
+/* Of a pod that asks for as much: 64 containers with 16 devices each, a device in 64 bytes. */
 #define ANNOTATION_MAX (64u * TR_DEVICES_MAX * 64u)
+#define CONTAINERS_MAX 256u
 /* Of a pod that has ended only HAMi's marks are read: a word, a time, the name of a node. */
 #define MARK_MAX 253u
 
@@ -61,12 +62,20 @@ const struct tr_pod **tr_agent_pods(struct tr_agent *a, size_t *count)
 
 /* ---- the watch ---- */
 
+static bool has_ended(const struct tr_pod *pod)
+{
+	return pod->phase == TR_POD_SUCCEEDED || pod->phase == TR_POD_FAILED;
+}
+
 static void obey_grant(struct tr_agent *a, const struct tr_pod *pod)
 {
 	struct tr_err err = { 0 };
 	const char *grant;
-	int r = tr_pod_annotation(pod, TR_POD_GRANTED, &grant, &err);
+	int r;
 
+	if (has_ended(pod))
+		return;
+	r = tr_pod_annotation(pod, TR_POD_GRANTED, &grant, &err);
 	if (r == 0)
 		r = tr_arm_grant(a->arm, pod, grant, &err);
 	else if (r == -ENOENT)
@@ -107,11 +116,10 @@ static void on_pod_changed(void *arg, const struct tr_object *old,
 	(void)old;
 	if (pod && is_waited_for(pod))
 		tr_arm_handover(a->arm);
-	if (!pod || pod->phase == TR_POD_SUCCEEDED || pod->phase == TR_POD_FAILED) {
+	if (!pod || has_ended(pod))
 		tr_agent_sweep_soon(a);
-		return;
-	}
-	obey_grant(a, pod);
+	else
+		obey_grant(a, pod);
 }
 
 static void on_watch_trouble(void *arg, int r, const struct tr_err *err)
@@ -162,15 +170,13 @@ static void set_keep(struct tr_agent *a)
 	const struct tr_config *c = &a->config;
 
 	a->kept_resources[0] = c->resource_name;
-	a->kept_resources[1] = c->resource_memory;
-	a->kept_resources[2] = c->resource_memory_percent;
-	a->kept_resources[3] = c->resource_cores;
-	a->kept_resources[4] = c->resource_priority;
+	a->kept_resources[1] = c->resource_priority;
 	a->keep = (struct tr_keep){ .annotations = annotations,
 				    .resources = a->kept_resources,
 				    .asks_for = c->resource_name,
 				    .annotation_max = ANNOTATION_MAX,
-				    .ended_annotation_max = MARK_MAX };
+				    .ended_annotation_max = MARK_MAX,
+				    .containers_max = CONTAINERS_MAX };
 }
 
 static int open_watch(struct tr_agent *a, struct tr_err *err)

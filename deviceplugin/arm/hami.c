@@ -132,7 +132,8 @@ static int read_phase(const struct tr_arm *arm, const struct tr_pod *pod,
 	const char *text = tr_named_find(notes, TR_POD_BIND_PHASE),
 		   *time = tr_named_find(notes, TR_POD_BIND_TIME);
 	int64_t now_s = tr_unix_us() / 1000000;
-	uint32_t wanted, all = 0;
+	size_t all = pod->asked;
+	uint32_t wanted;
 
 	*since_unix_s = 0;
 	/* By its clock, and made is by ours: where ours is behind, what was just allocated is not older. */

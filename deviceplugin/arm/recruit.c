@@ -69,6 +69,10 @@ static int check_pod(const struct tr_arm *arm, const struct tr_pod *pod, struct 
 	if (node && strcmp(pod->node, node) != 0)
 		return tr_fail(err, EAGAIN, "pod %s/%s is not bound to this node",
 			       pod->object.space, pod->object.name);
+	if (pod->unread_count)
+		return tr_fail(err, EFBIG,
+			       "pod %s/%s has %zu containers: of so many none is read",
+			       pod->object.space, pod->object.name, pod->unread_count);
 	return check_names(pod, err);
 }
 

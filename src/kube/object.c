@@ -7,8 +7,10 @@
 
 #include "base/mem.h"
 #include "kube/quantity.h"
+#include "tranche/limits.h"
 
 #define CONTAINERS_MAX 1024u
+#define NAME_MAX       253u /* of anything of Kubernetes' */
 
 /*
  * A block is made by running the same code twice: first without memory, to learn how much it takes,
@@ -44,6 +46,12 @@ static const char *put_text(struct block *b, const json_t *value)
 	if (to) /* jansson refuses a NUL inside, unless asked not to */
 		memcpy(to, json_string_value(value), n + 1);
 	return to;
+}
+
+/* A name that the API server takes at any length: none of that length is one. */
+static const char *put_short(struct block *b, const json_t *value)
+{
+	return json_string_length(value) <= NAME_MAX ? put_text(b, value) : "";
 }
 
 static const char *put_name(struct block *b, const char *name)
@@ -237,30 +245,43 @@ static int put_object(struct block *b, const json_t *json, struct tr_object *o,
 	return 0;
 }
 
-static bool does_ask(const json_t *containers, const char *resource)
+/* How many of KEEP's resource all containers ask for, each at most what one can have. */
+static size_t count_asked(const json_t *containers, const struct tr_keep *keep)
 {
+	size_t all = 0;
+
 	for (size_t i = 0; i < json_array_size(containers); i++) {
 		const json_t *one = json_array_get(containers, i);
 		const json_t *limits = member(member(one, "resources"), "limits");
-		struct tr_amount amount = read_amount(member(limits, resource));
+		struct tr_amount amount = read_amount(member(limits, keep->asks_for));
 
-		if (!amount.is_bad && amount.value)
-			return true;
+		if (!amount.is_bad)
+			all += amount.value < TR_DEVICES_MAX ? (size_t)amount.value
+							     : TR_DEVICES_MAX;
 	}
-	return false;
+	return all;
 }
 
-static void put_pod_annotations(struct block *b, const json_t *json, struct tr_pod *pod)
+/* No decision on so many devices and containers is longer. */
+static size_t decision_max(size_t devices, size_t containers)
+{
+	return 256 + 128 * devices + 16 * containers;
+}
+
+static bool has_ended(const struct tr_pod *pod)
+{
+	return pod->phase == TR_POD_SUCCEEDED || pod->phase == TR_POD_FAILED;
+}
+
+static void put_pod_annotations(struct block *b, const json_t *json, struct tr_pod *pod,
+				size_t containers)
 {
 	const json_t *all = member(member(json, "metadata"), "annotations");
-	const json_t *spec = member(json, "spec");
-	bool has_ended = pod->phase == TR_POD_SUCCEEDED || pod->phase == TR_POD_FAILED;
 	const struct tr_keep *keep = b->keep;
-	size_t most = has_ended ? keep->ended_annotation_max : keep->annotation_max;
+	size_t most = has_ended(pod) ? keep->ended_annotation_max : keep->annotation_max;
 
-	if (keep->asks_for && !does_ask(member(spec, "initContainers"), keep->asks_for) &&
-	    !does_ask(member(spec, "containers"), keep->asks_for))
-		return;
+	if (keep->asks_for && most > decision_max(pod->asked, containers))
+		most = decision_max(pod->asked, containers);
 	pod->object.annotations = put_named(b, all, keep->annotations, most);
 	put_too_long(b, all, most, &pod->object);
 }
@@ -282,18 +303,13 @@ static struct tr_pod_container put_container(struct block *b, const json_t *json
 	return c;
 }
 
-static int put_containers(struct block *b, const json_t *spec, struct tr_pod *pod)
+static int put_containers(struct block *b, const json_t *const lists[2], struct tr_pod *pod)
 {
-	const json_t *lists[] = { member(spec, "initContainers"),
-				  member(spec, "containers") };
 	struct tr_pod_container *rows;
 	size_t n = 0;
 
 	pod->init_count = json_array_size(lists[0]);
 	pod->container_count = pod->init_count + json_array_size(lists[1]);
-	if (pod->container_count > CONTAINERS_MAX)
-		return tr_fail(b->err, EBADMSG, "a pod with %zu containers",
-			       pod->container_count);
 	rows = TAKE(b, struct tr_pod_container, pod->container_count);
 	pod->containers = rows;
 	for (int l = 0; l < 2; l++)
@@ -309,6 +325,29 @@ static int put_containers(struct block *b, const json_t *spec, struct tr_pod *po
 				rows[n] = row;
 		}
 	return 0;
+}
+
+/* What only those are asked about that have, or may get, what we give. */
+static int put_rest(struct block *b, const json_t *json, struct tr_pod *pod)
+{
+	const json_t *spec = member(json, "spec");
+	const json_t *const lists[] = { member(spec, "initContainers"),
+					member(spec, "containers") };
+	size_t n = json_array_size(lists[0]) + json_array_size(lists[1]);
+	const struct tr_keep *keep = b->keep;
+	size_t most = keep->containers_max ? keep->containers_max : CONTAINERS_MAX;
+
+	if (keep->asks_for) {
+		pod->asked = count_asked(lists[0], keep) + count_asked(lists[1], keep);
+		if (!pod->asked)
+			return 0;
+	}
+	if (n > most) {
+		pod->unread_count = n;
+		return 0;
+	}
+	put_pod_annotations(b, json, pod, n);
+	return keep->asks_for && has_ended(pod) ? 0 : put_containers(b, lists, pod);
 }
 
 static enum tr_pod_phase phase_of(const json_t *status)
@@ -334,11 +373,10 @@ static int put_pod(struct block *b, const json_t *json)
 	if (r < 0)
 		return r;
 	pod->node = put_text(b, member(spec, "nodeName"));
-	pod->scheduler = put_text(b, member(spec, "schedulerName"));
+	pod->scheduler = put_short(b, member(spec, "schedulerName"));
 	pod->phase = phase_of(member(json, "status"));
 	pod->is_deleting = deletion && !json_is_null(deletion);
-	put_pod_annotations(b, json, pod);
-	return put_containers(b, spec, pod);
+	return put_rest(b, json, pod);
 }
 
 static bool is_ready(const json_t *status)

@@ -58,11 +58,12 @@ struct tr_object {
  * ends with '*' stands for all that begin so. A NULL list keeps none. */
 struct tr_keep {
 	const char *const *annotations, *const *labels, *const *resources, *const *env;
-	/* Who may make a pod may write hundreds of kilobytes to it. Of pods, then: annotations of those
-	 * only that have a container that asks for this resource (NULL: of all), and up to this length, or
-	 * this one where the pod has ended (0: of any length). */
+	/* Who may make a pod may write a megabyte to it. Of pods, then: annotations and containers of those
+	 * only that have a container that asks for this resource (NULL: of all); containers, up to that many
+	 * (0: 1024), of those only that have not ended; annotations up to this length, or this one where the pod
+	 * has ended (0: of any length), and no longer than a decision on so many devices and containers can be. */
 	const char *asks_for;
-	size_t annotation_max, ended_annotation_max;
+	size_t annotation_max, ended_annotation_max, containers_max;
 };
 
 enum tr_pod_phase {
@@ -92,10 +93,12 @@ struct tr_pod {
 	const char *scheduler;
 	enum tr_pod_phase phase;
 	bool is_deleting;
+	size_t asked; /* how many of struct tr_keep's asks_for */
 	/* All init containers in order, then the app containers: a container's place here is its
 	 * absolute index. */
 	const struct tr_pod_container *containers;
 	size_t container_count, init_count;
+	size_t unread_count; /* it has so many, more than are kept: none is here */
 };
 
 struct tr_node {

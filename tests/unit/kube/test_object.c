@@ -158,6 +158,78 @@ static void test_long_annotations(void **state)
 	}
 }
 
+static const struct tr_keep keep_few = { .annotations = annotations,
+					 .resources = resources,
+					 .asks_for = "nvidia.com/gpu",
+					 .annotation_max = 65536,
+					 .ended_annotation_max = 65536,
+					 .containers_max = 3 };
+
+/* With COUNT containers, the first of which asks for AMOUNT. */
+static struct tr_pod *extract_wide(unsigned count, unsigned amount, const char *phase,
+				   size_t length)
+{
+	static char text[4096], decision[1000];
+	size_t n;
+
+	memset(decision, 'x', sizeof(decision));
+	n = (size_t)snprintf(text, sizeof(text),
+			     "{" META "\"annotations\":{\"exact\":\"%.*s\"}},\"status\":{"
+			     "\"phase\":\"%s\"},\"spec\":{\"containers\":[{\"name\":"
+			     "\"c\",\"resources\":{\"limits\":{\"nvidia.com/gpu\":%u}}}",
+			     (int)length, decision, phase, amount);
+	while (--count)
+		n += (size_t)snprintf(text + n, sizeof(text) - n, ",{\"name\":\"c\"}");
+	(void)snprintf(text + n, sizeof(text) - n, "]}}");
+	return extract(text, &keep_few);
+}
+
+/* Nor what it is made of. */
+static void test_wide(void **state)
+{
+	static const struct {
+		unsigned count, amount;
+		const char *phase;
+		size_t length, kept, unread, annotations;
+	} cases[] = {
+		{ 1, 1, "Running", 400, 1, 0, 1 }, { 1, 1, "Running", 401, 1, 0, 0 },
+		{ 1, 2, "Running", 528, 1, 0, 1 }, { 1, 2, "Running", 529, 1, 0, 0 },
+		{ 3, 1, "Running", 432, 3, 0, 1 }, { 3, 1, "Running", 433, 3, 0, 0 },
+		{ 4, 1, "Running", 1, 0, 4, 0 },   { 3, 0, "Running", 1, 0, 0, 0 },
+		{ 4, 0, "Running", 1, 0, 0, 0 },   { 3, 1, "Failed", 1, 0, 0, 1 },
+		{ 3, 1, "Succeeded", 1, 0, 0, 1 },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < TR_COUNT(cases); i++) {
+		struct tr_pod *p = extract_wide(cases[i].count, cases[i].amount,
+						cases[i].phase, cases[i].length);
+
+		assert_int_equal(p->asked, cases[i].amount);
+		assert_int_equal(p->container_count, cases[i].kept);
+		assert_int_equal(p->unread_count, cases[i].unread);
+		assert_int_equal(p->object.annotations.count, cases[i].annotations);
+		free(p);
+	}
+}
+
+/* The API server takes it at any length. */
+static void test_scheduler(void **state)
+{
+	char text[600];
+
+	(void)state;
+	for (int n = 253; n <= 254; n++) {
+		struct tr_pod *p;
+
+		snprintf(text, sizeof(text),
+			 "{" META "\"x\":0},\"spec\":{\"schedulerName\":\"%0*d\"}}", n, 7);
+		p = extract(text, &keep_none);
+		assert_int_equal(strlen(p->scheduler), n == 253 ? 253 : 0);
+		free(p);
+	}
+}
+
 static void test_pod(void **state)
 {
 	static const char text[] =
@@ -310,13 +382,10 @@ static void test_store(void **state)
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_quantities),
-		cmocka_unit_test(test_pod),
-		cmocka_unit_test(test_long_annotations),
-		cmocka_unit_test(test_long_annotations),
-		cmocka_unit_test(test_small_pod),
-		cmocka_unit_test(test_not_pods),
-		cmocka_unit_test(test_store),
+		cmocka_unit_test(test_quantities),       cmocka_unit_test(test_pod),
+		cmocka_unit_test(test_long_annotations), cmocka_unit_test(test_wide),
+		cmocka_unit_test(test_scheduler),        cmocka_unit_test(test_small_pod),
+		cmocka_unit_test(test_not_pods),         cmocka_unit_test(test_store),
 	};
 
 	return cmocka_run_group_tests_name("kube object", tests, NULL, NULL);
