@@ -168,10 +168,10 @@ static int look_at(struct tr_plugin *plugin, const struct tr_ids *ids, struct tr
 }
 
 static void refuse(const struct tr_plugin *plugin, struct tr_rpc_call *call,
-		   const struct tr_ids *ids, const struct tr_err *err)
+		   const char *method, const struct tr_ids *ids, const struct tr_err *err)
 {
 	if (plugin->actions.refused)
-		plugin->actions.refused(ids, err->msg, plugin->actions.arg);
+		plugin->actions.refused(method, ids, err->msg, plugin->actions.arg);
 	tr_rpc_refuse(call, TR_RPC_INVALID_ARGUMENT, err->msg);
 }
 
@@ -194,7 +194,7 @@ static void on_allocate(struct tr_rpc_call *call, const ProtobufCMessage *reques
 	if (r == 0 && n < count)
 		r = tr_fail(&err, E2BIG, "too many containers in one request");
 	if (r < 0)
-		refuse(plugin, call, &containers[n - 1], &err);
+		refuse(plugin, call, "Allocate", &containers[n - 1], &err);
 	else
 		plugin->actions.allocate(call, containers, count, plugin->actions.arg);
 }
@@ -229,6 +229,7 @@ static void on_prefer(struct tr_rpc_call *call, const ProtobufCMessage *request,
 {
 	const V1beta1__PreferredAllocationRequest *asked = (const void *)request;
 	struct tr_preference containers[TR_PLUGIN_CONTAINERS];
+	size_t count = asked->n_container_requests, n = 0;
 	struct tr_plugin *plugin = arg;
 	struct tr_err err = { 0 };
 	int r = 0;
@@ -237,16 +238,16 @@ static void on_prefer(struct tr_rpc_call *call, const ProtobufCMessage *request,
 		tr_rpc_refuse(call, TR_RPC_UNIMPLEMENTED, "not offered");
 		return;
 	}
-	if (asked->n_container_requests > TR_PLUGIN_CONTAINERS)
-		r = tr_fail(&err, E2BIG, "too many containers in one request");
-	for (size_t i = 0; r == 0 && i < asked->n_container_requests; i++)
-		r = read_preference(plugin, asked->container_requests[i], &containers[i],
+	for (; r == 0 && n < count && n < TR_PLUGIN_CONTAINERS; n++)
+		r = read_preference(plugin, asked->container_requests[n], &containers[n],
 				    &err);
+	if (r == 0 && n < count)
+		r = tr_fail(&err, E2BIG, "too many containers in one request");
 	if (r < 0)
-		tr_rpc_refuse(call, TR_RPC_INVALID_ARGUMENT, err.msg);
+		refuse(plugin, call, "GetPreferredAllocation", &containers[n - 1].available,
+		       &err);
 	else
-		plugin->actions.prefer(call, containers, asked->n_container_requests,
-				       plugin->actions.arg);
+		plugin->actions.prefer(call, containers, count, plugin->actions.arg);
 }
 
 static void on_prestart(struct tr_rpc_call *call, const ProtobufCMessage *request,
@@ -261,7 +262,7 @@ static void on_prestart(struct tr_rpc_call *call, const ProtobufCMessage *reques
 	if (!plugin->actions.prestart)
 		(void)tr_plugin_prestarted(call);
 	else if (look_at(plugin, &ids, &err) < 0)
-		refuse(plugin, call, &ids, &err);
+		refuse(plugin, call, "PreStartContainer", &ids, &err);
 	else
 		plugin->actions.prestart(call, &ids, plugin->actions.arg);
 }

@@ -41,9 +41,10 @@ struct tr_plugin_actions {
 		       size_t count, void *arg); /* NULL: not offered */
 	void (*prestart)(struct tr_rpc_call *call, const struct tr_ids *ids,
 			 void *arg); /* NULL: not asked for */
-	/* An Allocate or PreStartContainer that the above do not see: IDS (of the container that is
-	 * wrong) are not as they promise. SENTENCE is what the kubelet is told. Optional. */
-	void (*refused)(const struct tr_ids *ids, const char *sentence, void *arg);
+	/* A call that the above do not see: METHOD ("Allocate") has IDS (of the container that is wrong; of those that
+	 * are available) that are not as they promise. SENTENCE is what the kubelet is told. Optional. */
+	void (*refused)(const char *method, const struct tr_ids *ids, const char *sentence,
+			void *arg);
 	/* Every call but the stream, also those that no action sees: when it is answered, with the
 	 * method ("Allocate") and how long after it came. Optional. */
 	void (*answered)(const char *method, enum tr_rpc_code code, uint64_t ns, void *arg);

@@ -230,11 +230,22 @@ static void on_prestart(struct tr_rpc_call *call, const struct tr_ids *ids, void
 	tr_arm_prestart(call, ids, a->arm);
 }
 
-static void on_refused(const struct tr_ids *ids, const char *sentence, void *arg)
+/* Whose pod it is nobody can know yet: the ids are free ones. It will not start all the same. */
+static void log_no_preference(const struct tr_ids *ids, const char *sentence)
+{
+	tr_log(TR_LOG_WARN, "preference_refused", "device", ids->count ? ids->ids[0] : NULL,
+	       "device_count", tr_log_u64(ids->count), "reason", sentence, NULL);
+}
+
+static void on_refused(const char *method, const struct tr_ids *ids, const char *sentence,
+		       void *arg)
 {
 	struct tr_agent *a = arg;
 
-	tr_arm_refused(a->arm, ids, sentence);
+	if (strcmp(method, "GetPreferredAllocation") == 0)
+		log_no_preference(ids, sentence);
+	else
+		tr_arm_refused(a->arm, ids, sentence);
 }
 
 static void on_prefer(struct tr_rpc_call *call, const struct tr_preference *containers,
@@ -243,20 +254,23 @@ static void on_prefer(struct tr_rpc_call *call, const struct tr_preference *cont
 	struct tr_agent *a = arg;
 	struct tr_ids chosen[TR_PLUGIN_CONTAINERS] = { 0 };
 	struct tr_err err = { 0 };
+	size_t n = 0;
 	int r = 0;
 
-	for (size_t i = 0; r == 0 && i < count; i++) {
-		const char **ids = tr_xcalloc(containers[i].size + 1,
-					      sizeof(*chosen[i].ids));
+	for (; r == 0 && n < count; n++) {
+		const char **ids = tr_xcalloc(containers[n].size + 1,
+					      sizeof(*chosen[n].ids));
 
-		chosen[i] = (struct tr_ids){ ids, containers[i].size };
-		r = tr_offer_prefer(tr_nvml_cards(a->nvml), &containers[i], NULL, 0, ids,
+		chosen[n] = (struct tr_ids){ ids, containers[n].size };
+		r = tr_offer_prefer(tr_nvml_cards(a->nvml), &containers[n], NULL, 0, ids,
 				    &err);
 	}
-	if (r == 0)
+	if (r == 0) {
 		(void)tr_plugin_preferred(call, chosen, count);
-	else
+	} else {
+		log_no_preference(&containers[n - 1].available, err.msg);
 		tr_rpc_refuse(call, TR_RPC_FAILED_PRECONDITION, err.msg);
+	}
 	for (size_t i = 0; i < count; i++)
 		free((void *)(uintptr_t)chosen[i].ids);
 }

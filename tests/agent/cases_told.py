@@ -74,6 +74,24 @@ def a_refusal_says_whose_it_is(build):
 
 
 @case
+def a_preference_that_is_refused_is_told(build):
+    with Node(build, log_format="json", preferred_allocation=True) as node:
+        agent = node.ready_agent()
+        ids = sorted(node.kubelet.devices)
+        equal(node.kubelet.call("GetPreferredAllocation", ids[:2])["code"], 0, "one of two")
+
+        def told():
+            return [line for line in map(json.loads, agent.text().splitlines()) if line["event"] == "preference_refused"]
+
+        equal(told(), [], "nothing to say")
+        expect(node.kubelet.call("GetPreferredAllocation", ["GPU-none-0", ids[0]])["code"] != 0, "nobody offers it")
+        wait_for(told, 5, agent.text)
+        line = told()[0]
+        equal((line["device"], line["device_count"]), ("GPU-none-0", "2"), line)
+        expect("GPU-none-0" in line["reason"], line)
+
+
+@case
 def faults_of_a_gpu_in_mig_mode_are_told(build):
     with Node(build, gpus="2xa100-40") as node:
         subprocess.run([f"{node.libs}/sim-ctl", "device", "1", "mig=3"], check=True, env=node.env)

@@ -266,6 +266,24 @@ static void prestart(json_int_t id, char **ids, size_t n)
 	     &v1beta1__pre_start_container_response__descriptor, id);
 }
 
+/* One of IDS. */
+static void prefer(json_int_t id, char **ids, size_t n)
+{
+	V1beta1__ContainerPreferredAllocationRequest one =
+		V1BETA1__CONTAINER_PREFERRED_ALLOCATION_REQUEST__INIT;
+	V1beta1__ContainerPreferredAllocationRequest *all[] = { &one };
+	V1beta1__PreferredAllocationRequest request =
+		V1BETA1__PREFERRED_ALLOCATION_REQUEST__INIT;
+
+	one.available_deviceids = ids;
+	one.n_available_deviceids = n;
+	one.allocation_size = 1;
+	request.container_requests = all;
+	request.n_container_requests = 1;
+	call("GetPreferredAllocation", &request.base,
+	     &v1beta1__preferred_allocation_response__descriptor, id);
+}
+
 /* ---- PodResources ---- */
 
 /* One row is a pod with one container, as far as a reader of rows can tell. */
@@ -377,6 +395,8 @@ static void obey(const json_t *line)
 		fprintf(stderr, "kubelet: what?\n");
 	else if (strcmp(what, "Allocate") == 0)
 		allocate(id, ids, n);
+	else if (strcmp(what, "GetPreferredAllocation") == 0)
+		prefer(id, ids, n);
 	else if (strcmp(what, "PreStartContainer") == 0)
 		prestart(id, ids, n);
 	else if (strcmp(what, "rows") == 0) {
