@@ -99,6 +99,7 @@ struct tr_agent {
 	struct event *report_timer;
 	char report_says[512]; /* why there is no report although one is wanted */
 	struct tr_report_card report_cards[TR_GPUS_MAX];
+	struct tr_report_stray strays[TR_GPUS_MAX + 1];
 	struct tr_report_view view; /* where there is no report */
 	struct tr_control *control;
 };
@@ -146,6 +147,9 @@ bool tr_agent_is_listened_to(const struct tr_agent *a);
 /* Points CARD to the XIDs that were heard of the device. */
 void tr_agent_xids_of(const struct tr_agent *a, const char *uuid,
 		      struct tr_report_card *card);
+/* Those of no card; how many of OUT were filled. */
+size_t tr_agent_stray_xids(const struct tr_agent *a, struct tr_report_stray *out,
+			   size_t room);
 /* Kept over restarts of the agent. */
 int tr_agent_drain(struct tr_agent *a, bool is_draining, struct tr_err *err);
 

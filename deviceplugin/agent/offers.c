@@ -420,6 +420,27 @@ void tr_agent_xids_of(const struct tr_agent *a, const char *uuid,
 	card->xid_count = heard ? heard->count : 0;
 }
 
+static bool is_of_card(const struct tr_cards *cards, const char *uuid)
+{
+	for (unsigned i = 0; i < cards->count; i++)
+		if (strcmp(cards->at[i].uuid, uuid) == 0 ||
+		    (*uuid && strcmp(cards->at[i].parent, uuid) == 0))
+			return true;
+	return false;
+}
+
+size_t tr_agent_stray_xids(const struct tr_agent *a, struct tr_report_stray *out,
+			   size_t room)
+{
+	const struct tr_cards *cards = tr_nvml_cards(a->nvml);
+	size_t n = 0;
+
+	for (const struct tr_agent_heard *h = a->heard; h && n < room; h = h->next)
+		if (!is_of_card(cards, h->uuid))
+			out[n++] = (struct tr_report_stray){ h->uuid, h->rows, h->count };
+	return n;
+}
+
 static void count_xid(struct tr_agent *a, const char *uuid, unsigned xid)
 {
 	struct tr_agent_heard *heard = heard_of(a, uuid);
@@ -443,8 +464,8 @@ static void count_xid(struct tr_agent *a, const char *uuid, unsigned xid)
 static void on_xid(const char *uuid, unsigned xid, void *arg)
 {
 	count_xid(arg, uuid, xid);
-	tr_log(TR_LOG_WARN, "xid", "device", uuid, "xid", tr_log_u64(xid), "meaning",
-	       tr_xid_says(xid), NULL);
+	tr_log(TR_LOG_WARN, "xid", "device", *uuid ? uuid : "unknown", "xid",
+	       tr_log_u64(xid), "meaning", tr_xid_says(xid), NULL);
 }
 
 static void on_trouble(const char *sentence, void *arg)

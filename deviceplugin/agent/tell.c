@@ -137,6 +137,8 @@ static void fill_cards(struct tr_agent *a, struct tr_report_view *view)
 	view->cards = a->report_cards;
 	view->card_count = cards->count;
 	view->driver = cards->driver;
+	view->strays = a->strays;
+	view->stray_count = tr_agent_stray_xids(a, a->strays, TR_GPUS_MAX + 1);
 }
 
 /* The container's program was told that memory is exhausted: its owner will ask why. */

@@ -216,6 +216,16 @@ static void print_tranche_device_xids_total(struct tr_printer *p, const struct t
 				   digits(xid, c->xids[k].xid)),
 			    COUNT(c->xids[k].count));
 	}
+	for (size_t i = 0; i < p->view->stray_count; i++) {
+		const struct tr_report_stray *s = &p->view->strays[i];
+		char xid[DIGITS];
+
+		for (size_t k = 0; k < s->xid_count; k++)
+			add(p, f,
+			    VALUES(p->view->node, "", s->uuid, "",
+				   digits(xid, s->xids[k].xid)),
+			    COUNT(s->xids[k].count));
+	}
 }
 
 static void print_tranche_device_ecc_errors_total(struct tr_printer *p,

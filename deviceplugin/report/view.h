@@ -44,6 +44,13 @@ struct tr_report_card {
 	uint64_t given_cores; /* percent */
 };
 
+/* XIDs of no card here: of a GPU that is left alone, or is gone; UUID "": of one that the driver could not name. */
+struct tr_report_stray {
+	const char *uuid;
+	const struct tr_report_xid *xids; /* each number once */
+	size_t xid_count;
+};
+
 /* ---- allocations ------------------------------------------------------------------------ */
 
 /* One device of one container. */
@@ -106,6 +113,8 @@ struct tr_report_view {
 	struct tr_report_card *cards;
 	size_t card_count;
 	const char *driver;
+	const struct tr_report_stray *strays;
+	size_t stray_count;
 
 	struct tr_report_alloc **allocs; /* by serial; tr_report_take() */
 	size_t alloc_count, alloc_room;

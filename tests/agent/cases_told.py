@@ -112,6 +112,16 @@ def faults_of_a_gpu_in_mig_mode_are_told(build):
 
 
 @case
+def faults_of_a_gpu_that_is_not_offered_are_told(build):
+    with Node(build, filter_indexes=[1]) as node:
+        agent = node.ready_agent(10)
+        node.ctl("device", "1", "xid=48")
+        wait_for(lambda: samples(agent, "tranche_device_xids_total"), 15, agent.text)
+        labels, = samples(agent, "tranche_device_xids_total")
+        expect('device_index="",device_uuid="GPU-' in labels and node.uuids()[0] not in labels and 'xid="48"' in labels, labels)
+
+
+@case
 def it_says_what_it_was_built_from(build):
     with Node(build) as node:
         agent = node.ready_agent()

@@ -268,6 +268,24 @@ static void test_xids_of_instances(void **state)
 	free(text);
 }
 
+/* The driver did not say whose it was. */
+static void test_xids_of_nobody(void **state)
+{
+	static const struct tr_report_xid xids[] = { { 45, 2 }, { 79, 7 } };
+	const struct tr_report_stray stray = { "", xids, 2 };
+	char *text;
+
+	(void)state;
+	scene.view.strays = &stray;
+	scene.view.stray_count = 1;
+	text = scene_print(&scene, TR_METRICS_TEXT);
+	assert_string_equal(scene_value(text, "tranche_device_xids_total{node=\"node-1\","
+					      "device_index=\"\",device_uuid=\"\","
+					      "device_type=\"\",xid=\"79\"}"),
+			    "7");
+	free(text);
+}
+
 static void test_hami(void **state)
 {
 	char *text;
@@ -409,6 +427,7 @@ int main(void)
 		TEST(test_cards),
 		TEST(test_untold),
 		TEST(test_xids_of_instances),
+		TEST(test_xids_of_nobody),
 		TEST(test_hami),
 		TEST(test_escapes),
 		TEST(test_form),
