@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "deviceplugin/agent/agent.h"
+#include "deviceplugin/agent/revision.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -178,8 +179,8 @@ int tr_agent_run(struct tr_config *config, const struct tr_config_inputs *inputs
 	a->started_ns = tr_clock_ns();
 	(void)signal(SIGPIPE, SIG_IGN);
 	tr_agent_log_renew(&a->config);
-	tr_log(TR_LOG_INFO, "starting", "version", TR_VERSION, "node", a->config.node_name,
-	       NULL);
+	tr_log(TR_LOG_INFO, "starting", "version", TR_VERSION, "revision",
+	       tr_agent_revision, "node", a->config.node_name, NULL);
 	r = open_all(a, &err);
 	if (r < 0)
 		tr_log(TR_LOG_ERROR, "cannot_start", "reason", err.msg, NULL);

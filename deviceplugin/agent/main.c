@@ -2,6 +2,7 @@
 #include <stdio.h>
 
 #include "deviceplugin/agent/agent.h"
+#include "deviceplugin/agent/revision.h"
 #include "deviceplugin/inject/probe.h"
 
 #define EXIT_USAGE 2
@@ -27,7 +28,8 @@ static int answer(const struct tr_config_start *start, const struct tr_config *c
 	else if (start->is_reference)
 		tr_config_print_reference(&text);
 	else if (start->is_version)
-		tr_buf_print(&text, "tranched %s\n", TR_VERSION);
+		tr_buf_print(&text, "tranched %s (%s, %s)\n", TR_VERSION, tr_agent_revision,
+			     tr_agent_build_date);
 	else if (start->is_check)
 		tr_config_print(config, &text);
 	else

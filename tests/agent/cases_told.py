@@ -128,6 +128,10 @@ def it_says_what_it_was_built_from(build):
         labels = next(iter(samples(agent, "tranche_build_info")))
         expect(re.search(r'revision="([0-9a-f]{12}(-dirty)?|unknown)",build_date="(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ|unknown)"',
                          labels), labels)
+        told = dict(re.findall(r'(\w+)="([^"]*)"', labels))
+        says = subprocess.run([f"{node.build}/bin/tranched", "--version"], capture_output=True, text=True, check=True).stdout
+        equal(says, f"tranched {told['version']} ({told['revision']}, {told['build_date']})\n", "--version")
+        agent.says(f"event=starting version={told['version']} revision={told['revision']} ")
 
 
 @case
