@@ -37,6 +37,8 @@ struct tr_cards {
 	unsigned count;
 	char driver[32];
 	char reason[256]; /* why there is none, or fewer than there should be; else "" */
+	char odd_links
+		[200]; /* a pair whose ends tell different NVLinks (scores.h); "" none, or nobody looked */
 	uint64_t version; /* grows at each change; from 1 on */
 };
 

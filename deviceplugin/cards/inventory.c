@@ -161,7 +161,7 @@ void tr_worker_score(struct tr_worker *w)
 	struct tr_card_links *links = calloc(w->gpus.count + 1, sizeof(*links));
 	struct tr_buf text = { 0 };
 	struct tr_err err = { 0 };
-	char odd[200] = "";
+	char odd[sizeof(w->cards.odd_links)] = "";
 	int r;
 
 	free(w->scores);
@@ -174,6 +174,7 @@ void tr_worker_score(struct tr_worker *w)
 	free(links);
 	if (odd[0])
 		tr_worker_say(w, "%s", odd);
+	memcpy(w->cards.odd_links, odd, sizeof(odd));
 	if (r == 0)
 		w->scores = tr_buf_take(&text);
 	else

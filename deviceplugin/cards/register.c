@@ -22,6 +22,7 @@
 
 struct note {
 	bool is_warning;
+	const char *reason;
 	char message[256];
 };
 
@@ -306,7 +307,7 @@ static void send_notes(struct tr_register *reg)
 			.name = reg->node,
 			.uid = reg->node, /* where kubectl looks for a node's events */
 			.is_warning = note->is_warning,
-			.reason = note->is_warning ? "GPUUnhealthy" : "GPUHealthy",
+			.reason = note->reason,
 			.message = note->message,
 			.component = reg->component,
 			.host = reg->node,
@@ -320,7 +321,7 @@ static void send_notes(struct tr_register *reg)
 	}
 }
 
-static void add_note(struct tr_register *reg, const struct tr_card *card)
+static struct note *add_note(struct tr_register *reg, bool is_warning, const char *reason)
 {
 	struct note *note;
 
@@ -329,11 +330,20 @@ static void add_note(struct tr_register *reg, const struct tr_card *card)
 		reg->note_count--;
 	}
 	note = &reg->notes[(reg->note_first + reg->note_count++) % NOTES_MAX];
-	note->is_warning = !card->is_healthy;
+	note->is_warning = is_warning;
+	note->reason = reason;
+	return note;
+}
+
+static void note_health(struct tr_register *reg, const struct tr_card *card)
+{
+	bool is_healthy = card->is_healthy;
+	struct note *note = add_note(reg, !is_healthy,
+				     is_healthy ? "GPUHealthy" : "GPUUnhealthy");
+
 	(void)snprintf(note->message, sizeof(note->message), "GPU %u (%s) is %s%s%s",
-		       card->index, card->uuid,
-		       card->is_healthy ? "healthy again" : "unhealthy",
-		       card->is_healthy ? "" : ": ", card->reason);
+		       card->index, card->uuid, is_healthy ? "healthy again" : "unhealthy",
+		       is_healthy ? "" : ": ", card->reason);
 }
 
 /* A card that was not known was healthy. */
@@ -344,8 +354,12 @@ static void note_changes(struct tr_register *reg, const struct tr_cards *now)
 			reg->cards ? tr_card_find(reg->cards, now->at[i].uuid) : NULL;
 
 		if (now->at[i].is_healthy != (!old || old->is_healthy))
-			add_note(reg, &now->at[i]);
+			note_health(reg, &now->at[i]);
 	}
+	if (*now->odd_links &&
+	    (!reg->cards || strcmp(now->odd_links, reg->cards->odd_links) != 0))
+		(void)snprintf(add_note(reg, true, "GPULinksDiffer")->message,
+			       sizeof(reg->notes[0].message), "%s", now->odd_links);
 }
 
 /* ---- the lease ----------------------------------------------------------------------- */

@@ -12,7 +12,7 @@
  * What the API server knows of this node's cards:
  *   - the register annotation (TR_NODE_REGISTER) and, if given, the pair scores (TR_NODE_SCORES);
  *   - a Lease of the node's name, renewed as a sign of life;
- *   - the node condition GPUUnhealthy, and an event whenever a card changes;
+ *   - the node condition GPUUnhealthy, and an event whenever a card changes or two tell different NVLinks;
  *   - if wanted, memory and cores in the node's capacity, for people to read.
  * The node is watched, and each of them is written only when the live object differs. Failures are tried
  * again with growing pauses. Thread of the loop.

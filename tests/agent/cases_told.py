@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """tranched as a program: what its metrics and its log tell of what went wrong."""
 import json
+import os
 import re
 import signal
 import subprocess
 
-from rig import Node, case, equal, expect, wait_for
+from rig import NODE, Node, case, equal, expect, wait_for
 
 
 def samples(agent, family):
@@ -119,6 +120,23 @@ def faults_of_a_gpu_that_is_not_offered_are_told(build):
         wait_for(lambda: samples(agent, "tranche_device_xids_total"), 15, agent.text)
         labels, = samples(agent, "tranche_device_xids_total")
         expect('device_index="",device_uuid="GPU-' in labels and node.uuids()[0] not in labels and 'xid="48"' in labels, labels)
+
+
+@case
+def nvlinks_that_do_not_match_are_an_event(build):
+    with Node(build, topology_scores=True, nvml_library=f"{os.path.abspath(build)}/bin/oddlinks.so") as node:
+        agent = node.ready_agent()
+
+        def events():
+            items = node.api.ask("GET", "/api/v1/namespaces/default/events")["items"]
+            return [event for event in items if event["reason"] == "GPULinksDiffer"]
+
+        wait_for(events, 10, agent.text)
+        event = events()[0]
+        equal((event["type"], event["involvedObject"]["kind"], event["involvedObject"]["name"]), ("Warning", "Node", NODE), event)
+        expect(all(uuid in event["message"] for uuid in node.uuids()) and "different NVLinks" in event["message"], event)
+        scores = json.loads(node.api.node_annotations()["hami.io/node-nvidia-score"])
+        equal([list(line["score"].values()) for line in scores], [[0], [0]], scores)
 
 
 @case

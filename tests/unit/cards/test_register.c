@@ -282,6 +282,8 @@ static void F35_health_is_told(void **state)
 	json_decref(now);
 	s.cards->at[0].is_healthy = true;
 	s.cards->at[0].reason[0] = '\0';
+	(void)strcpy(s.cards->odd_links, "A and B tell different NVLinks");
+	tr_register_set(s.reg, s.cards, NULL);
 	tr_register_set(s.reg, s.cards, NULL);
 	settle(&s);
 	kube_run_ms(300);
@@ -289,7 +291,10 @@ static void F35_health_is_told(void **state)
 	assert_string_equal(text(condition(now), "status"), "False");
 	json_decref(now);
 	events = ask(s.kube, TR_KUBE_GET, "/api/v1/namespaces/default/events", NULL);
-	assert_int_equal(json_array_size(field(events, "items")), 2);
+	assert_int_equal(json_array_size(field(events, "items")), 3); /* each once */
+	event = find_event(events, "GPULinksDiffer");
+	assert_string_equal(text(event, "type"), "Warning");
+	assert_string_equal(text(event, "message"), "A and B tell different NVLinks");
 	event = find_event(events, "GPUUnhealthy");
 	assert_string_equal(text(event, "type"), "Warning");
 	assert_string_equal(text(event, "involvedObject|name"), "node-a");
