@@ -27,6 +27,7 @@
 
 #define TR_AGENT_NAME     "tranched"
 #define TR_AGENT_INJECTED 256
+#define TR_AGENT_REFUSALS 256
 
 #define TR_AGENT_RPCS 4
 
@@ -89,6 +90,10 @@ struct tr_agent {
 	struct tr_agent_ask *asks;
 	struct tr_keep keep;
 	const char *kept_resources[3];
+	struct {
+		uint64_t pod, reason;  /* hashes */
+	} refusals[TR_AGENT_REFUSALS]; /* of grants, as they were told; a ring */
+	size_t next_refusal;
 	struct event *kube_timer;
 	char *selector;
 	char kube_says[512];  /* why there is none */

@@ -67,6 +67,36 @@ static bool has_ended(const struct tr_pod *pod)
 	return pod->phase == TR_POD_SUCCEEDED || pod->phase == TR_POD_FAILED;
 }
 
+static uint64_t hash_of(const char *text)
+{
+	uint64_t hash = 0xcbf29ce484222325u; /* FNV-1a */
+
+	for (; *text; text++)
+		hash = (hash ^ (unsigned char)*text) * 0x100000001b3u;
+	return hash;
+}
+
+/* It is tried again every few seconds: told when it is another reason than the last time. "": none. */
+static bool is_news(struct tr_agent *a, const struct tr_pod *pod, const char *reason)
+{
+	uint64_t of = hash_of(pod->object.uid), says = *reason ? hash_of(reason) : 0;
+	size_t i = 0;
+
+	while (i < TR_AGENT_REFUSALS && a->refusals[i].pod != of)
+		i++;
+	if (i == TR_AGENT_REFUSALS) {
+		if (!says)
+			return false;
+		i = a->next_refusal++ % TR_AGENT_REFUSALS;
+		a->refusals[i].pod = of;
+		a->refusals[i].reason = 0;
+	}
+	if (a->refusals[i].reason == says)
+		return false;
+	a->refusals[i].reason = says;
+	return true;
+}
+
 static void obey_grant(struct tr_agent *a, const struct tr_pod *pod)
 {
 	struct tr_err err = { 0 };
@@ -79,8 +109,8 @@ static void obey_grant(struct tr_agent *a, const struct tr_pod *pod)
 	if (r == 0)
 		r = tr_arm_grant(a->arm, pod, grant, &err);
 	else if (r == -ENOENT)
-		return;
-	if (r < 0)
+		r = 0;
+	if (is_news(a, pod, r < 0 ? err.msg : "") && r < 0)
 		tr_log(TR_LOG_WARN, "grant_refused", "namespace", pod->object.space, "pod",
 		       pod->object.name, "reason", err.msg, NULL);
 }

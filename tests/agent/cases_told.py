@@ -5,6 +5,7 @@ import os
 import re
 import signal
 import subprocess
+import time
 
 from rig import NODE, Node, case, equal, expect, wait_for
 
@@ -137,6 +138,24 @@ def nvlinks_that_do_not_match_are_an_event(build):
         expect(all(uuid in event["message"] for uuid in node.uuids()) and "different NVLinks" in event["message"], event)
         scores = json.loads(node.api.node_annotations()["hami.io/node-nvidia-score"])
         equal([list(line["score"].values()) for line in scores], [[0], [0]], scores)
+
+
+@case
+def a_grant_that_is_refused_is_told_once(build):
+    """It is tried again every five seconds, and anybody may have written it."""
+    with Node(build) as node:
+        agent = node.ready_agent()
+        node.run_pod("p", {"a": [(0, 1000, 10)]})
+
+        def told():
+            return [line for line in agent.text().splitlines() if "event=grant_refused" in line]
+
+        for number, grant in enumerate(("junk", "more junk of another form"), 1):
+            node.api.patch_pod("p", {"metadata": {"annotations": {"tranche.io/granted": grant}}})
+            wait_for(lambda number=number: len(told()) >= number, 5, agent.text)
+            time.sleep(11)
+            equal(len(told()), number, told())
+        expect("pod=p" in told()[0], told())
 
 
 @case
