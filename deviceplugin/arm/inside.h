@@ -31,6 +31,7 @@ struct tr_arm {
 	struct event *on_hami;
 	struct tr_backoff hami_pause; /* before it is tried again */
 	bool is_due;                  /* another turn of it, after this one */
+	int told_problem; /* of the records, at the last look */
 	struct tr_arm_counts counts;
 	char boot_id[TR_BOOT_ID];
 	char blocked[512]; /* why nothing new is given; "": it is */

@@ -129,14 +129,16 @@ static void write_again(struct tr_arm *arm)
 	int r = tr_records_problem(arm->records);
 	char sentence[200];
 
-	if (r == 0)
-		return;
 	(void)snprintf(
 		sentence, sizeof(sentence),
 		"records cannot be written to %s: %s; containers would not start again "
 		"after a reboot",
 		arm->options.records_dir, strerror(-r));
-	tr_arm_tell(arm, TR_ARM_ODD, NULL, sentence);
+	if (r && r != arm->told_problem)
+		tr_arm_tell(arm, TR_ARM_ODD, NULL, sentence);
+	arm->told_problem = r;
+	if (r == 0)
+		return;
 	for (const struct tr_alloc *a = arm->book.first; a; a = a->next) {
 		tr_auto_buf struct tr_buf text = { 0 };
 

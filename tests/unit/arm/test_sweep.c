@@ -4,8 +4,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "bed.h"
+#include "deviceplugin/arm/inside.h"
 #include "slice/page.h"
 #include "slice/seat.h"
 #include "tr_test.h"
@@ -46,6 +49,36 @@ static void two_looks(void **state)
 	assert_int_equal(bed_sweep(306000), 2);
 	assert_int_equal(bed.events[TR_ARM_REMOVED], 6);
 	assert_int_equal(bed_count(bed.records), 0);
+}
+
+/* A disk without room, or what is as good: told once, tried at each look. */
+static void no_disk(void **state)
+{
+	struct scene_pod *pod = scene_pod("p", scene_one);
+	char path[200];
+
+	(void)state;
+	bed_admit(pod);
+	tr_arm_settle(bed.arm);
+	snprintf(path, sizeof(path), "%s/%s.json.new", bed.records, pod->at[0].alloc);
+	for (unsigned times = 1; times <= 2; times++) {
+		assert_int_equal(mkdir(path, 0700), 0);
+		assert_int_equal(tr_arm_record(bed.arm, bed_alloc(&pod->at[0]), NULL), 0);
+		for (int64_t i = 0; i < 4; i++) {
+			tr_arm_settle(bed.arm);
+			bed_sweep(1000 + i);
+		}
+		assert_int_equal(bed.events[TR_ARM_ODD], times);
+		assert_non_null(strstr(bed.odd, "records cannot be written"));
+		tr_arm_settle(bed.arm);
+		assert_int_equal(rmdir(path), 0);
+		for (int64_t i = 0; i < 2; i++) {
+			bed_sweep(2000 + i);
+			tr_arm_settle(bed.arm);
+		}
+		bed_sweep(2010);
+		assert_true(bed_exists("%s/%s.json", bed.records, pod->at[0].alloc));
+	}
 }
 
 /* A look that disagrees begins anew. */
@@ -418,6 +451,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(two_looks),
+		TEST(no_disk),
 		TEST(looks_agree),
 		TEST(held),
 		TEST(held_at_the_start),
