@@ -43,6 +43,13 @@
 /* Beside others a slice charges what its kernels took without them. NVML's busy time is so many times
  * that: then kernels of one key differ, and gamma alone will not mend it for long. */
 #define VARIED 1.2
+/* Charges below this part of the usual, while NVML sees not more than that many times the usual, are
+ * late. At most this part of the steady sums is; what never comes is forgotten within four of their
+ * memories. */
+#define LATE_BELOW  0.75
+#define LATE_WITHIN 1.25
+#define LATE_PART   0.25
+#define LATE_TIMES  4.0
 
 #define SPAN_MAX_US UINT64_C(5000000)
 
@@ -204,6 +211,36 @@ static double lump_of(const struct tr_look *block)
 	       larger((double)block->launches, LUMP_TIMES);
 }
 
+/*
+ * Where all its processes wait for what they have queued, nobody looks at what is done: it is charged
+ * later, at once. Charges that stay away while NVML sees the slice as busy as before are taken for
+ * made, till they come.
+ */
+static void even_out(struct tr_gamma *gamma, struct tr_look *block, double lump_ns,
+		     double memory_ns)
+{
+	const struct tr_ratio *usual = &gamma->steady;
+	double wall_ns = (double)block->wall_ns, busy_ns = (double)block->busy_ns;
+	double part = wall_ns / larger(usual->wall_ns, 1.0);
+	double charged_ns = (double)block->charged_ns, usual_ns = usual->charged_ns * part;
+	double ratio = smaller(1.0, usual->charged_ns / larger(usual->busy_ns, 1.0));
+	double due_ns = smaller(usual_ns, busy_ns * ratio), by_ns = 0;
+
+	gamma->late_ns *= memory_ns / (memory_ns + wall_ns / LATE_TIMES);
+	if (!gamma->is_shared || gamma->is_varied || usual->samples < ENOUGH_ROWS)
+		return;
+	if (charged_ns > usual_ns)
+		by_ns = -smaller(gamma->late_ns, charged_ns - usual_ns);
+	else if (charged_ns + lump_ns < LATE_BELOW * due_ns &&
+		 busy_ns < LATE_WITHIN * usual->busy_ns * part)
+		by_ns = smaller(due_ns - charged_ns,
+				larger(0, LATE_PART * usual->charged_ns - gamma->late_ns));
+	gamma->late_ns += by_ns;
+	ratio = 1 + by_ns / charged_ns;
+	block->paid_ns = (uint64_t)smaller(1e18, (double)block->paid_ns * ratio);
+	block->charged_ns = (uint64_t)smaller(1e18, charged_ns * ratio);
+}
+
 static bool is_block(const struct tr_look *block)
 {
 	return block->charged_ns >= BLOCK_NS &&
@@ -214,7 +251,7 @@ static bool is_block(const struct tr_look *block)
 uint64_t tr_gamma_feed(struct tr_gamma *gamma, const struct tr_look *look)
 {
 	struct tr_look block;
-	double longest_ns, lump_ns, slow_ns;
+	double longest_ns, lump_ns, slow_ns, memory_ns;
 
 	if (!look->is_whole) {
 		gamma->block = (struct tr_look){ 0 };
@@ -228,13 +265,17 @@ uint64_t tr_gamma_feed(struct tr_gamma *gamma, const struct tr_look *look)
 	longest_ns = smaller((double)block.longest_ns, 1e12);
 	lump_ns = smaller(longest_ns, lump_of(&block));
 	slow_ns = lump_ns / share_of(&gamma->steady);
+	memory_ns = larger(STEADY_NS, STEADY_LONGEST * slow_ns);
+	even_out(gamma, &block, lump_ns, memory_ns);
 	add(&gamma->brief, &block, larger(BRIEF_NS, BRIEF_LONGEST * slow_ns));
-	add(&gamma->steady, &block, larger(STEADY_NS, STEADY_LONGEST * slow_ns));
+	add(&gamma->steady, &block, memory_ns);
 	gamma->sharers = block.sharers;
 	if (gamma->steady.samples < ENOUGH_ROWS)
 		return value_q16(gamma);
-	if (is_other_than(&gamma->brief, &gamma->steady, lump_ns))
+	if (is_other_than(&gamma->brief, &gamma->steady, lump_ns)) {
 		gamma->steady = gamma->brief;
+		gamma->late_ns = 0;
+	}
 	settle(gamma, lump_ns, longest_ns);
 	gamma->is_shared = gamma->brief.others_ns > SHARED_PART * gamma->brief.wall_ns;
 	gamma->is_varied = gamma->is_shared &&

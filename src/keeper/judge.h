@@ -56,6 +56,7 @@ struct tr_gamma {
 	double value, by;
 	bool is_shared;   /* others were busy in a good part of the time */
 	bool is_varied;   /* and still NVML saw more than was charged */
+	double late_ns;   /* taken for charged although it was not yet */
 	double unpaid_ns; /* NVML's busy time less what was paid while gamma was off */
 };
 

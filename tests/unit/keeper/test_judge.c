@@ -24,6 +24,8 @@ struct tenant {
 	unsigned sharers, seed;
 	double uncharged; /* part of its work that goes around the hook */
 	double spans;     /* times what it charged, from begin to end */
+	double late;      /* part of its charges that is not made yet */
+	double late_ns;
 };
 
 static uint64_t noise(struct tenant *t, uint64_t below)
@@ -34,6 +36,9 @@ static uint64_t noise(struct tenant *t, uint64_t below)
 
 static void charge(struct tenant *t, double ns)
 {
+	t->late_ns += ns;
+	ns = t->late_ns * (1 - t->late);
+	t->late_ns -= ns;
 	t->charged_ns += (uint64_t)ns;
 	t->paid_ns += (uint64_t)(ns * t->in_force);
 }
@@ -537,6 +542,30 @@ static void spans_tell_varied_from_bypassed(void **state)
 	assert_true(bypassed.in_force <= 1.25);
 }
 
+/* All its processes wait for what they have queued: NVML sees them work, and most of it is charged when
+ * they look again. */
+static void late_charges_are_no_other_work(void **state)
+{
+	double low, high;
+
+	(void)state;
+	for (unsigned spans = 1; spans < 30; spans += 4) {
+		struct tenant t = make(MS, 0.33, 1.0);
+
+		t.spans = spans;
+		(void)run(&t, 20, &low, &high);
+		t.late = 0.995; /* 0.6 s */
+		(void)run(&t, 2, &low, &high);
+		if (low < 0.85 || high > 1.1)
+			fail_msg("spans %u: %g to %g", spans, low, high);
+		t.late = 0;
+		(void)run(&t, 20, &low, &high);
+		if (low < 0.85 || high > 1.1)
+			fail_msg("spans %u: %g to %g", spans, low, high);
+		assert_false(t.gamma.is_varied);
+	}
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
@@ -552,6 +581,7 @@ int main(void)
 		cmocka_unit_test(gamma_stays_in_its_bounds),
 		cmocka_unit_test(others_and_kernels_that_vary_are_told),
 		cmocka_unit_test(spans_tell_varied_from_bypassed),
+		cmocka_unit_test(late_charges_are_no_other_work),
 		cmocka_unit_test(bypassed_work_is_told),
 		cmocka_unit_test(a_process_without_the_hook_is_told),
 		cmocka_unit_test(a_long_kernel_is_no_bypass),
