@@ -13,15 +13,14 @@
 	.type \name, @function
 	.balign 16
 \name:
-export_\name:
 	endbr64
 	movl $tr_row, %r11d
 	jmp next
 	.size \name, . - \name
-	.section .rodata.tr_rows, "a", @progbits
-	.long tr_hook_\name - tr_row_table
-	.long export_\name - tr_row_table
-	.long name_\name - tr_row_table
+	.section .rodata.tr_hooks, "a", @progbits
+	.long tr_hook_\name - tr_row_hooks
+	.section .rodata.tr_name_ats, "a", @progbits
+	.short name_\name - tr_row_names
 	.section .rodata.tr_names, "a", @progbits
 name_\name:
 	.asciz "\name"
@@ -73,15 +72,14 @@ resolve:
 	.type \name, %function
 	.balign 16
 \name:
-export_\name:
 	hint 34 /* bti c */
 	mov w17, #tr_row
 	b next
 	.size \name, . - \name
-	.section .rodata.tr_rows, "a", %progbits
-	.long tr_hook_\name - tr_row_table
-	.long export_\name - tr_row_table
-	.long name_\name - tr_row_table
+	.section .rodata.tr_hooks, "a", %progbits
+	.long tr_hook_\name - tr_row_hooks
+	.section .rodata.tr_name_ats, "a", %progbits
+	.short name_\name - tr_row_names
 	.section .rodata.tr_names, "a", %progbits
 name_\name:
 	.asciz "\name"
@@ -130,11 +128,25 @@ resolve:
 
 	.set tr_row, 0
 /* Distances, not addresses: nothing for the loader to relocate. */
-	.section .rodata.tr_rows, "a", %progbits
+	.section .rodata.tr_hooks, "a", %progbits
 	.balign 4
-	.globl tr_row_table
-	.hidden tr_row_table
-tr_row_table:
+	.globl tr_row_hooks
+	.hidden tr_row_hooks
+tr_row_hooks:
+	.section .rodata.tr_name_ats, "a", %progbits
+	.balign 2
+	.globl tr_row_name_ats
+	.hidden tr_row_name_ats
+tr_row_name_ats:
+	.section .rodata.tr_names, "a", %progbits
+	.globl tr_row_names
+	.hidden tr_row_names
+tr_row_names:
+	.text
+	.balign 16
+	.globl tr_row_exports
+	.hidden tr_row_exports
+tr_row_exports:
 
 #define TR_CALL(symbol, ...) EXPORT symbol ;
 #include "calls.def"

@@ -29,22 +29,18 @@ enum {
 	ROW_COUNT
 };
 
-/* exports.S: as distances from the table, so that a program that never asks pays no
- * relocation. Words of tr_real and tr_nvml stand in the order of the rows. */
-extern const struct row {
-	int32_t hook, export, name;
-} tr_row_table[ROW_COUNT];
-
-static void *at(int32_t distance)
-{
-	uintptr_t table = (uintptr_t)tr_row_table;
-
-	return (void *)(table + (uintptr_t)(intptr_t)distance);
-}
+/* exports.S: hooks as distances from the table, so that a program that never asks pays no
+ * relocation. Words of tr_real and tr_nvml stand in the order of the rows, and so do the exports. */
+extern const int32_t tr_row_hooks[ROW_COUNT];
+extern const uint16_t tr_row_name_ats[ROW_COUNT];
+extern const char tr_row_names[];
+extern const struct row_code {
+	_Alignas(16) char code[16];
+} tr_row_exports[ROW_COUNT];
 
 static const char *name_of(int row)
 {
-	return at(tr_row_table[row].name);
+	return tr_row_names + tr_row_name_ats[row];
 }
 
 static enum family family_of(int row)
@@ -111,12 +107,14 @@ int tr_row_find(const char *name)
 
 void *tr_row_export(int row)
 {
-	return at(tr_row_table[row].export);
+	return (void *)(uintptr_t)&tr_row_exports[row];
 }
 
 static void *hook_of(int row)
 {
-	return at(tr_row_table[row].hook);
+	uintptr_t table = (uintptr_t)tr_row_hooks;
+
+	return (void *)(table + (uintptr_t)(intptr_t)tr_row_hooks[row]);
 }
 
 /* In an unarmed slice the driver's own functions stand for the last rows of calls.def. */
