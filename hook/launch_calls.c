@@ -98,17 +98,29 @@ LAUNCH(cuLaunchKernelEx, false, f, blocks_in(config), stream_in(config), EX_PARA
 LAUNCH(cuLaunchKernelEx_ptsz, true, f, blocks_in(config), stream_in(config), EX_PARAMS,
        config, f, kernelParams, extra)
 
-/* The launches of before CUDA 4. */
-LAUNCH(cuLaunch, false, f, 1, NULL, (CUfunction f), f)
-LAUNCH(cuLaunchGrid, false, f, blocks_of((unsigned)grid_width, (unsigned)grid_height, 1),
-       NULL, (CUfunction f, int grid_width, int grid_height), f, grid_width, grid_height)
-LAUNCH(cuLaunchGridAsync, false, f,
-       blocks_of((unsigned)grid_width, (unsigned)grid_height, 1), hStream,
-       (CUfunction f, int grid_width, int grid_height, CUstream hStream), f, grid_width,
-       grid_height, hStream)
+/* The launches of before CUDA 4: no fast way for them. */
+NEVER_INLINE CUresult cuLaunch(CUfunction f)
+{
+	SLOWLY(f, CU_STREAM_LEGACY, tr_key_of(f, 1), tr_real.cuLaunch(f));
+}
+
+NEVER_INLINE CUresult cuLaunchGrid(CUfunction f, int grid_width, int grid_height)
+{
+	SLOWLY(f, CU_STREAM_LEGACY,
+	       tr_key_of(f, blocks_of((unsigned)grid_width, (unsigned)grid_height, 1)),
+	       tr_real.cuLaunchGrid(f, grid_width, grid_height));
+}
+
+NEVER_INLINE CUresult cuLaunchGridAsync(CUfunction f, int grid_width, int grid_height,
+					CUstream hStream)
+{
+	SLOWLY(f, tr_stream_of(hStream, false),
+	       tr_key_of(f, blocks_of((unsigned)grid_width, (unsigned)grid_height, 1)),
+	       tr_real.cuLaunchGridAsync(f, grid_width, grid_height, hStream));
+}
 
 /* Makes the context of STREAM current, which need not be the thread's. */
-static bool enter_context_of(CUstream stream)
+NEVER_INLINE static bool enter_context_of(CUstream stream)
 {
 	CUcontext ctx = NULL;
 
@@ -118,7 +130,7 @@ static bool enter_context_of(CUstream stream)
 	       tr_real.cuCtxPushCurrent_v2(ctx) == CUDA_SUCCESS;
 }
 
-static void leave_context(bool was_entered)
+NEVER_INLINE static void leave_context(bool was_entered)
 {
 	CUcontext ctx;
 
@@ -129,8 +141,8 @@ static void leave_context(bool was_entered)
 /* One kernel on several devices that wait for one another: it is measured on the first, and what it
  * takes there it takes on all. The gates of the others come first: no sleep is to be in what is
  * measured. */
-CUresult cuLaunchCooperativeKernelMultiDevice(CUDA_LAUNCH_PARAMS *launchParamsList,
-					      unsigned int numDevices, unsigned int flags)
+NEVER_INLINE CUresult cuLaunchCooperativeKernelMultiDevice(
+	CUDA_LAUNCH_PARAMS *launchParamsList, unsigned int numDevices, unsigned int flags)
 {
 	struct tr_submission s = { 0 };
 	bool was_entered;
@@ -210,29 +222,31 @@ CUresult cuCtxPopCurrent_v2(CUcontext *pctx)
 		return res_;                                \
 	} while (0)
 
-CUresult cuEventRecord(CUevent hEvent, CUstream hStream)
+NEVER_INLINE CUresult cuEventRecord(CUevent hEvent, CUstream hStream)
 {
 	RECORD(cuEventRecord, tr_stream_of(hStream, false), hEvent, hStream);
 }
 
-CUresult cuEventRecord_ptsz(CUevent hEvent, CUstream hStream)
+NEVER_INLINE CUresult cuEventRecord_ptsz(CUevent hEvent, CUstream hStream)
 {
 	RECORD(cuEventRecord_ptsz, tr_stream_of(hStream, true), hEvent, hStream);
 }
 
-CUresult cuEventRecordWithFlags(CUevent hEvent, CUstream hStream, unsigned int flags)
+NEVER_INLINE CUresult cuEventRecordWithFlags(CUevent hEvent, CUstream hStream,
+					     unsigned int flags)
 {
 	RECORD(cuEventRecordWithFlags, tr_stream_of(hStream, false), hEvent, hStream,
 	       flags);
 }
 
-CUresult cuEventRecordWithFlags_ptsz(CUevent hEvent, CUstream hStream, unsigned int flags)
+NEVER_INLINE CUresult cuEventRecordWithFlags_ptsz(CUevent hEvent, CUstream hStream,
+						  unsigned int flags)
 {
 	RECORD(cuEventRecordWithFlags_ptsz, tr_stream_of(hStream, true), hEvent, hStream,
 	       flags);
 }
 
-static CUresult destroy(CUresult (*driver)(CUstream), CUstream stream)
+NEVER_INLINE static CUresult destroy(CUresult (*driver)(CUstream), CUstream stream)
 {
 	CUresult res;
 
@@ -252,6 +266,31 @@ CUresult cuStreamDestroy(CUstream hStream)
 CUresult cuStreamDestroy_v2(CUstream hStream)
 {
 	return destroy(tr_real.cuStreamDestroy_v2, hStream);
+}
+
+/* A program that asks until its work is done may end next: what nobody has measured is looked at. */
+NEVER_INLINE static CUresult answered(CUresult res)
+{
+	if (res != CUDA_SUCCESS || !tr_pace_is_awaited() || !tr_enter())
+		return res;
+	tr_pace_wait_end();
+	tr_leave();
+	return res;
+}
+
+CUresult cuStreamQuery(CUstream hStream)
+{
+	return answered(tr_real.cuStreamQuery(hStream));
+}
+
+CUresult cuStreamQuery_ptsz(CUstream hStream)
+{
+	return answered(tr_real.cuStreamQuery_ptsz(hStream));
+}
+
+CUresult cuEventQuery(CUevent hEvent)
+{
+	return answered(tr_real.cuEventQuery(hEvent));
 }
 
 /* Another graph behind the same handle, mostly one much like it. */

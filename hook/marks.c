@@ -51,13 +51,6 @@ static struct tr_marks all[CONTEXTS];
 
 static void clear(struct tr_marks *m)
 {
-	for (unsigned i = 0; i < m->pending_count; i++)
-		if (m->runs[m->pending[i]].is_unmeasured)
-			tr_pace_seen(m->dev);
-	for (unsigned i = 0; i < LANES; i++)
-		if (m->lanes[i].id && m->lanes[i].run != NO_RUN &&
-		    m->runs[m->lanes[i].run].is_unmeasured)
-			tr_pace_seen(m->dev);
 	memset(m->runs, 0, sizeof(m->runs));
 	memset(m->lanes, 0, sizeof(m->lanes));
 	m->told = (struct tr_told){ 0 };
@@ -430,9 +423,16 @@ void tr_marks_drop(struct tr_marks *m, CUstream stream, uint64_t now_ns)
 
 struct tr_marks *tr_marks_leave(CUcontext ctx)
 {
+	CUcontext now = NULL;
+
 	for (unsigned i = 0; i < CONTEXTS && ctx; i++) {
 		CUcontext want = ctx;
 
+		if (atomic_load(&all[i].ctx) != ctx)
+			continue;
+		if (tr_real.cuCtxGetCurrent &&
+		    tr_real.cuCtxGetCurrent(&now) == CUDA_SUCCESS && now == ctx)
+			tr_marks_poll(&all[i], tr_clock_ns(), true);
 		if (atomic_compare_exchange_strong(&all[i].ctx, &want,
 						   (CUcontext)(void *)&all[i]))
 			return &all[i];
@@ -446,19 +446,64 @@ void tr_marks_stay(struct tr_marks *m, CUcontext ctx)
 		atomic_store(&m->ctx, ctx);
 }
 
+/* The driver has waited for what was under way. What is known was predicted; the rest took at most
+ * since it was submitted. */
+static void end_run(struct tr_marks *m, unsigned i, uint64_t now_ns)
+{
+	struct tr_run *r = &m->runs[i];
+	uint64_t begin_ns = r->key ? r->at_ns : r->begun_ns;
+	uint64_t span_ns = tr_sat_sub(now_ns, begin_ns);
+	const struct tr_busy busy = { .begin_ns = begin_ns,
+				      .end_ns = now_ns,
+				      .sure_ns = span_ns,
+				      .busy_ns = span_ns,
+				      .is_span = true };
+
+	if (!r->unknown) {
+		give_up_run(m, i);
+		return;
+	}
+	(void)tr_pace_measured(m->dev, &busy, r->predicted_ns, now_ns);
+	free_run(m, i);
+}
+
 /* Its events went with it. */
+static void release(struct tr_marks *m)
+{
+	clear(m);
+	atomic_store(&m->lock.held_ns, 0);
+	atomic_store(&m->ctx, NULL);
+}
+
 void tr_marks_gone(struct tr_marks *m)
 {
 	if (!m)
 		return;
-	clear(m);
-	atomic_store(&m->lock.held_ns, 0);
-	atomic_store(&m->ctx, NULL);
+	while (m->taken)
+		end_run(m, (unsigned)__builtin_ctzll(m->taken), tr_clock_ns());
+	release(m);
+}
+
+void tr_marks_end(void)
+{
+	for (unsigned i = 0; i < CONTEXTS; i++) {
+		CUcontext ctx = atomic_load(&all[i].ctx);
+
+		/* Another thread is at it, or ends it. */
+		if (!ctx || ctx == (CUcontext)(void *)&all[i] ||
+		    atomic_load(&all[i].lock.held_ns))
+			continue;
+		if (tr_real.cuCtxPushCurrent_v2 && tr_real.cuCtxPopCurrent_v2 &&
+		    tr_real.cuCtxPushCurrent_v2(ctx) == CUDA_SUCCESS) {
+			tr_marks_gone(tr_marks_leave(ctx));
+			(void)tr_real.cuCtxPopCurrent_v2(&ctx);
+		}
+	}
 }
 
 void tr_marks_forget(void)
 {
 	for (unsigned i = 0; i < CONTEXTS; i++)
 		if (atomic_load(&all[i].ctx))
-			tr_marks_gone(&all[i]);
+			release(&all[i]);
 }

@@ -43,10 +43,13 @@ void tr_marks_drop(struct tr_marks *m, CUstream stream, uint64_t now_ns);
 /* The next look would be for nothing: nothing is pending. */
 bool tr_marks_are_idle(const struct tr_marks *m);
 
-/* Around a driver call that may end CTX. */
+/* Around a driver call that may end CTX, and waits for its work then: what is not known counts as long as
+ * it may have taken. */
 struct tr_marks *tr_marks_leave(CUcontext ctx);
 void tr_marks_stay(struct tr_marks *m, CUcontext ctx);
 void tr_marks_gone(struct tr_marks *m);
+/* The process ends: all contexts do. */
+void tr_marks_end(void);
 void tr_marks_forget(void);
 
 /* pace.c: what was predicted as PREDICTED_NS on DEV was BUSY in truth. Returns what of that

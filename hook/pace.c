@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "pace.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "attach.h"
@@ -217,6 +218,14 @@ void tr_pace_seen(tr_dev dev)
 	atomic_store(&devices[dev.at].unmeasured_ns, 0);
 }
 
+bool tr_pace_is_awaited(void)
+{
+	for (unsigned i = 0; i < TR_DEVICES_MAX; i++)
+		if (atomic_load_explicit(&devices[i].unmeasured_ns, memory_order_relaxed))
+			return true;
+	return false;
+}
+
 struct tr_turns tr_pace_turns(tr_dev dev)
 {
 	struct tr_rate rate;
@@ -328,6 +337,24 @@ static void pass(struct look *l, uint64_t predicted_ns, uint64_t more_ns)
 	}
 }
 
+/* While the driver is there: its own handlers are older. */
+static void at_exit(void)
+{
+	if (!tr_pace_is_awaited() || !tr_enter())
+		return;
+	tr_marks_end();
+	tr_leave();
+}
+
+/* A program that ends without having looked has not worked for nothing. */
+static void look_at_exit(void)
+{
+	static atomic_flag is_done = ATOMIC_FLAG_INIT;
+
+	if (!atomic_flag_test_and_set(&is_done))
+		(void)atexit(at_exit);
+}
+
 /* Nobody knows yet how long it takes: of such submissions one at a time, so that what is
  * queued unseen is never more than one. True: this is the one. */
 static bool take_unmeasured(struct look *l)
@@ -335,6 +362,7 @@ static bool take_unmeasured(struct look *l)
 	_Atomic uint64_t *in_flight = &l->device->unmeasured_ns;
 	uint64_t since = 0;
 
+	look_at_exit();
 	/* Or nobody will ever tell about that one. */
 	return atomic_compare_exchange_strong(in_flight, &since, l->now_ns) ||
 	       (tr_sat_sub(l->now_ns, since) > TR_DEBT_MAX_NS &&

@@ -89,6 +89,8 @@ extern _Atomic bool tr_pace_is_armed;
  * tr_leave(). */
 void tr_pace_wait_begin(CUstream stream);
 void tr_pace_wait_end(void);
+/* Something that was never measured is in flight. */
+bool tr_pace_is_awaited(void);
 /* Before the program's own event on STREAM. */
 void tr_pace_recording(CUstream stream);
 /* STREAM is about to be destroyed. */

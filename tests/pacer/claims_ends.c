@@ -33,6 +33,32 @@ void claim_context_destroyed_beside_threads(void)
 		30, 1, 100);
 }
 
+/* Before anything of it was measured. */
+void claim_context_destroyed_at_once(void)
+{
+	check_rounds(stage_start(&(struct play){ "--cores 30", "fresh 5000" }), 30, 1, 100);
+}
+
+/* Programs that launch one kernel, which nobody measured before, ask until it is done, and end. */
+void claim_ends_when_stream_is_done(void)
+{
+	check_rounds(stage_start(&(struct play){ "--cores 20", "shots 5000 1" }), 20, 1,
+		     100);
+}
+
+void claim_ends_when_event_is_done(void)
+{
+	check_rounds(stage_start(&(struct play){ "--cores 20", "shots 5000 2" }), 20, 1,
+		     100);
+}
+
+/* Or do not ask. */
+void claim_ends_unasked(void)
+{
+	check_rounds(stage_start(&(struct play){ "--cores 20", "shots 5000 3" }), 20, 1,
+		     100);
+}
+
 void claim_primary_context_reset(void)
 {
 	check_rounds(stage_start(&(struct play){ "--cores 30", "resets 1000" }), 30, 1,

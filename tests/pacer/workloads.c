@@ -284,6 +284,8 @@ static void run_timed(struct worker *w)
 /* contexts US: made, filled, destroyed with all of it under way. */
 static void run_contexts(struct worker *w)
 {
+	unsigned n = w->count ? w->count : 40;
+
 	for (;; atomic_fetch_add(&w->row->rounds, 1)) {
 		CUcontext ctx;
 
@@ -291,11 +293,18 @@ static void run_contexts(struct worker *w)
 		load_module(w);
 		check(w, cuStreamCreate(&w->stream, CU_STREAM_NON_BLOCKING),
 		      "cuStreamCreate");
-		for (unsigned i = 0; i < 40; i++)
+		for (unsigned i = 0; i < n; i++)
 			launch(w, w->loop, w->number);
 		check(w, cuCtxDestroy_v2(ctx), "cuCtxDestroy");
 		check(w, cuCtxSetCurrent(w->ctx), "cuCtxSetCurrent");
 	}
+}
+
+/* fresh US: the same with one kernel each. */
+static void run_fresh(struct worker *w)
+{
+	w->count = 1;
+	run_contexts(w);
 }
 
 /* resets US: the same with the device's own context, reset under everything. */
@@ -357,15 +366,55 @@ static void run_forks(struct worker *w)
 	}
 }
 
-/* child US: what a child becomes. It has no row of its own. */
+/* shots US HOW: programs of one kernel, one after the other. */
+static void run_shots(struct worker *w)
+{
+	for (;; atomic_fetch_add(&w->row->rounds, 1)) {
+		pid_t pid = fork();
+		int status = -1;
+
+		check(w, pid < 0 ? CUDA_ERROR_OPERATING_SYSTEM : 0, "fork");
+		if (pid == 0) {
+			(void)execl("/proc/self/exe", w->argv[0], w->argv[1], "1", "1",
+				    "child", w->argv[5], w->argv[6], (char *)NULL);
+			_exit(127);
+		}
+		check(w, waitpid(pid, &status, 0) == pid ? 0 : CUDA_ERROR_UNKNOWN,
+		      "waitpid");
+		check(w, status == 0 ? 0 : CUDA_ERROR_UNKNOWN, "the child's status");
+	}
+}
+
+/* What was launched is over, and how that is known. */
+enum { BY_STREAM = 1, BY_EVENT, BY_CLOCK };
+
+static void await(struct worker *w)
+{
+	CUevent event;
+
+	if (w->count == BY_CLOCK) {
+		sleep_ns(w->number / 20 * 21);
+		exit(0);
+	}
+	check(w, cuEventCreate(&event, CU_EVENT_DISABLE_TIMING), "cuEventCreate");
+	check(w, cuEventRecord(event, w->stream), "cuEventRecord");
+	while ((w->count == BY_STREAM ? cuStreamQuery(w->stream) : cuEventQuery(event)) ==
+	       CUDA_ERROR_NOT_READY)
+		sleep_ns(MS / 5);
+}
+
+/* child US [HOW]: what a child becomes. It has no row of its own. */
 static void run_child(struct worker *w)
 {
-	for (unsigned i = 0; i < 30; i++)
+	for (unsigned i = 0; i < (w->count ? 1 : 30); i++)
 		check(w,
 		      cuLaunchKernel(w->loop, BLOCKS, 1, 1, THREADS, 1, 1, 0, w->stream,
 				     (void *[]){ &w->number }, NULL),
 		      "cuLaunchKernel");
-	check(w, cuStreamSynchronize(w->stream), "cuStreamSynchronize");
+	if (w->count)
+		await(w);
+	else
+		check(w, cuStreamSynchronize(w->stream), "cuStreamSynchronize");
 	_exit(0);
 }
 
@@ -385,7 +434,8 @@ void (*find_workload(const char *name))(struct worker *w)
 		{ "lengths", run_lengths },   { "demand", run_demand },
 		{ "served", run_served },     { "current", run_current },
 		{ "recorded", run_recorded }, { "rare", run_rare },
-		{ "beside", run_beside },
+		{ "beside", run_beside },     { "shots", run_shots },
+		{ "fresh", run_fresh },
 	};
 
 	for (unsigned i = 0; i < sizeof(all) / sizeof(*all); i++)
