@@ -372,14 +372,15 @@ static bool take_unmeasured(struct look *l)
 static bool wait_unmeasured(struct look *l)
 {
 	struct gate g = gate_at(l);
-	uint64_t ns = YIELD_NS;
+	uint64_t ns = SLEEP_MIN_NS;
 	bool is_taken = false;
 
 	if (g.until_ns > l->now_ns + UNKNOWN_NS)
 		g.until_ns = l->now_ns + UNKNOWN_NS;
 	while (!is_taken && l->now_ns < g.until_ns) {
 		wait_a_little(l, &g, ns);
-		ns = ns * 2 < SLEEP_NS ? ns * 2 : SLEEP_NS;
+		if (ns < 2 * YIELD_NS)
+			ns += ns / 2;
 		is_taken = take_unmeasured(l);
 	}
 	return is_taken;

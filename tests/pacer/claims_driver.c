@@ -158,3 +158,12 @@ void claim_unknown_kernels_recorded(void)
 {
 	unknown("recorded 20000");
 }
+
+/* Short ones wait for each other hardly longer than they take. */
+void claim_unknown_short(void)
+{
+	struct tenant *t = stage_start(&(struct play){ "--cores 80", "throwaway 1000" });
+
+	stage_warm();
+	NEAR(stage_share(t, 10 * S), 80, 1);
+}

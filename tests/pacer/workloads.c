@@ -212,6 +212,68 @@ static void run_graphs(struct worker *w)
 	}
 }
 
+/* Of one kernel, which takes *NS. */
+static CUDA_KERNEL_NODE_PARAMS one_kernel(struct worker *w, void **ns)
+{
+	return (CUDA_KERNEL_NODE_PARAMS){ .func = w->loop,
+					  .gridDimX = BLOCKS,
+					  .gridDimY = 1,
+					  .gridDimZ = 1,
+					  .blockDimX = THREADS,
+					  .blockDimY = 1,
+					  .blockDimZ = 1,
+					  .kernelParams = ns };
+}
+
+static CUgraphExec make_small_graph(struct worker *w, const CUDA_KERNEL_NODE_PARAMS *params,
+				    CUgraph *graph, CUgraphNode *node)
+{
+	CUgraphExec exec;
+
+	check(w, cuGraphCreate(graph, 0), "cuGraphCreate");
+	check(w, cuGraphAddKernelNode_v2(node, *graph, NULL, 0, params),
+	      "cuGraphAddKernelNode");
+	check(w, cuGraphInstantiateWithFlags(&exec, *graph, 0), "cuGraphInstantiate");
+	return exec;
+}
+
+/* steps US: a graph that takes so long for three seconds, then 15 times as long. */
+static void run_steps(struct worker *w)
+{
+	uint64_t ns = w->number, was_ns = 0;
+	CUDA_KERNEL_NODE_PARAMS params = one_kernel(w, (void *[]){ &ns });
+	CUgraphNode node;
+	CUgraph graph;
+	CUgraphExec exec = make_small_graph(w, &params, &graph, &node);
+
+	for (;;) {
+		ns = now_ns() / 3000 / MS % 2 ? 15 * w->number : w->number;
+		if (ns != was_ns)
+			check(w, cuGraphExecKernelNodeSetParams_v2(exec, node, &params),
+			      "cuGraphExecKernelNodeSetParams");
+		was_ns = ns;
+		check(w, cuGraphLaunch(exec, w->stream), "cuGraphLaunch");
+		w->queued_ns += ns;
+		sync_seldom(w, ns);
+	}
+}
+
+/* throwaway US: graphs that are launched once. */
+static void run_throwaway(struct worker *w)
+{
+	CUDA_KERNEL_NODE_PARAMS params = one_kernel(w, (void *[]){ &w->number });
+	CUgraphNode node;
+	CUgraphExec exec;
+	CUgraph graph;
+
+	for (;;) {
+		exec = make_small_graph(w, &params, &graph, &node);
+		check(w, cuGraphLaunch(exec, w->stream), "cuGraphLaunch");
+		check(w, cuGraphExecDestroy(exec), "cuGraphExecDestroy");
+		check(w, cuGraphDestroy(graph), "cuGraphDestroy");
+	}
+}
+
 /*
  * captures US: the first thread captures again and again, in each mode, and looks at what came into
  * its graph; the others launch meanwhile. Nothing but its own kernels may be there, and no call
@@ -249,6 +311,25 @@ static void run_captures(struct worker *w)
 		check(w, cuGraphDestroy(graph), "cuGraphDestroy");
 		launch(w, w->loop, w->number);
 		atomic_fetch_add(&w->row->rounds, 1);
+	}
+}
+
+/* captured US: the first thread captures nothing, again and again; the others launch meanwhile. */
+static void run_captured(struct worker *w)
+{
+	CUgraph graph;
+
+	if (w->index > 0) {
+		sleep_ns(10 * MS);
+		for (;;)
+			launch(w, w->loop, w->number);
+	}
+	for (;; atomic_fetch_add(&w->row->rounds, 1)) {
+		check(w, cuStreamBeginCapture_v2(w->stream, CU_STREAM_CAPTURE_MODE_GLOBAL),
+		      "cuStreamBeginCapture");
+		sleep_ns(5 * MS);
+		check(w, cuStreamEndCapture(w->stream, &graph), "cuStreamEndCapture");
+		check(w, cuGraphDestroy(graph), "cuGraphDestroy");
 	}
 }
 
@@ -435,7 +516,8 @@ void (*find_workload(const char *name))(struct worker *w)
 		{ "served", run_served },     { "current", run_current },
 		{ "recorded", run_recorded }, { "rare", run_rare },
 		{ "beside", run_beside },     { "shots", run_shots },
-		{ "fresh", run_fresh },
+		{ "fresh", run_fresh },       { "captured", run_captured },
+		{ "steps", run_steps },       { "throwaway", run_throwaway },
 	};
 
 	for (unsigned i = 0; i < sizeof(all) / sizeof(*all); i++)
