@@ -62,18 +62,24 @@ static void end(void)
 		;
 }
 
-#define BEGIN(symbol, ...)                                  \
-	do {                                                \
-		CUresult res_;                              \
-                                                            \
-		if (!tr_enter())                            \
-			return tr_real.symbol(__VA_ARGS__); \
-		begin();                                    \
-		res_ = tr_real.symbol(__VA_ARGS__);         \
-		if (res_ != CUDA_SUCCESS)                   \
-			end();                              \
-		tr_leave();                                 \
-		return res_;                                \
+static void begun(CUresult res)
+{
+	if (res != CUDA_SUCCESS)
+		end();
+	tr_leave();
+}
+
+#define BEGIN(symbol, ...)                          \
+	do {                                        \
+		bool is_entered_ = tr_enter();      \
+		CUresult res_;                      \
+                                                    \
+		if (is_entered_)                    \
+			begin();                    \
+		res_ = tr_real.symbol(__VA_ARGS__); \
+		if (is_entered_)                    \
+			begun(res_);                \
+		return res_;                        \
 	} while (0)
 
 CUresult cuStreamBeginCapture(CUstream hStream)
@@ -144,20 +150,23 @@ CUresult cuStreamBeginCaptureToCig_ptsz(CUstream hStream,
 }
 
 /* An end may fail and end it all the same, or fail because there is nothing to end. */
-#define END(symbol, stream, ...)                              \
-	do {                                                  \
-		CUstream stream_ = (stream);                  \
-		bool was_;                                    \
-		CUresult res_;                                \
-                                                              \
-		if (!tr_enter())                              \
-			return tr_real.symbol(__VA_ARGS__);   \
-		was_ = tr_is_stream_capturing(stream_);       \
-		res_ = tr_real.symbol(__VA_ARGS__);           \
-		if (was_ && !tr_is_stream_capturing(stream_)) \
-			end();                                \
-		tr_leave();                                   \
-		return res_;                                  \
+static void ended(bool was_capturing, CUstream stream)
+{
+	if (was_capturing && !tr_is_stream_capturing(stream))
+		end();
+	tr_leave();
+}
+
+#define END(symbol, stream, ...)                                            \
+	do {                                                                \
+		CUstream stream_ = (stream);                                \
+		bool is_entered_ = tr_enter();                              \
+		bool was_ = is_entered_ && tr_is_stream_capturing(stream_); \
+		CUresult res_ = tr_real.symbol(__VA_ARGS__);                \
+                                                                            \
+		if (is_entered_)                                            \
+			ended(was_, stream_);                               \
+		return res_;                                                \
 	} while (0)
 
 CUresult cuStreamEndCapture(CUstream hStream, CUgraph *phGraph)

@@ -19,14 +19,16 @@
 		struct tr_submission s_ = { .stream = (stream_),   \
 					    .key = (key_),         \
 					    .function = (what_) }; \
+		bool is_entered_ = tr_enter();                     \
 		CUresult res_;                                     \
                                                                    \
-		if (!tr_enter())                                   \
-			return call;                               \
-		tr_pace_begin(&s_);                                \
+		if (is_entered_)                                   \
+			tr_pace_begin(&s_);                        \
 		res_ = call;                                       \
-		tr_pace_end(&s_, res_);                            \
-		tr_leave();                                        \
+		if (is_entered_) {                                 \
+			tr_pace_end(&s_, res_);                    \
+			tr_leave();                                \
+		}                                                  \
 		return res_;                                       \
 	} while (0)
 
@@ -210,16 +212,17 @@ CUresult cuCtxPopCurrent_v2(CUcontext *pctx)
 	return tr_real.cuCtxPopCurrent_v2(pctx);
 }
 
-#define RECORD(symbol, stream, ...)                         \
-	do {                                                \
-		CUresult res_;                              \
-                                                            \
-		if (!tr_enter())                            \
-			return tr_real.symbol(__VA_ARGS__); \
-		tr_pace_recording(stream);                  \
-		res_ = tr_real.symbol(__VA_ARGS__);         \
-		tr_leave();                                 \
-		return res_;                                \
+#define RECORD(symbol, stream, ...)                 \
+	do {                                        \
+		bool is_entered_ = tr_enter();      \
+		CUresult res_;                      \
+                                                    \
+		if (is_entered_)                    \
+			tr_pace_recording(stream);  \
+		res_ = tr_real.symbol(__VA_ARGS__); \
+		if (is_entered_)                    \
+			tr_leave();                 \
+		return res_;                        \
 	} while (0)
 
 NEVER_INLINE CUresult cuEventRecord(CUevent hEvent, CUstream hStream)

@@ -21,6 +21,7 @@
 #define REST_NS     UINT64_C(1000000000) /* after an event call that failed */
 #define OWN_MAX     (UINT64_MAX >> 16)   /* `taken` while 48 or less are */
 #define MANY_NS     UINT64_C(1000000000)
+#define LOOK_NS     UINT64_C(20000000) /* so long after a look nothing is known */
 #define NO_RUN      RUNS
 
 struct lane {
@@ -42,6 +43,10 @@ struct tr_marks {
 	uint8_t pending[RUNS]; /* closed, oldest first */
 	struct tr_run runs[RUNS];
 	struct lane lanes[LANES];
+	/* Without events, as somebody captured: the stream of an unmeasured submission, from 1 on, when
+	 * that went, and when it was last seen at work. */
+	_Atomic uint8_t unseen;
+	uint64_t unseen_ns, looked_ns;
 };
 _Static_assert(RUNS == 64, "a bit each, and NO_RUN is none of them");
 
@@ -56,6 +61,7 @@ static void clear(struct tr_marks *m)
 	m->told = (struct tr_told){ 0 };
 	m->rest_until_ns = m->polled_ns = m->taken = 0;
 	atomic_store(&m->pending_count, 0);
+	atomic_store(&m->unseen, 0);
 }
 
 struct tr_marks *tr_marks_of(CUcontext ctx, tr_dev dev)
@@ -141,10 +147,58 @@ static void give_up_run(struct tr_marks *m, unsigned i)
 	free_run(m, i);
 }
 
+/* What is not known took the GPU at most from BEGIN to END. */
+static void tell_most(struct tr_marks *m, uint64_t begin_ns, uint64_t end_ns,
+		      uint64_t predicted_ns, uint64_t now_ns)
+{
+	uint64_t span_ns = tr_sat_sub(end_ns, begin_ns);
+	const struct tr_busy busy = { .begin_ns = begin_ns,
+				      .end_ns = end_ns,
+				      .sure_ns = span_ns,
+				      .busy_ns = span_ns,
+				      .is_span = true };
+
+	(void)tr_pace_measured(m->dev, &busy, predicted_ns, now_ns);
+}
+
+/* The unseen one is done, or its stream goes. */
+static void end_unseen(struct tr_marks *m, uint64_t now_ns)
+{
+	uint64_t end_ns = m->looked_ns + LOOK_NS;
+
+	tell_most(m, m->unseen_ns, end_ns < now_ns ? end_ns : now_ns, 0, now_ns);
+	atomic_store(&m->unseen, 0);
+	tr_pace_seen(m->dev);
+}
+
 static const void *id_of(CUstream stream)
 {
 	return stream == CU_STREAM_PER_THREAD ? (const void *)&tr_pace_here
 					      : (const void *)stream;
+}
+
+static void look_at_unseen(struct tr_marks *m, uint64_t now_ns)
+{
+	const struct lane *lane = &m->lanes[m->unseen - 1];
+	CUresult res = CUDA_ERROR_NOT_READY;
+	CUstreamCaptureMode mode;
+
+	mode = tr_capture_relax();
+	if (lane->id == id_of(lane->stream) && !tr_is_stream_capturing(lane->stream))
+		res = tr_real.cuStreamQuery(lane->stream);
+	tr_capture_unrelax(mode);
+	if (res != CUDA_ERROR_NOT_READY)
+		end_unseen(m, now_ns);
+	else
+		m->looked_ns = now_ns;
+}
+
+/* LANE becomes another stream's. */
+static void vacate(struct tr_marks *m, struct lane *lane, uint64_t now_ns)
+{
+	if (m->unseen && lane == &m->lanes[m->unseen - 1])
+		end_unseen(m, now_ns);
+	memset(lane, 0, sizeof(*lane));
 }
 
 /* The lane of STREAM, made when there is none: in the place of the one that was not used for
@@ -166,6 +220,7 @@ static struct lane *lane_of(struct tr_marks *m, CUstream stream, uint64_t now_ns
 	}
 	if (oldest->id && oldest->run != NO_RUN)
 		give_up_run(m, oldest->run);
+	vacate(m, oldest, now_ns);
 	*oldest = (struct lane){
 		.id = id, .stream = stream, .run = NO_RUN, .used_ns = now_ns
 	};
@@ -256,15 +311,20 @@ static void poll(struct tr_marks *m, uint64_t now_ns)
 
 bool tr_marks_are_idle(const struct tr_marks *m)
 {
-	return !atomic_load_explicit(&m->pending_count, memory_order_relaxed);
+	return !atomic_load_explicit(&m->pending_count, memory_order_relaxed) &&
+	       !atomic_load_explicit(&m->unseen, memory_order_relaxed);
 }
 
 void tr_marks_poll(struct tr_marks *m, uint64_t now_ns, bool is_urgent)
 {
 	if (tr_marks_are_idle(m) || !try_hold(m, now_ns))
 		return;
-	if ((is_urgent || now_ns - m->polled_ns >= POLL_NS) && can_mark(m, now_ns))
-		poll(m, now_ns);
+	if (is_urgent || now_ns - m->polled_ns >= POLL_NS) {
+		if (m->unseen)
+			look_at_unseen(m, now_ns);
+		if (can_mark(m, now_ns))
+			poll(m, now_ns);
+	}
 	let_go(m);
 }
 
@@ -365,7 +425,11 @@ bool tr_marks_after(struct tr_marks *m, CUstream stream, uint64_t key,
 	} else if (lane && lane->run != NO_RUN) {
 		m->runs[lane->run].last_key = key;
 		m->runs[lane->run].last_ns = predicted_ns;
-	} else if (lane && lane->run == NO_RUN && !lane->is_fed) {
+	} else if (lane && is_own && !predicted_ns && !m->unseen && tr_captures_any()) {
+		m->unseen = (uint8_t)(lane - m->lanes + 1);
+		m->unseen_ns = m->looked_ns = at_ns;
+		is_taken = true;
+	} else if (lane && !lane->is_fed) {
 		open_run(m, lane, tr_clock_ns());
 	}
 	if (lane)
@@ -414,7 +478,7 @@ void tr_marks_drop(struct tr_marks *m, CUstream stream, uint64_t now_ns)
 	lane = lane_find(m, stream);
 	if (lane) {
 		close_run(m, lane, now_ns);
-		memset(lane, 0, sizeof(*lane));
+		vacate(m, lane, now_ns);
 	}
 	let_go(m);
 }
@@ -451,19 +515,12 @@ void tr_marks_stay(struct tr_marks *m, CUcontext ctx)
 static void end_run(struct tr_marks *m, unsigned i, uint64_t now_ns)
 {
 	struct tr_run *r = &m->runs[i];
-	uint64_t begin_ns = r->key ? r->at_ns : r->begun_ns;
-	uint64_t span_ns = tr_sat_sub(now_ns, begin_ns);
-	const struct tr_busy busy = { .begin_ns = begin_ns,
-				      .end_ns = now_ns,
-				      .sure_ns = span_ns,
-				      .busy_ns = span_ns,
-				      .is_span = true };
 
 	if (!r->unknown) {
 		give_up_run(m, i);
 		return;
 	}
-	(void)tr_pace_measured(m->dev, &busy, r->predicted_ns, now_ns);
+	tell_most(m, r->key ? r->at_ns : r->begun_ns, now_ns, r->predicted_ns, now_ns);
 	free_run(m, i);
 }
 
@@ -479,6 +536,8 @@ void tr_marks_gone(struct tr_marks *m)
 {
 	if (!m)
 		return;
+	if (m->unseen)
+		end_unseen(m, tr_clock_ns());
 	while (m->taken)
 		end_run(m, (unsigned)__builtin_ctzll(m->taken), tr_clock_ns());
 	release(m);

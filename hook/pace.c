@@ -550,7 +550,7 @@ void tr_pace_wait_end(void)
 {
 	struct look l;
 
-	if (tr_captures_any() || !look(&l) || !l.marks)
+	if (!look(&l) || !l.marks)
 		return;
 	tr_marks_poll(l.marks, l.now_ns, true);
 }
@@ -578,7 +578,7 @@ void tr_pace_stream_ends(CUstream stream)
 {
 	struct look l;
 
-	if (tr_captures_any() || !look(&l))
+	if (!look(&l))
 		return;
 	flush(&l);
 	if (l.marks)

@@ -126,6 +126,19 @@ void claim_captures(void)
 	NEAR(stage_share(t, 10 * S), 20, TURNS);
 }
 
+/* Nobody has measured its kernels before somebody captures, and nobody may then. */
+void claim_unknown_while_captured(void)
+{
+	struct tenant *t =
+		stage_start(&(struct play){ "--cores 20", "captured 1000", .threads = 2 });
+	uint64_t rounds;
+
+	stage_warm();
+	rounds = stage_rounds(t);
+	NEAR(stage_share(t, 20 * S), 20, TURNS);
+	CHECK(stage_rounds(t) > rounds + 100);
+}
+
 /* What a program measures of its own kernels by events is not the gate's sleep. */
 void claim_grace(void)
 {
