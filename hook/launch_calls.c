@@ -297,18 +297,55 @@ CUresult cuEventQuery(CUevent hEvent)
 }
 
 /* Another graph behind the same handle, mostly one much like it. */
+NEVER_INLINE static CUgraphExec changed(CUgraphExec exec)
+{
+	tr_key_doubt(tr_key_of(exec, 0));
+	return exec;
+}
+
 CUresult cuGraphExecUpdate(CUgraphExec hGraphExec, CUgraph hGraph,
 			   CUgraphNode *hErrorNode_out,
 			   CUgraphExecUpdateResult *updateResult_out)
 {
-	tr_key_doubt(tr_key_of(hGraphExec, 0));
-	return tr_real.cuGraphExecUpdate(hGraphExec, hGraph, hErrorNode_out,
+	return tr_real.cuGraphExecUpdate(changed(hGraphExec), hGraph, hErrorNode_out,
 					 updateResult_out);
 }
 
 CUresult cuGraphExecUpdate_v2(CUgraphExec hGraphExec, CUgraph hGraph,
 			      CUgraphExecUpdateResultInfo *resultInfo)
 {
-	tr_key_doubt(tr_key_of(hGraphExec, 0));
-	return tr_real.cuGraphExecUpdate_v2(hGraphExec, hGraph, resultInfo);
+	return tr_real.cuGraphExecUpdate_v2(changed(hGraphExec), hGraph, resultInfo);
+}
+
+CUresult cuGraphExecKernelNodeSetParams(CUgraphExec hGraphExec, CUgraphNode hNode,
+					const CUDA_KERNEL_NODE_PARAMS_v1 *nodeParams)
+{
+	return tr_real.cuGraphExecKernelNodeSetParams(changed(hGraphExec), hNode,
+						      nodeParams);
+}
+
+CUresult cuGraphExecKernelNodeSetParams_v2(CUgraphExec hGraphExec, CUgraphNode hNode,
+					   const CUDA_KERNEL_NODE_PARAMS_v2 *nodeParams)
+{
+	return tr_real.cuGraphExecKernelNodeSetParams_v2(changed(hGraphExec), hNode,
+							 nodeParams);
+}
+
+CUresult cuGraphExecChildGraphNodeSetParams(CUgraphExec hGraphExec, CUgraphNode hNode,
+					    CUgraph childGraph)
+{
+	return tr_real.cuGraphExecChildGraphNodeSetParams(changed(hGraphExec), hNode,
+							  childGraph);
+}
+
+CUresult cuGraphExecNodeSetParams(CUgraphExec hGraphExec, CUgraphNode hNode,
+				  CUgraphNodeParams *nodeParams)
+{
+	return tr_real.cuGraphExecNodeSetParams(changed(hGraphExec), hNode, nodeParams);
+}
+
+CUresult cuGraphNodeSetEnabled(CUgraphExec hGraphExec, CUgraphNode hNode,
+			       unsigned int isEnabled)
+{
+	return tr_real.cuGraphNodeSetEnabled(changed(hGraphExec), hNode, isEnabled);
 }

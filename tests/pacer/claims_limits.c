@@ -126,6 +126,18 @@ void claim_captures(void)
 	NEAR(stage_share(t, 10 * S), 20, TURNS);
 }
 
+/* Its kernels were told to take longer: what it cost before is not believed. */
+void claim_graph_gets_longer(void)
+{
+	struct tenant *t = stage_start(&(struct play){ "--cores 20", "steps 200" });
+
+	(void)stage_start(&(struct play){ "--cores 80", "kernels 1000" });
+	stage_warm();
+	stage_sleep(5 * S);
+	for (unsigned i = 0; i < 15; i++)
+		NEAR(stage_share(t, S), 20, 10);
+}
+
 /* Nobody has measured its kernels before somebody captures, and nobody may then. */
 void claim_unknown_while_captured(void)
 {
