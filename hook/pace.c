@@ -422,14 +422,23 @@ static struct tr_key known(const struct tr_submission *s)
 	return key;
 }
 
-static enum tr_mark_want want_of(const struct tr_submission *s)
+/* One in SINGLE_EVERY, at no period that a program could have. */
+static bool is_singles_turn(void)
 {
 	static atomic_uint turn;
+	uint32_t n = atomic_fetch_add_explicit(&turn, 1, memory_order_relaxed);
+
+	n *= UINT32_C(0x9e3779b9);
+	n = (n ^ n >> 15) * UINT32_C(0x846ca68b);
+	return n < UINT32_MAX / SINGLE_EVERY;
+}
+
+static enum tr_mark_want want_of(const struct tr_submission *s)
+{
 
 	if (!s->known.samples || s->known.cost_ns >= LONG_NS)
 		return TR_MARK_ALONE;
-	if (s->known.samples < TR_KEY_SETTLED ||
-	    atomic_fetch_add_explicit(&turn, 1, memory_order_relaxed) % SINGLE_EVERY == 0)
+	if (s->known.samples < TR_KEY_SETTLED || is_singles_turn())
 		return TR_MARK_SINGLE;
 	return TR_MARK_RUN;
 }

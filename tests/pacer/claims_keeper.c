@@ -135,3 +135,14 @@ void claim_seldom_long_beside(void)
 	NEAR(stage_share(t, 20 * S), 20, TURNS);
 	CHECK(atomic_load(&t->policy->devices[0].bypass_seen) == 0);
 }
+
+/* Nor do they hide at a period of the looks at single kernels. */
+void claim_seldom_long_at_a_period(void)
+{
+	struct tenant *t = stage_start(&(struct play){ "--cores 20", "rare 100 16" });
+
+	(void)stage_start(&(struct play){ "--cores 80", "kernels 1000" });
+	stage_warm();
+	stage_sleep(7 * S);
+	NEAR(stage_share(t, 20 * S), 20, TURNS);
+}
