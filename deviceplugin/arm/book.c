@@ -108,7 +108,7 @@ void tr_alloc_free(struct tr_alloc *alloc)
 	free(alloc);
 }
 
-static bool has_id(const struct tr_alloc *alloc, const char *id)
+bool tr_alloc_has_id(const struct tr_alloc *alloc, const char *id)
 {
 	return bsearch(&id, alloc->ids, alloc->id_count, sizeof(*alloc->ids),
 		       compare_texts) != NULL;
@@ -119,7 +119,7 @@ bool tr_alloc_has_ids(const struct tr_alloc *alloc, const struct tr_ids *ids)
 	if (ids->count != alloc->id_count)
 		return false;
 	for (size_t i = 0; i < ids->count; i++)
-		if (!has_id(alloc, ids->ids[i]))
+		if (!tr_alloc_has_id(alloc, ids->ids[i]))
 			return false;
 	return true;
 }
@@ -127,7 +127,7 @@ bool tr_alloc_has_ids(const struct tr_alloc *alloc, const struct tr_ids *ids)
 bool tr_alloc_shares_ids(const struct tr_alloc *alloc, const struct tr_ids *ids)
 {
 	for (size_t i = 0; i < ids->count; i++)
-		if (has_id(alloc, ids->ids[i]))
+		if (tr_alloc_has_id(alloc, ids->ids[i]))
 			return true;
 	return false;
 }

@@ -100,6 +100,7 @@ struct tr_alloc *tr_book_of(const struct tr_book *book, const char *uid,
 
 /* The same for every order of IDS. */
 uint64_t tr_ids_hash(const struct tr_ids *ids);
+bool tr_alloc_has_id(const struct tr_alloc *alloc, const char *id);
 /* IDS in any order, each once. */
 bool tr_alloc_has_ids(const struct tr_alloc *alloc, const struct tr_ids *ids);
 bool tr_alloc_shares_ids(const struct tr_alloc *alloc, const struct tr_ids *ids);

@@ -152,15 +152,46 @@ static bool fits(const struct tr_alloc *alloc, const struct asks *asks,
 	return tr_alloc_has_ids(alloc, &ids);
 }
 
-/* An init container's ids are listed nowhere; but the container after it is given of them first. */
-static bool is_followed(struct tr_alloc *const *run, const struct asks *asks, size_t count)
-{
-	struct tr_ids next;
+/*
+ * What the kubelet gives again: ids of init containers that end. The next container gets of them as many as it asks for
+ * or as there are, in no order (a Go map), before any others; what sidecars and app containers get is not given again.
+ */
+struct reuse {
+	const char **ids;
+	size_t count;
+};
 
-	if (asks[0].row || count == 1)
-		return true;
-	next = (struct tr_ids){ (const char *const *)run[1]->ids, run[1]->id_count };
-	return tr_alloc_shares_ids(run[0], &next);
+static bool is_given_next(struct reuse *reuse, const struct tr_alloc *alloc, bool ends)
+{
+	size_t had = reuse->count, left = 0;
+
+	for (size_t i = 0; i < had; i++)
+		if (!tr_alloc_has_id(alloc, reuse->ids[i]))
+			reuse->ids[left++] = reuse->ids[i];
+	if (had - left != (alloc->id_count < had ? alloc->id_count : had))
+		return false;
+	reuse->count = left;
+	for (size_t i = 0; ends && i < alloc->id_count; i++)
+		reuse->ids[reuse->count++] = alloc->ids[i];
+	return true;
+}
+
+static bool run_follows(struct tr_alloc *const *run, const struct asks *asks, size_t count,
+			const struct tr_pod *pod)
+{
+	tr_autofree const char **ids = NULL;
+	struct reuse reuse = { NULL, 0 };
+	size_t room = 1;
+
+	for (size_t i = 0; i < count; i++)
+		room += run[i]->id_count;
+	reuse.ids = ids = tr_xcalloc(room, sizeof(*ids));
+	for (size_t i = 0; i < count; i++)
+		if (!is_given_next(&reuse, run[i],
+				   pod->containers[asks[i].index].kind ==
+					   TR_CONTAINER_INIT))
+			return false;
+	return true;
 }
 
 static bool run_fits(struct tr_alloc *const *run, const struct asks *asks, size_t count,
@@ -169,12 +200,11 @@ static bool run_fits(struct tr_alloc *const *run, const struct asks *asks, size_
 	bool has_asked = !asked;
 
 	for (size_t i = 0; i < count; i++) {
-		if (!fits(run[i], &asks[i], pod) ||
-		    !is_followed(&run[i], &asks[i], count - i))
+		if (!fits(run[i], &asks[i], pod))
 			return false;
 		has_asked = has_asked || tr_alloc_has_ids(run[i], asked);
 	}
-	return has_asked;
+	return has_asked && run_follows(run, asks, count, pod);
 }
 
 /* The newest that a listed container can have. */
@@ -187,17 +217,23 @@ static struct tr_alloc *newest_fit(struct tr_alloc *const *all, size_t count,
 	return NULL;
 }
 
-/* Of an init container, which is listed nowhere: the last that had ids of the NEXT container's before it, if that
- * is nobody's yet. */
-static struct tr_alloc *given_on(struct tr_alloc *const *all, size_t count,
-				 const struct asks *asks, const struct tr_alloc *next)
+/* Of an init container, which is listed nowhere: the last before the NEXT container's that had ids of one after it,
+ * if that is nobody's yet. ASKS are it and those after it, which are known. */
+static struct tr_alloc *given_on(struct tr_alloc *const *all, const struct asks *asks,
+				 size_t count, struct tr_alloc *const *by_index)
 {
-	struct tr_ids ids = { (const char *const *)next->ids, next->id_count };
+	const struct tr_alloc *next = by_index[asks[1].index];
 	struct tr_alloc *found = NULL;
 
-	for (size_t i = 0; i < count && all[i] != next; i++)
-		if (tr_alloc_shares_ids(all[i], &ids))
-			found = all[i];
+	for (; *all && *all != next; all++)
+		for (size_t k = 1; k < count; k++) {
+			const struct tr_alloc *later = by_index[asks[k].index];
+			struct tr_ids ids = { (const char *const *)later->ids,
+					      later->id_count };
+
+			if (tr_alloc_shares_ids(*all, &ids))
+				found = *all;
+		}
 	if (found && found->state == TR_ALLOC_WAITING && found->id_count == asks->wanted)
 		return found;
 	return NULL;
@@ -213,16 +249,14 @@ static int match_singly(struct tr_alloc *const *all, size_t all_count,
 			const struct tr_pod *pod, struct tr_alloc **by_index,
 			struct tr_err *err)
 {
-	const struct tr_alloc *next = NULL;
-
 	for (size_t i = count; i--;) {
 		const char *container = pod->containers[asks[i].index].name;
 		struct tr_alloc *found =
 			asks[i].row ? newest_fit(all, all_count, &asks[i], pod)
 				    : tr_book_of(book, pod->object.uid, container);
 
-		if (!found && !asks[i].row && next)
-			found = given_on(all, all_count, &asks[i], next);
+		if (!found && !asks[i].row && i + 1 < count)
+			found = given_on(all, &asks[i], count - i, by_index);
 		if (!found)
 			return tr_fail(
 				err, EAGAIN,
@@ -239,7 +273,6 @@ static int match_singly(struct tr_alloc *const *all, size_t all_count,
 					       pod->containers[asks[k].index].name,
 					       pod->object.space, pod->object.name);
 		by_index[asks[i].index] = found;
-		next = found;
 	}
 	return 0;
 }

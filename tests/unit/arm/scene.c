@@ -226,6 +226,18 @@ static const char *take_free(void)
 	return NULL;
 }
 
+/* As Go's maps: in no order of ours. */
+static void shuffle(const char **ids, size_t count)
+{
+	for (unsigned i = 1; i < count; i++) {
+		unsigned k = scene_random(i + 1);
+		const char *swap = ids[i];
+
+		ids[i] = ids[k];
+		ids[k] = swap;
+	}
+}
+
 int scene_admit(struct scene_pod *pod, scene_allocate *allocate, void *arg)
 {
 	const char *reuse[64];
@@ -240,6 +252,7 @@ int scene_admit(struct scene_pod *pod, scene_allocate *allocate, void *arg)
 
 		if (!container->wanted)
 			continue;
+		shuffle(reuse, reusable);
 		while (n < container->wanted && n < reusable) {
 			container->ids[n] = reuse[n];
 			n++;
@@ -284,14 +297,7 @@ const struct tr_pod_list *scene_rows(void)
 				continue;
 			ids = tr_xcalloc(container->wanted, sizeof(*ids));
 			memcpy(ids, container->ids, container->wanted * sizeof(*ids));
-			/* In no order of ours. */
-			for (unsigned i = 1; i < container->wanted; i++) {
-				unsigned k = scene_random(i + 1);
-				const char *swap = ids[i];
-
-				ids[i] = ids[k];
-				ids[k] = swap;
-			}
+			shuffle(ids, container->wanted);
 			scene.rows.rows[scene.rows.count++] = (struct tr_pod_row){
 				.namespace = "default",
 				.pod = scene.pods[p].name,
