@@ -194,6 +194,7 @@ static void set_keep(struct tr_agent *a)
 		TR_POD_BIND_PHASE,
 		TR_POD_BIND_TIME,
 		TR_POD_NODE,
+		TR_POD_MIRROR,
 		TR_NODE_LOCK,
 		NULL,
 	};

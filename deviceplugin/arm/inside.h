@@ -31,7 +31,7 @@ struct tr_arm {
 	struct event *on_hami;
 	struct tr_backoff hami_pause; /* before it is tried again */
 	bool is_due;                  /* another turn of it, after this one */
-	int told_problem; /* of the records, at the last look */
+	int told_problem;             /* of the records, at the last look */
 	struct tr_arm_counts counts;
 	char boot_id[TR_BOOT_ID];
 	char blocked[512]; /* why nothing new is given; "": it is */
@@ -54,12 +54,14 @@ void tr_allocate_refuse(struct tr_arm *arm, struct tr_rpc_call *call,
 /* TR_ARM_REFUSED for what has IDS, of the pod that ROWS (or NULL) is of. Not while it closes. */
 void tr_arm_tell_refused(struct tr_arm *arm, const struct tr_ids *ids,
 			 const struct tr_pod_list *rows, const char *sentence);
-/* rows.c: copies. FROM's rows of the pod that OF is of. */
+/* rows.c: copies. FROM's rows of the pod that OF is of; NULL: all. */
 char **tr_texts_copy(const char *const *from, size_t count);
 void tr_texts_free(const char *const *texts, size_t count);
 void tr_rows_copy(const struct tr_pod_list *from, const struct tr_pod_row *of,
 		  struct tr_pod_list *to);
 void tr_rows_free(struct tr_pod_list *rows);
+typedef bool tr_row_is_kept(const struct tr_pod_row *row, const void *arg);
+void tr_rows_keep(struct tr_pod_list *rows, tr_row_is_kept *is_kept, const void *arg);
 /* infer.c */
 void tr_infer_allocate(struct tr_arm *arm, struct tr_rpc_call *call,
 		       const struct tr_ids *containers, size_t count);

@@ -22,22 +22,39 @@ void tr_texts_free(const char *const *texts, size_t count)
 	free((void *)(uintptr_t)texts);
 }
 
+static void free_row(struct tr_pod_row *row)
+{
+	free((void *)(uintptr_t)row->namespace);
+	free((void *)(uintptr_t)row->pod);
+	free((void *)(uintptr_t)row->container);
+	tr_texts_free(row->ids, row->count);
+}
+
 void tr_rows_free(struct tr_pod_list *rows)
 {
-	for (size_t i = 0; i < rows->count; i++) {
-		free((void *)(uintptr_t)rows->rows[i].namespace);
-		free((void *)(uintptr_t)rows->rows[i].pod);
-		free((void *)(uintptr_t)rows->rows[i].container);
-		tr_texts_free(rows->rows[i].ids, rows->rows[i].count);
-	}
+	for (size_t i = 0; i < rows->count; i++)
+		free_row(&rows->rows[i]);
 	free(rows->rows);
 	*rows = (struct tr_pod_list){ 0 };
+}
+
+void tr_rows_keep(struct tr_pod_list *rows, tr_row_is_kept *is_kept, const void *arg)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < rows->count; i++)
+		if (is_kept(&rows->rows[i], arg))
+			rows->rows[n++] = rows->rows[i];
+		else
+			free_row(&rows->rows[i]);
+	rows->count = n;
 }
 
 /* Names of pods differ, those of their namespaces seldom. */
 static bool is_of(const struct tr_pod_row *row, const struct tr_pod_row *of)
 {
-	return strcmp(row->pod, of->pod) == 0 && strcmp(row->namespace, of->namespace) == 0;
+	return !of || (strcmp(row->pod, of->pod) == 0 &&
+		       strcmp(row->namespace, of->namespace) == 0);
 }
 
 void tr_rows_copy(const struct tr_pod_list *from, const struct tr_pod_row *of,

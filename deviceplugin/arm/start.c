@@ -28,7 +28,8 @@ struct start {
 	struct tr_pods_waiter *waiter; /* for PodResources; NULL: not now */
 	/* Of its pod, copied: the pod itself may be told later. */
 	struct tr_pod_list rows;
-	char uid[TR_POD_UID];   /* instead, where no row names it; "": one does */
+	bool has_all_rows;      /* until it is told: nobody knows which are its own */
+	char uid[TR_POD_UID];   /* instead, where no row has its ids; "": one does */
 	char owner[TR_POD_UID]; /* by the kubelet's checkpoint; "": it does not say */
 	uint64_t began_ns;
 	bool is_known; /* ROWS are of a List that was there already */
@@ -92,6 +93,8 @@ static void end(struct start *start, int r, const struct tr_err *err)
 	unlink_start(start);
 	if (start->waiter)
 		tr_pods_forget(start->waiter);
+	if (start->has_all_rows)
+		tr_rows_free(&start->rows);
 	if (r < 0)
 		tr_arm_tell_refused(arm, &ids, &start->rows, err->msg);
 	tr_texts_free((const char *const *)start->ids, start->id_count);
@@ -281,17 +284,48 @@ static bool is_claimable(const struct start *start, int r)
 	       o->ports.annotate;
 }
 
-/* PodResources knows pods by name only, and there may be another of that name by now, or still in our store. */
+/* PodResources knows pods by name only, and there may be another of that name by now, or still in our store. The
+ * kubelet knows a static pod by the UID it made for it, which its image at the API server has in an annotation. */
 static int check_owner(const struct start *start, const struct tr_pod *pod,
 		       struct tr_err *err)
 {
+	const char *mirrored = tr_named_find(&pod->object.annotations, TR_POD_MIRROR);
 	char name[POD_NAME];
 
-	if (!start->owner[0] || strcmp(pod->object.uid, start->owner) == 0)
+	if (!start->owner[0] || strcmp(pod->object.uid, start->owner) == 0 ||
+	    (mirrored && strcmp(mirrored, start->owner) == 0))
 		return 0;
 	return tr_fail(err, EAGAIN,
 		       "pod %s is another one (UID %s) than the one that starts (UID %s)",
 		       name_of(start, name), pod->object.uid, start->owner);
+}
+
+static bool is_row_of(const struct tr_pod_row *row, const void *arg)
+{
+	const struct tr_pod *pod = arg;
+
+	return strcmp(row->pod, pod->object.name) == 0 &&
+	       strcmp(row->namespace, pod->object.space) == 0;
+}
+
+/* By the checkpoint it is not of another pod, of the same name. */
+static bool is_own_row(const struct tr_pod_row *row, const void *arg)
+{
+	const struct start *start = arg;
+	struct tr_ids ids = { row->ids, row->count };
+	char owner[TR_POD_UID];
+
+	return tr_checkpoint_owner(&start->arm->checkpoint, &ids, owner, NULL) < 0 ||
+	       strcmp(owner, start->owner) == 0;
+}
+
+static void keep_own_rows(struct start *start, const struct tr_pod *pod)
+{
+	if (start->has_all_rows)
+		tr_rows_keep(&start->rows, is_row_of, pod);
+	start->has_all_rows = false;
+	if (start->owner[0])
+		tr_rows_keep(&start->rows, is_own_row, start);
 }
 
 static void on_pod(void *arg, int r, const struct tr_pod *pod, const struct tr_err *told)
@@ -307,6 +341,7 @@ static void on_pod(void *arg, int r, const struct tr_pod *pod, const struct tr_e
 	else
 		r = check_owner(start, pod, &err);
 	if (r == 0) {
+		keep_own_rows(start, pod);
 		r = tr_arm_pod_soon(start->arm, &start->rows, pod, &ids,
 				    start->is_fresh || start->owner[0], &err);
 		if (is_claimable(start, r))
@@ -379,12 +414,11 @@ static int read_owner(struct start *start, const struct tr_ids *ids, struct tr_e
 	return r < 0 ? r : tr_checkpoint_owner(&arm->checkpoint, ids, start->owner, err);
 }
 
-/* By PodResources, else by what the kubelet has written down: then by UID, and *ROW stands for it. */
+/* By PodResources, else by what the kubelet has written down: then by UID, and *ROW is NULL. */
 static int find_owner(struct start *start, const struct tr_pod_list *list,
 		      const struct tr_ids *ids, const struct tr_pod_row **row,
 		      struct tr_err *err)
 {
-	static const struct tr_pod_row unlisted = { .namespace = "", .pod = "" };
 	const struct tr_arm_options *o = &start->arm->options;
 	struct tr_err why = { 0 };
 	int r = tr_owner_find(list, ids, row, err), told;
@@ -393,7 +427,7 @@ static int find_owner(struct start *start, const struct tr_pod_list *list,
 		return r;
 	told = read_owner(start, ids, &why);
 	if (r == -EAGAIN && o->ports.pod_with) {
-		*row = &unlisted;
+		*row = NULL;
 		*err = why;
 		memcpy(start->uid, start->owner, sizeof(start->uid));
 		return told;
@@ -433,6 +467,7 @@ static void on_rows(int r, const struct tr_pod_list *list, const char *sentence,
 		r = find_owner(start, list, &ids, &row, &err);
 		if (r == 0) {
 			tr_rows_copy(list, row, &start->rows);
+			start->has_all_rows = !row;
 			ask_pod(start);
 			return;
 		}

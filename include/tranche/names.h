@@ -18,6 +18,9 @@
 /* What a running pod has been granted since: written by the scheduler only. */
 #define TR_POD_GRANTED "tranche.io/granted"
 
+/* Images of static pods, by the kubelet: the UID that it has made for one. */
+#define TR_POD_MIRROR "kubernetes.io/config.mirror"
+
 /* Pods, by their users. */
 #define TR_POD_USE_TYPE    "nvidia.com/use-gputype"
 #define TR_POD_NOT_TYPE    "nvidia.com/nouse-gputype"

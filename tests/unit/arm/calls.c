@@ -323,7 +323,8 @@ void call_write_checkpoint(void)
 
 	for (size_t p = 0; p < scene.pod_count; p++)
 		for (size_t c = 0; c < scene.pods[p].count; c++) {
-			const struct scene_container *at = &scene.pods[p].at[c];
+			const struct scene_pod *pod = &scene.pods[p];
+			const struct scene_container *at = &pod->at[c];
 			json_t *ids = json_array();
 
 			for (size_t i = 0; at->alloc[0] && i < at->wanted; i++)
@@ -331,9 +332,10 @@ void call_write_checkpoint(void)
 			json_array_append_new(
 				entries,
 				json_pack("{s:s, s:s, s:s, s:{s:o}, s:s}", "PodUID",
-					  scene.pods[p].uid, "ContainerName", at->name,
-					  "ResourceName", "nvidia.com/gpu", "DeviceIDs",
-					  "-1", ids, "AllocResp", ""));
+					  pod->mirrored ? pod->mirrored : pod->uid,
+					  "ContainerName", at->name, "ResourceName",
+					  "nvidia.com/gpu", "DeviceIDs", "-1", ids,
+					  "AllocResp", ""));
 		}
 	all = json_pack("{s:{s:o, s:{}}, s:i}", "Data", "PodDeviceEntries", entries,
 			"RegisteredDevices", "Checksum", 1);

@@ -177,6 +177,8 @@ const struct tr_pod *scene_object(struct scene_pod *pod)
 			json_string(pod->decision ? pod->decision : decision.p));
 	if (pod->bind_phase)
 		json_object_set_new(notes, TR_POD_BIND_PHASE, json_string(pod->bind_phase));
+	if (pod->mirrored)
+		json_object_set_new(notes, TR_POD_MIRROR, json_string(pod->mirrored));
 	if (pod->granted)
 		json_object_set_new(notes, TR_POD_GRANTED, json_string(pod->granted));
 	json = json_pack("{s:{s:s,s:s,s:s,s:s,s:o,s:s*}, s:{s:s,s:o,s:o}, s:{s:s}}",

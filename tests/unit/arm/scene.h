@@ -29,7 +29,8 @@ struct scene_pod {
 	size_t count;
 	const char *decision; /* NULL: as the containers say; "": none */
 	const char *granted, *bind_phase;
-	const char *phase; /* "Pending" */
+	const char *phase;    /* "Pending" */
+	const char *mirrored; /* the kubelet's UID of a static pod; NULL: it is none */
 	bool is_admitted, is_deleting;
 	struct tr_object *object;
 };
