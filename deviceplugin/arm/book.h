@@ -57,6 +57,7 @@ struct tr_alloc {
 	 * IS_HELD: of such a one: a process sat in it when that was last looked at. Not recorded: the
 	 * others tell. */
 	bool is_retired, is_held;
+	bool is_claimed; /* by a pod that waits, at the last look. Not recorded. */
 	struct {
 		unsigned looks; /* that agreed that it is gone */
 		int64_t first_ms;

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/mem.h"
 #include "deviceplugin/arm/inside.h"
 #include "deviceplugin/arm/slices.h"
 
@@ -17,6 +18,7 @@ struct view {
 	const struct tr_pod *const *pods;
 	size_t pod_count;
 	const char *resource;
+	bool *is_served; /* of each pod: all that it asks for is known */
 };
 
 static bool is_listed(const struct view *view, const struct tr_alloc *alloc)
@@ -63,27 +65,58 @@ static const struct tr_pod *find_pod(const struct view *view, const char *uid)
 	return NULL;
 }
 
-/* A container of POD asks for as many devices as ALLOC has, and has none yet. */
-static bool may_own(const struct view *view, const struct tr_pod *pod,
-		    const struct tr_alloc *alloc)
+/* POD has a container with none yet, that asks for devices: DEVICES of them, or any number for 0. */
+static bool lacks(const struct view *view, const struct tr_pod *pod, size_t devices)
 {
 	for (size_t i = 0; i < pod->container_count; i++) {
 		uint32_t wanted;
 
-		if (tr_wanted(pod, i, view->resource, &wanted, NULL) == 0 &&
-		    wanted == alloc->id_count &&
+		if (tr_wanted(pod, i, view->resource, &wanted, NULL) == 0 && wanted &&
+		    (!devices || wanted == devices) &&
 		    !tr_book_of(view->book, pod->object.uid, pod->containers[i].name))
 			return true;
 	}
 	return false;
 }
 
+/*
+ * The kubelet lists a container of POD, so that all allocations of its are told by ids: it claims these, and no others.
+ * Where it asks in init containers only, those of another pod may look the same.
+ */
+static bool claim_own(const struct view *view, const struct tr_pod *pod)
+{
+	tr_autofree struct tr_alloc **by_index = tr_xcalloc(pod->container_count + 1,
+							    sizeof(void *));
+	bool is_told = false;
+
+	if (tr_identify(view->book, view->rows, pod, view->resource, NULL, by_index, NULL) <
+	    0)
+		return false;
+	for (size_t i = 0; i < pod->container_count; i++)
+		is_told = is_told ||
+			  (by_index[i] && pod->containers[i].kind != TR_CONTAINER_INIT);
+	for (size_t i = 0; is_told && i < pod->container_count; i++)
+		if (by_index[i])
+			by_index[i]->is_claimed = true;
+	return is_told;
+}
+
+static void look_at_pods(struct view *view)
+{
+	for (struct tr_alloc *a = view->book->first; a; a = a->next)
+		a->is_claimed = false;
+	for (size_t i = 0; i < view->pod_count; i++)
+		view->is_served[i] = has_ended(view->pods[i]) ||
+				     !lacks(view, view->pods[i], 0) ||
+				     claim_own(view, view->pods[i]);
+}
+
 static bool has_claimant(const struct view *view, const struct tr_alloc *alloc)
 {
 	for (size_t i = 0; i < view->pod_count; i++)
-		if (!has_ended(view->pods[i]) && may_own(view, view->pods[i], alloc))
+		if (!view->is_served[i] && lacks(view, view->pods[i], alloc->id_count))
 			return true;
-	return false;
+	return alloc->is_claimed;
 }
 
 void tr_arm_retire(struct tr_arm *arm, struct tr_alloc *alloc)
@@ -150,12 +183,14 @@ static void write_again(struct tr_arm *arm)
 size_t tr_arm_sweep(struct tr_arm *arm, const struct tr_pod_list *rows,
 		    const struct tr_pod *const *pods, size_t pod_count, int64_t now_ms)
 {
-	struct view view = { &arm->book, rows, pods, pod_count,
-			     arm->options.rules.resource };
+	tr_autofree bool *is_served = tr_xcalloc(pod_count + 1, sizeof(*is_served));
+	struct view view = { &arm->book, rows, pods, pod_count, arm->options.rules.resource,
+			     is_served };
 	struct tr_alloc *next;
 	size_t dropped = 0;
 
 	write_again(arm);
+	look_at_pods(&view);
 	for (struct tr_alloc *a = arm->book.first; a; a = next) {
 		next = a->next;
 		if (a->is_retired)

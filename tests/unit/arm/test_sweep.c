@@ -258,6 +258,30 @@ static void waiting_ones(void **state)
 	assert_int_equal(bed_sweep(now + 60000), 2);
 }
 
+/* A pod that waits for its decision, its image, or for ever has its own by then: it keeps no other's. */
+static void served(void **state)
+{
+	struct scene_pod *stuck = scene_pod_new("stuck"), *failed;
+	int64_t now;
+
+	(void)state;
+	scene_add(stuck, "init", TR_CONTAINER_INIT, 1, 100);
+	scene_add(stuck, "app", TR_CONTAINER_APP, 1, 200);
+	bed_admit(stuck);
+	for (unsigned i = 0; i < 3; i++) {
+		failed = scene_pod("failed", scene_one);
+		bed_admit(failed);
+		scene_forget(failed);
+	}
+	for (now = 0; now < 60000; now += 5000)
+		assert_int_equal(bed_sweep(now), 0);
+	assert_int_equal(bed_sweep(now), 3);
+	for (; now < 200000; now += 5000)
+		assert_int_equal(bed_sweep(now), 0);
+	for (size_t i = 0; i < stuck->count; i++)
+		assert_non_null(tr_book_find(tr_arm_book(bed.arm), stuck->at[i].alloc));
+}
+
 /* The kubelet gave its ids to another pod. */
 static void superseded(void **state)
 {
@@ -450,20 +474,11 @@ static void grants_swap(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(two_looks),
-		TEST(no_disk),
-		TEST(looks_agree),
-		TEST(held),
-		TEST(held_at_the_start),
-		TEST(waiting_ones),
-		TEST(superseded),
-		TEST(init_runs_again),
-		TEST(resize),
-		TEST(resize_is_seen),
-		TEST(grants),
-		TEST(retired),
-		TEST(retired_empty),
-		TEST(grants_swap),
+		TEST(two_looks), TEST(no_disk),           TEST(looks_agree),
+		TEST(held),      TEST(held_at_the_start), TEST(waiting_ones),
+		TEST(served),    TEST(superseded),        TEST(init_runs_again),
+		TEST(resize),    TEST(resize_is_seen),    TEST(grants),
+		TEST(retired),   TEST(retired_empty),     TEST(grants_swap),
 	};
 
 	return cmocka_run_group_tests_name("sweep", tests, NULL, NULL);
