@@ -51,7 +51,8 @@ void tr_agent_on_alloc(enum tr_arm_event event, const struct tr_alloc *alloc,
 		[TR_ARM_ODD] = { TR_LOG_WARN, "slice_odd" },
 	};
 	bool is_known = alloc && *alloc->pod;
-	bool has_ids = event == TR_ARM_REFUSED && alloc->id_count;
+	/* Nobody knows the GPU yet. */
+	bool has_ids = alloc && alloc->id_count && !alloc->part_count;
 	tr_auto_buf struct tr_buf parts = { 0 };
 	char id[TR_DEVICE_ID] = "";
 

@@ -73,6 +73,8 @@ def a_refusal_says_whose_it_is(build):
         told = last_refusal()
         equal((told["namespace"], told["container"], told["device"], told["device_count"]),
               ("default", "a", ids[0], "2"), "whose it is")
+        made, = [line for line in map(json.loads, agent.text().splitlines()) if line["event"] == "slice_made"]
+        equal((made["device"], made["device_count"]), (ids[0], "2"), "what was allocated before anybody knew for whom")
 
 
 @case
