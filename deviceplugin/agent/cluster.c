@@ -189,14 +189,8 @@ void tr_agent_cluster_unready(const struct tr_agent *a, struct tr_buf *reasons)
 static void set_keep(struct tr_agent *a)
 {
 	static const char *const annotations[] = {
-		TR_POD_ALLOCATED,
-		TR_POD_GRANTED,
-		TR_POD_BIND_PHASE,
-		TR_POD_BIND_TIME,
-		TR_POD_NODE,
-		TR_POD_MIRROR,
-		TR_NODE_LOCK,
-		NULL,
+		TR_POD_ALLOCATED, TR_POD_GRANTED, TR_POD_BIND_PHASE, TR_POD_BIND_TIME,
+		TR_POD_NODE,      TR_POD_MIRROR,  TR_NODE_LOCK,      NULL,
 	};
 	const struct tr_config *c = &a->config;
 

@@ -28,16 +28,26 @@ void claim_limit_changes(void)
 void claim_limit_raised_in_debt(void)
 {
 	struct tenant *t = stage_start(&(struct play){ "--cores 5", "kernels 200000" });
+	_Atomic uint64_t *inside_ns = &t->page->workers[0].inside_ns;
 	char words[96];
-	uint64_t launches;
+	uint64_t launches, since_ns;
 
 	stage_sleep(20 * S);
+	/* one that has just begun, of about 4 s */
+	do {
+		stage_sleep(20 * MS);
+		since_ns = atomic_load(inside_ns);
+	} while (!since_ns || stage_now() < since_ns + 100 * MS ||
+		 stage_now() > since_ns + S);
+	launches = stage_submitted(t);
 	(void)snprintf(words, sizeof(words), "set %s --cores 100", t->name);
 	stage_command(words);
+	stage_sleep(500 * MS);
+	CHECK(stage_submitted(t) > launches);
 	stage_forget(t);
 	launches = stage_launches(t);
 	stage_sleep(6 * S);
-	CHECK(stage_launches(t) > launches + 5);
+	CHECK(stage_launches(t) > launches + 20);
 	NEAR(stage_share(t, 10 * S), 100, 2);
 }
 

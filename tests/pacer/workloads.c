@@ -18,6 +18,17 @@ static void run_kernels(struct worker *w)
 	}
 }
 
+/* changing US: three times as long while there is an order. */
+static void run_changing(struct worker *w)
+{
+	for (;;) {
+		uint64_t ns = w->number * (atomic_load(&w->page->order) ? 3 : 1);
+
+		launch(w, w->loop, ns);
+		sync_seldom(w, ns);
+	}
+}
+
 /* mixed US: up to that long, each length its own kernel. */
 static void run_mixed(struct worker *w)
 {
@@ -114,11 +125,15 @@ static void run_beside(struct worker *w)
 	}
 }
 
-/* hang US: kernels, and after an order one that never ends, and some behind it: not so many that the
- * driver's queue is full. */
+/* hang US: kernels, and after an order one that never ends, and some behind it, at last such as nobody
+ * knows either: not so many that the driver's queue is full. Tells how long the longest of those took to
+ * launch, and 1 ns. */
 static void run_hang(struct worker *w)
 {
+	static const char *const unknown[] = { "tranche_loop_1", "tranche_loop_2",
+					       "tranche_loop_3" };
 	CUfunction f = find_function(w, "stuck_hang");
+	uint64_t longest_ns = 0;
 
 	while (!atomic_load(&w->page->order)) {
 		launch(w, w->loop, w->number);
@@ -127,7 +142,14 @@ static void run_hang(struct worker *w)
 	launch(w, f, 0);
 	for (unsigned i = 0; i < 200; i++)
 		launch(w, w->loop, w->number);
-	atomic_store(&w->row->rounds, 1);
+	for (unsigned i = 0; i < 3; i++) {
+		uint64_t began_ns = now_ns();
+
+		launch(w, find_function(w, unknown[i]), w->number);
+		if (now_ns() - began_ns > longest_ns)
+			longest_ns = now_ns() - began_ns;
+	}
+	atomic_store(&w->row->rounds, longest_ns + 1);
 	for (;;)
 		sleep_ns(100 * MS);
 }
@@ -518,6 +540,7 @@ void (*find_workload(const char *name))(struct worker *w)
 		{ "beside", run_beside },     { "shots", run_shots },
 		{ "fresh", run_fresh },       { "captured", run_captured },
 		{ "steps", run_steps },       { "throwaway", run_throwaway },
+		{ "changing", run_changing },
 	};
 
 	for (unsigned i = 0; i < sizeof(all) / sizeof(*all); i++)
