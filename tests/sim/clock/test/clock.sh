@@ -44,7 +44,7 @@ log_is() {
 pidof_kernel() {
 	for each in /proc/[0-9]*; do
 		name=
-		read -r name <"$each/comm" 2>/dev/null || :
+		{ read -r name <"$each/comm"; } 2>/dev/null || :
 		[ "$name" = sim-kernel ] || continue
 		! tr '\0' ' ' <"$each/cmdline" | grep -q -- "--dir $TRANCHE_SIM " || echo "${each#/proc/}"
 	done
@@ -278,7 +278,8 @@ same)
 	;;
 apart)
 	# where nobody may map all of time, the machine's process takes every step: the same ones
-	export TRANCHE_SIM_LINGER_MS=5000
+	# (it is looked for among all processes for as long as that takes; without its folder it ends)
+	export TRANCHE_SIM_LINGER_MS=100000
 	for run in 1 2; do
 		export LOG="$dir/log$run" TRANCHE_SIM="$dir/machine$run"
 		mkdir "$TRANCHE_SIM"
