@@ -98,6 +98,7 @@ struct tr_room_row {
  * can take at any one moment: an init container that ends runs with the sidecars before it only.
  * And, as HAMi's scheduler has it, a container with cores 100 shares no card with another, of its own pod neither, unless
  * more or less than 100 percent of the card's time is given out: not with one that has no limit either.
+ * Where all of them replace allocations, and of a card take no more than those: they may, also when it is over-given.
  * -ENOSPC: ERR says which card, what is taken and what was asked for.
  */
 int tr_room_check(const struct tr_book *book, const struct tr_cards *cards,

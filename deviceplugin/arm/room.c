@@ -234,6 +234,33 @@ static int check_card(const struct tr_book *book, const struct tr_card *card,
 		       card->uuid, own.containers, others.containers, card->split);
 }
 
+/*
+ * Would ADDED, which are all in the place of others, have more of the card than those have? What a card gives may
+ * have become less since it was given out: then nobody gets more, and everybody may give back.
+ */
+static bool takes_more(const struct tr_book *book, const char *uuid,
+		       const struct tr_room_row *added, size_t count)
+{
+	size_t room = book->count + count + 1, n;
+	tr_autofree struct holder *holders = tr_xcalloc(room, sizeof(*holders));
+	tr_autofree struct tr_room_row *was = tr_xcalloc(count, sizeof(*was));
+	struct tr_room before, after, others;
+
+	for (size_t i = 0; i < count; i++) {
+		if (!added[i].instead)
+			return true;
+		was[i] = added[i];
+		was[i].parts = added[i].instead->parts;
+		was[i].part_count = added[i].instead->part_count;
+	}
+	n = list_holders(book, uuid, was, count, holders);
+	sum_peaks(holders, n, added[0].uid, &before, &others);
+	n = list_holders(book, uuid, added, count, holders);
+	sum_peaks(holders, n, added[0].uid, &after, &others);
+	return after.bytes > before.bytes || after.cores > before.cores ||
+	       after.containers > before.containers;
+}
+
 int tr_room_check(const struct tr_book *book, const struct tr_cards *cards,
 		  const struct tr_room_row *added, size_t count, struct tr_err *err)
 {
@@ -253,6 +280,8 @@ int tr_room_check(const struct tr_book *book, const struct tr_cards *cards,
 			if (!card)
 				return tr_fail(err, ENODEV, "card %s is not on this node",
 					       uuid);
+			if (!takes_more(book, uuid, added, count))
+				continue;
 			r = check_card(book, card, added, count, err);
 			if (r < 0)
 				return r;
