@@ -37,7 +37,7 @@ static int read_part(const struct about *about, const struct tr_device_part *fro
 		return refuse(about, from, "is not of vendor " VENDOR);
 	if (!card || strlen(from->id) >= sizeof(to->uuid))
 		return refuse(about, from, "was decided on and is not on this node");
-	if (!card->is_healthy) {
+	if (!card->is_healthy && !rules->is_of_running) {
 		(void)snprintf(what, sizeof(what), "is unhealthy: %s", card->reason);
 		return refuse(about, from, what);
 	}

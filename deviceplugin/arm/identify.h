@@ -42,6 +42,7 @@ struct tr_arm_rules {
 	const char *resource, *resource_priority;
 	bool is_core_unlimited; /* time is counted and not limited */
 	uint32_t default_cores; /* of a container that was given no number; 0: no limit */
+	bool is_of_running; /* for containers that are on the cards already: healthy or not */
 };
 
 /* One container's share. Release with tr_share_free(). */

@@ -148,9 +148,11 @@ static int read_grant(const struct tr_arm *arm, const struct tr_pod *pod, const 
 		      uint64_t *serial, struct tr_share *shares, struct tr_err *err)
 {
 	tr_auto_buf struct tr_buf decision = { 0 };
+	struct tr_arm_rules rules = arm->options.rules;
 	struct tr_grant grant = { 0 };
 	int r = tr_grant_parse(&grant, text, err);
 
+	rules.is_of_running = true;
 	if (r < 0)
 		return r;
 	*serial = grant.serial;
@@ -160,8 +162,7 @@ static int read_grant(const struct tr_arm *arm, const struct tr_pod *pod, const 
 	tr_pod_devices_print(&grant.devices, pod->container_count, &decision);
 	tr_grant_free(&grant);
 	return r < 0 ? r
-		     : tr_decision_parse(decision.p, pod, &arm->options.rules, &arm->cards,
-					 shares, err);
+		     : tr_decision_parse(decision.p, pod, &rules, &arm->cards, shares, err);
 }
 
 int tr_arm_grant(struct tr_arm *arm, const struct tr_pod *pod, const char *text,

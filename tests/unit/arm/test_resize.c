@@ -86,6 +86,20 @@ static void whole_on_shared(void **state)
 	assert_int_equal(set(p, 2000, 50), 0);
 }
 
+static void unhealthy(void **state)
+{
+	struct scene_pod *pod = scene_pod("p", (const unsigned[]){ 4000, 0 });
+
+	(void)state;
+	arm_one(pod);
+	scene.cards.at[0].is_healthy = false;
+	tr_arm_set_cards(bed.arm, &scene.cards);
+	assert_int_equal(grant(pod, 1, 1000, 0), 1);
+	pod->at[0].mib = 1000;
+	bed_assert_all_armed(pod);
+	assert_int_equal(set(pod, 900, 0), 0);
+}
+
 /* ---- who is first ---- */
 
 static char order[4][TR_ALLOC_NAME];
@@ -157,10 +171,8 @@ static void page_of_held(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(give_back_on_overgiven),
-		TEST(whole_on_shared),
-		TEST(who_gives_back_first),
-		TEST(page_of_held),
+		TEST(give_back_on_overgiven), TEST(whole_on_shared), TEST(unhealthy),
+		TEST(who_gives_back_first),   TEST(page_of_held),
 	};
 
 	return cmocka_run_group_tests_name("resize", tests, NULL, NULL);
