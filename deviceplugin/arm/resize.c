@@ -5,6 +5,7 @@
 
 #include "base/mem.h"
 #include "deviceplugin/arm/inside.h"
+#include "deviceplugin/arm/slices.h"
 #include "kube/pod_devices.h"
 
 static int check_parts(const struct tr_alloc *alloc, const struct tr_alloc_part *parts,
@@ -44,7 +45,21 @@ static bool is_same(const struct tr_alloc *alloc, const struct tr_alloc_part *pa
 	return true;
 }
 
-/* What is checked. The record first: a page that was not changed before we were killed is, at the next start. */
+/* The page alone: what the runtime gave to the container is the same with any limits. */
+static int fill_page(struct tr_arm *arm, const struct tr_alloc *alloc, struct tr_err *err)
+{
+	int r = tr_alloc_slice_make(arm->options.slices_dir, alloc, &arm->cards,
+				    arm->options.on_bypass, err);
+
+	return r < 0 ? tr_wrap(err, r, "the slice of container %s of pod %s/%s",
+			       alloc->container, alloc->space, alloc->pod)
+		     : 0;
+}
+
+/*
+ * What is checked. The record first: a page that was not changed before we were killed is, at the next start. When
+ * the page cannot be, nothing is as if it were: the same may be tried again.
+ */
 static int apply(struct tr_arm *arm, struct tr_alloc *alloc,
 		 const struct tr_alloc_part *parts, uint64_t grant_serial,
 		 struct tr_err *err)
@@ -57,14 +72,16 @@ static int apply(struct tr_arm *arm, struct tr_alloc *alloc,
 	r = tr_arm_record(arm, &next, err);
 	if (r < 0)
 		return r;
+	r = fill_page(arm, &next, err);
+	if (r < 0) {
+		(void)tr_arm_record(arm, alloc, NULL);
+		return r;
+	}
 	tr_alloc_set_parts(alloc, parts, alloc->part_count);
 	alloc->grant_serial = next.grant_serial;
-	r = tr_arm_flushed(arm, tr_arm_ready(arm, alloc, false, err), err);
-	if (r == 0) {
-		arm->counts.resized++;
-		tr_arm_tell(arm, TR_ARM_CHANGED, alloc, "");
-	}
-	return r;
+	arm->counts.resized++;
+	tr_arm_tell(arm, TR_ARM_CHANGED, alloc, "");
+	return 0;
 }
 
 int tr_arm_resize(struct tr_arm *arm, struct tr_alloc *alloc,

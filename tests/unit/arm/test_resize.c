@@ -100,6 +100,51 @@ static void unhealthy(void **state)
 	assert_int_equal(set(pod, 900, 0), 0);
 }
 
+/* What the runtime gives does not depend on limits: its place may be full. */
+static void without_injection(void **state)
+{
+	struct scene_pod *pod = scene_pod("p", (const unsigned[]){ 4000, 0 });
+	char path[160];
+
+	(void)state;
+	arm_one(pod);
+	snprintf(path, sizeof(path), "%s/%s", bed.injected, pod->at[0].alloc);
+	assert_int_equal(unlink(path), 0);
+	bed.inject_fails = bed.flush_fails = 100;
+	assert_int_equal(grant(pod, 1, 1000, 0), 1);
+	assert_int_equal(bed.events[TR_ARM_CHANGED], 1);
+	assert_int_equal(bed_alloc(&pod->at[0])->parts[0].limit_bytes, 1000 << 20);
+	assert_int_equal(grant(pod, 1, 1000, 0), 0);
+}
+
+/* Nothing changes where the page cannot be; and it is done when it can, by the same grant. */
+static void without_page(void **state)
+{
+	struct scene_pod *pod = scene_pod("p", (const unsigned[]){ 4000, 0 });
+	char ro[160], away[160];
+	struct tr_alloc *alloc;
+
+	(void)state;
+	arm_one(pod);
+	alloc = bed_alloc(&pod->at[0]);
+	snprintf(ro, sizeof(ro), "%s/%s/ro", bed.slices, alloc->name);
+	snprintf(away, sizeof(away), "%s/away", bed.dir);
+	assert_int_equal(rename(ro, away), 0);
+	assert_int_equal(symlink("/proc/1/nowhere", ro), 0);
+	assert_true(grant(pod, 1, 1000, 0) < 0);
+	assert_int_equal(bed.events[TR_ARM_CHANGED], 0);
+	assert_int_equal(alloc->parts[0].limit_bytes, UINT64_C(4000) << 20);
+	assert_int_equal(unlink(ro), 0);
+	assert_int_equal(rename(away, ro), 0);
+	bed_stop();
+	bed_start();
+	bed_assert_all_armed(pod);
+	assert_int_equal(grant(pod, 1, 1000, 0), 1);
+	assert_int_equal(bed.events[TR_ARM_CHANGED], 1);
+	pod->at[0].mib = 1000;
+	bed_assert_all_armed(pod);
+}
+
 /* ---- who is first ---- */
 
 static char order[4][TR_ALLOC_NAME];
@@ -171,8 +216,13 @@ static void page_of_held(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(give_back_on_overgiven), TEST(whole_on_shared), TEST(unhealthy),
-		TEST(who_gives_back_first),   TEST(page_of_held),
+		TEST(give_back_on_overgiven),
+		TEST(whole_on_shared),
+		TEST(unhealthy),
+		TEST(without_injection),
+		TEST(without_page),
+		TEST(who_gives_back_first),
+		TEST(page_of_held),
 	};
 
 	return cmocka_run_group_tests_name("resize", tests, NULL, NULL);
