@@ -63,49 +63,6 @@ static int check_socket(const char *key, const char *dir, const char *name,
 		       key, dir, name, n);
 }
 
-static int check_resource(const char *name, struct tr_err *err)
-{
-	const char *slash = strchr(name, '/');
-	size_t n = strlen(name);
-
-	if (!slash || slash == name || !slash[1] || strchr(slash + 1, '/') ||
-	    strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
-			 "-._/") != n)
-		return tr_fail(
-			err, EINVAL,
-			"resource_name: \"%.64s\" is not a domain, a slash and a name",
-			name);
-	return 0;
-}
-
-static int check_address(const char *address, struct tr_err *err)
-{
-	const char *colon = strrchr(address, ':');
-	uint64_t port;
-
-	if (!*address ||
-	    (colon && tr_word_number(colon + 1, strlen(colon + 1), 65535, &port) == 0))
-		return 0;
-	return tr_fail(err, EINVAL, "metrics_address: \"%.64s\" is not HOST:PORT", address);
-}
-
-static int check_xids(const char *key, struct tr_config_list *list, struct tr_err *err)
-{
-	for (size_t i = 0; i < list->count; i++) {
-		const char *xid = list->at[i];
-		uint64_t number;
-
-		if (strcmp(xid, "xids") == 0) { /* NVIDIA's older word for it */
-			free(list->at[i]);
-			list->at[i] = tr_xstrdup("all");
-		} else if (strcmp(xid, "all") != 0 &&
-			   tr_word_number(xid, strlen(xid), 65535, &number) < 0) {
-			return tr_fail(err, EINVAL, "%s: \"%.64s\" is no XID", key, xid);
-		}
-	}
-	return 0;
-}
-
 /* The same place, however many slashes and dots it is written with? Not through links. */
 static bool is_same_path(const char *a, const char *b)
 {
@@ -162,21 +119,8 @@ static int check_identity(const struct tr_config *c, struct tr_err *err)
 
 static int check_all(struct tr_config *c, struct tr_err *err)
 {
-	int r = check_resource(c->resource_name, err);
+	int r = check_identity(c, err);
 
-	if (r == 0)
-		r = check_address(c->metrics_address, err);
-	if (r == 0 && strcmp(c->lease_namespace, "kube-node-lease") == 0)
-		r = tr_fail(
-			err, EINVAL,
-			"lease_namespace: in kube-node-lease the kubelet has its own of "
-			"that name");
-	if (r == 0)
-		r = check_xids("xid_ignore", &c->xid_ignore, err);
-	if (r == 0)
-		r = check_xids("xid_watch", &c->xid_watch, err);
-	if (r == 0)
-		r = check_identity(c, err);
 	if (r == 0)
 		r = check_folders(c, err);
 	if (r == 0)

@@ -355,11 +355,103 @@ static int from_json(const struct tr_config_key *k, const json_t *value, union v
 	return from_list(k, value, out, err);
 }
 
+/* ---- what only some of them may be ---- */
+
+/* As the API server has it, of names of nodes. */
+static int check_node(const char *key, const char *name, struct tr_err *err)
+{
+	static const char letters[] = "abcdefghijklmnopqrstuvwxyz0123456789";
+	size_t n = strlen(name);
+
+	if (!n || (strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789-.") == n &&
+		   strchr(letters, name[0]) && strchr(letters, name[n - 1])))
+		return 0;
+	return tr_fail(
+		err, EINVAL,
+		"%s: \"%.64s\" is no node's name: lower-case letters, digits, '-' and "
+		"'.' between two of the former",
+		key, name);
+}
+
+static int check_resource(const char *key, const char *name, struct tr_err *err)
+{
+	const char *slash = strchr(name, '/');
+	size_t n = strlen(name);
+
+	if (!slash || slash == name || !slash[1] || strchr(slash + 1, '/') ||
+	    strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+			 "-._/") != n)
+		return tr_fail(err, EINVAL,
+			       "%s: \"%.64s\" is not a domain, a slash and a name", key,
+			       name);
+	return 0;
+}
+
+static int check_address(const char *key, const char *address, struct tr_err *err)
+{
+	const char *colon = strrchr(address, ':');
+	uint64_t port;
+
+	if (!*address ||
+	    (colon && tr_word_number(colon + 1, strlen(colon + 1), 65535, &port) == 0))
+		return 0;
+	return tr_fail(err, EINVAL, "%s: \"%.64s\" is not HOST:PORT", key, address);
+}
+
+static int check_lease(const char *key, const char *space, struct tr_err *err)
+{
+	if (strcmp(space, "kube-node-lease") != 0)
+		return 0;
+	return tr_fail(err, EINVAL,
+		       "%s: in kube-node-lease the kubelet has its own of that name", key);
+}
+
+static int check_xids(const char *key, struct tr_config_list *list, struct tr_err *err)
+{
+	for (size_t i = 0; i < list->count; i++) {
+		const char *xid = list->at[i];
+		uint64_t number;
+
+		if (strcmp(xid, "xids") == 0) { /* NVIDIA's older word for it */
+			free(list->at[i]);
+			list->at[i] = tr_xstrdup("all");
+		} else if (strcmp(xid, "all") != 0 &&
+			   tr_word_number(xid, strlen(xid), 65535, &number) < 0) {
+			return tr_fail(err, EINVAL, "%s: \"%.64s\" is no XID", key, xid);
+		}
+	}
+	return 0;
+}
+
+static int check_value(size_t key, union value *value, struct tr_err *err)
+{
+	const char *name = tr_config_keys[key].name;
+
+	switch (key) {
+	case TR_INDEX_node_name:
+		return check_node(name, value->text, err);
+	case TR_INDEX_resource_name:
+		return check_resource(name, value->text, err);
+	case TR_INDEX_metrics_address:
+		return check_address(name, value->text, err);
+	case TR_INDEX_lease_namespace:
+		return check_lease(name, value->text, err);
+	case TR_INDEX_xid_ignore:
+	case TR_INDEX_xid_watch:
+		return check_xids(name, &value->list, err);
+	default:
+		return 0;
+	}
+}
+
 /* The first value that is given stays; later ones were checked. */
-static int settle(struct tr_config_making *m, size_t key, int r, union value *value)
+static int settle(struct tr_config_making *m, size_t key, int r, union value *value,
+		  struct tr_err *err)
 {
 	const struct tr_config_key *k = &tr_config_keys[key];
 
+	if (r == 0)
+		r = check_value(key, value, err);
 	if (r < 0 || m->is_given[key]) {
 		free_value(k, value);
 		return r;
@@ -374,7 +466,8 @@ int tr_config_set_text(struct tr_config_making *m, size_t key, const char *text,
 {
 	union value value = { 0 };
 
-	return settle(m, key, from_text(&tr_config_keys[key], text, &value, err), &value);
+	return settle(m, key, from_text(&tr_config_keys[key], text, &value, err), &value,
+		      err);
 }
 
 int tr_config_set_json(struct tr_config_making *m, size_t key, const json_t *json,
@@ -382,5 +475,6 @@ int tr_config_set_json(struct tr_config_making *m, size_t key, const json_t *jso
 {
 	union value value = { 0 };
 
-	return settle(m, key, from_json(&tr_config_keys[key], json, &value, err), &value);
+	return settle(m, key, from_json(&tr_config_keys[key], json, &value, err), &value,
+		      err);
 }

@@ -119,6 +119,22 @@ static bool is_bool_flag(const char *flag, size_t n)
 	return false;
 }
 
+/* Of ours, or of HAMi's; "--config" too. */
+static bool is_flag(const char *flag)
+{
+	size_t n = strlen(flag);
+
+	if (strcmp(flag, "config") == 0 || key_of_flag(flag, n) < TR_CONFIG_KEYS)
+		return true;
+	for (size_t i = 0; i < TRANSLATIONS; i++)
+		if (tr_config_place(translations[i].flag, ' ', flag, n) >= 0)
+			return true;
+	for (size_t i = 0; i < FOREIGNS; i++)
+		if (tr_config_place(foreigns[i].flags, ' ', flag, n) >= 0)
+			return true;
+	return false;
+}
+
 /* WORD is "--flag" or "--flag=value". */
 static int set_flag(struct tr_config_making *m, struct tr_config_start *start,
 		    const char *word, const char *value, struct tr_err *err)
@@ -174,7 +190,8 @@ int tr_config_read_words(struct tr_config_making *m, struct tr_config_start *sta
 
 		if (take_mode(start, word))
 			continue;
-		if (strncmp(word, "--", 2) != 0 || !word[2])
+		if (strncmp(word, "--", 2) != 0 || !word[2] ||
+		    (!value && !is_flag(word + 2)))
 			return tr_fail(err, EINVAL,
 				       "\"%.64s\" is no option; see tranched --help", word);
 		if (value)
