@@ -58,8 +58,8 @@ int tr_records_each(struct tr_records *records, tr_records_each_one *each, void 
 		    struct tr_err *err);
 /* Waits until what was written and removed before has reached the disk. */
 void tr_records_settle(struct tr_records *records);
-/* 0, or the -errno of a write that failed since the last time this was asked: the record must be written
- * again. */
+/* 0, or the -errno of a write that failed since the last time this was asked: all records must be written
+ * again. -ENOENT: the directory was taken away; it is made again for the next of them. */
 int tr_records_problem(struct tr_records *records);
 
 #endif /* TR_ARM_RECORD_H */

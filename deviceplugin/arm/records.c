@@ -79,16 +79,49 @@ static int put_file(int dir, const char *file, const struct tr_buf *text, bool l
 	return r;
 }
 
+static int make_dirs(const char *dir)
+{
+	char *path = tr_xstrdup(dir);
+	int r = 0;
+
+	for (char *slash = strchr(path + 1, '/'); r == 0 && slash;
+	     slash = strchr(slash + 1, '/')) {
+		*slash = '\0';
+		r = mkdir(path, 0755) < 0 && errno != EEXIST ? -errno : 0;
+		*slash = '/';
+	}
+	if (r == 0 && mkdir(path, 0700) < 0 && errno != EEXIST)
+		r = -errno;
+	free(path);
+	return r;
+}
+
+/* Somebody took the directory away: another in its place, under the number that the loop uses too. */
+static int make_anew(struct tr_records *records)
+{
+	tr_autoclose int fd = -1;
+	int r = make_dirs(records->dir);
+
+	if (r < 0)
+		return r;
+	fd = open(records->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	return fd < 0 || dup3(fd, records->dir_fd, O_CLOEXEC) < 0 ? -errno : 0;
+}
+
 static void work(struct tr_records *records, struct job *job)
 {
 	char file[TR_ALLOC_NAME + 8];
 	int r;
 
 	(void)snprintf(file, sizeof(file), "%s" SUFFIX, job->name);
-	if (job->text.n)
+	if (job->text.n) {
 		r = put_file(records->dir_fd, file, &job->text, true);
-	else
+		/* A problem all the same: the others have to be written again. */
+		if (r == -ENOENT && make_anew(records) == 0)
+			(void)put_file(records->dir_fd, file, &job->text, true);
+	} else {
 		r = unlinkat(records->dir_fd, file, 0) < 0 && errno != ENOENT ? -errno : 0;
+	}
 	if (r < 0)
 		atomic_store(&records->problem, r);
 }
@@ -167,7 +200,13 @@ void tr_records_remove(struct tr_records *records, const char *name)
 
 int tr_records_problem(struct tr_records *records)
 {
-	return atomic_exchange(&records->problem, 0);
+	struct stat at;
+	int r = atomic_exchange(&records->problem, 0);
+
+	/* Taken away: whoever writes next finds out, but that may be long from now. */
+	if (r == 0 && fstat(records->dir_fd, &at) == 0 && !at.st_nlink)
+		r = -ENOENT;
+	return r;
 }
 
 void tr_records_settle(struct tr_records *records)
@@ -205,23 +244,6 @@ static int start_thread(struct tr_records *records, struct tr_err *err)
 	(void)pthread_sigmask(SIG_SETMASK, &old, NULL);
 	records->has_thread = r == 0;
 	return r ? tr_fail(err, r, "start a thread: %s", strerror(r)) : 0;
-}
-
-static int make_dirs(const char *dir)
-{
-	char *path = tr_xstrdup(dir);
-	int r = 0;
-
-	for (char *slash = strchr(path + 1, '/'); r == 0 && slash;
-	     slash = strchr(slash + 1, '/')) {
-		*slash = '\0';
-		r = mkdir(path, 0755) < 0 && errno != EEXIST ? -errno : 0;
-		*slash = '/';
-	}
-	if (r == 0 && mkdir(path, 0700) < 0 && errno != EEXIST)
-		r = -errno;
-	free(path);
-	return r;
 }
 
 int tr_records_open(const char *dir, struct tr_records **out, struct tr_err *err)

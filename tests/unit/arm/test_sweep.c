@@ -81,6 +81,37 @@ static void no_disk(void **state)
 	}
 }
 
+/* Somebody took state_dir away: it is there again, with all that is in the book, whether there is news or not. */
+static void records_dir_gone(void **state)
+{
+	struct scene_pod *pod = scene_pod("p", scene_two),
+			 *news = scene_pod("q", scene_one);
+	char command[120];
+
+	(void)state;
+	snprintf(command, sizeof(command), "rm -rf %s/state", bed.dir);
+	bed_admit(pod);
+	assert_int_equal(bed_arm(pod, 0), 0);
+	for (unsigned times = 0; times < 2; times++) {
+		tr_arm_settle(bed.arm);
+		assert_int_equal(system(command), 0);
+		if (times) {
+			bed_admit(news);
+			tr_arm_settle(bed.arm);
+		}
+		for (int64_t i = 0; i < 3; i++) {
+			bed_sweep(1000 + i);
+			tr_arm_settle(bed.arm);
+		}
+		assert_int_equal(bed_count(bed.records), 2 + times);
+		assert_int_equal(bed.events[TR_ARM_ODD], 1 + times);
+	}
+	bed_stop();
+	bed_start();
+	bed_assert_all_armed(pod);
+	bed_assert_closed(news->at[0].alloc);
+}
+
 /* A look that disagrees begins anew. */
 static void looks_agree(void **state)
 {
@@ -474,11 +505,22 @@ static void grants_swap(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(two_looks), TEST(no_disk),           TEST(looks_agree),
-		TEST(held),      TEST(held_at_the_start), TEST(waiting_ones),
-		TEST(served),    TEST(superseded),        TEST(init_runs_again),
-		TEST(resize),    TEST(resize_is_seen),    TEST(grants),
-		TEST(retired),   TEST(retired_empty),     TEST(grants_swap),
+		TEST(two_looks),
+		TEST(no_disk),
+		TEST(looks_agree),
+		TEST(held),
+		TEST(held_at_the_start),
+		TEST(waiting_ones),
+		TEST(served),
+		TEST(superseded),
+		TEST(init_runs_again),
+		TEST(resize),
+		TEST(resize_is_seen),
+		TEST(grants),
+		TEST(retired),
+		TEST(retired_empty),
+		TEST(grants_swap),
+		TEST(records_dir_gone),
 	};
 
 	return cmocka_run_group_tests_name("sweep", tests, NULL, NULL);
