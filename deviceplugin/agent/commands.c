@@ -117,35 +117,38 @@ static int slices(struct tr_agent *a, json_t *reply, struct tr_err *err)
 /* ---- set ---- */
 
 /* By its own name, or by "NAMESPACE/POD/CONTAINER"; without the last when it has one. */
+static bool is_named(const struct tr_alloc *alloc, const char *name)
+{
+	tr_autofree char *pod = tr_xprintf("%s/%s", alloc->space, alloc->pod);
+	tr_autofree char *full = tr_xprintf("%s/%s", pod, alloc->container);
+
+	return alloc->state == TR_ALLOC_ARMED &&
+	       (strcmp(name, alloc->name) == 0 || strcmp(name, pod) == 0 ||
+		strcmp(name, full) == 0);
+}
+
+/* The latest of that name counts: of a pod that was made anew, and of a container that was allocated anew. */
 static int find_alloc(struct tr_agent *a, const char *name, struct tr_alloc **out,
 		      struct tr_err *err)
 {
+	const struct tr_book *book = tr_arm_book(a->arm);
 	struct tr_alloc *alloc = NULL;
-	unsigned found = 0;
 
 	*out = NULL;
-	while ((alloc = tr_book_next(tr_arm_book(a->arm), alloc))) {
-		tr_autofree char *pod = tr_xprintf("%s/%s", alloc->space, alloc->pod);
-		tr_autofree char *full = tr_xprintf("%s/%s", pod, alloc->container);
-
-		if (alloc->state != TR_ALLOC_ARMED ||
-		    (strcmp(name, alloc->name) != 0 && strcmp(name, pod) != 0 &&
-		     strcmp(name, full) != 0))
-			continue;
-		/* A later allocation of the same container is the one that counts. */
-		if (!*out || strcmp((*out)->container, alloc->container) != 0 ||
-		    strcmp((*out)->uid, alloc->uid) != 0)
-			found++;
-		*out = alloc;
-	}
-	if (found == 1)
-		return 0;
-	return found ? tr_fail(err, EINVAL,
-			       "\"%.200s\" has several containers: name one as "
-			       "NAMESPACE/POD/CONTAINER",
-			       name)
-		     : tr_fail(err, ENOENT,
+	while ((alloc = tr_book_next(book, alloc)))
+		if (is_named(alloc, name))
+			*out = alloc;
+	if (!*out)
+		return tr_fail(err, ENOENT,
 			       "no container of this node has the slice \"%.200s\"", name);
+	while ((alloc = tr_book_next(book, alloc)))
+		if (strcmp(alloc->uid, (*out)->uid) == 0 && is_named(alloc, name) &&
+		    strcmp(alloc->container, (*out)->container) != 0)
+			return tr_fail(err, EINVAL,
+				       "\"%.200s\" has several containers: name one as "
+				       "NAMESPACE/POD/CONTAINER",
+				       name);
+	return 0;
 }
 
 struct change {
