@@ -197,6 +197,11 @@ static int read_size(struct tr_agent *a, const char *text, const char *uuid, uin
 	return *out ? 0 : tr_fail(err, EINVAL, "a slice has at least one byte");
 }
 
+static unsigned whole_if_0(uint32_t cores)
+{
+	return cores ? cores : 100; /* no limit */
+}
+
 static int change_part(struct tr_agent *a, const struct change *change,
 		       struct tr_alloc_part *part, struct tr_err *err)
 {
@@ -210,6 +215,10 @@ static int change_part(struct tr_agent *a, const struct change *change,
 		part->cores_max = (uint32_t)change->cores_max;
 	else if (part->cores_max && part->cores_max < part->cores)
 		part->cores_max = part->cores;
+	if (r == 0 && change->cores_max > 0 && part->cores_max < whole_if_0(part->cores))
+		r = tr_fail(err, EINVAL,
+			    "cores_max %u is below cores %u, which it gets in any case",
+			    part->cores_max, whole_if_0(part->cores));
 	return r;
 }
 

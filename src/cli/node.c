@@ -63,6 +63,7 @@ static int receive_all(int fd, json_t **out, struct tr_err *err)
 {
 	size_t n = 0, room = 4096;
 	char *text = malloc(room);
+	bool is_late;
 	ssize_t got = 1;
 
 	while (text && got > 0 && n < REPLY_MAX) {
@@ -78,9 +79,16 @@ static int receive_all(int fd, json_t **out, struct tr_err *err)
 		n += got > 0 ? (size_t)got : 0;
 	}
 	*out = text && got == 0 ? json_loadb(text, n, 0, NULL) : NULL;
+	is_late = got < 0 && errno == EAGAIN;
 	free(text);
 	if (*out)
 		return 0;
+	if (is_late)
+		return tr_fail(
+			err, ETIMEDOUT,
+			"the node agent has not answered for %d seconds: it hangs, or "
+			"is stopped",
+			DEADLINE_S);
 	return tr_fail(err, EIO, "the node agent %s",
 		       n == 0 ? "gives no answer: only root may ask, 8 at a time"
 			      : "did not answer in full");

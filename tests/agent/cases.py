@@ -299,7 +299,10 @@ def a_person_asks(build):
         for words, want, says in ((("set", "default/p", "--mem", "1Gi"), 1, "several containers"),
                                   (("set", "default/p/a", "--cores", "x"), 2, "--cores"),
                                   (("set", "default/p/a"), 2, "nothing to change"), (("frob",), 2, "which of"), ((), 2, "which of"),
-                                  (("set", "default/p/b", "--mem", "200%"), 1, "neither a size")):
+                                  (("set", "default/p/b", "--mem", "200%"), 1, "neither a size"),
+                                  (("set", "default/p/a", "--cores-max", "10"), 1, "below cores 50"),
+                                  (("set", "default/p/a", "--cores", "20", "--cores-max", "10"), 1, "below cores 20"),
+                                  (("set", "default/p/b", "--cores-max", "10"), 1, "below cores 100")):
             status, text = node.tranche(*words)
             expect(status == want and says in text, f"{words}: {status} {text}")
         status, text = node.tranche("drain")

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """tranched as a program: other limits for containers that run, by hand."""
+import os
+import signal
+
 from rig import GIB, Node, case, equal, expect
 
 
@@ -16,3 +19,15 @@ def a_pod_made_anew_is_resized_at_once(build):
             told = agent.ask(do="set", slice=name, memory="2Gi")
             expect(told["ok"], f"{name}: {told}")
         equal((told["before"][0]["limit_bytes"], told["before"][0]["cores"]), (2 * GIB, 20), "of the new one")
+
+
+@case
+def a_person_is_told_that_the_agent_hangs(build):
+    with Node(build) as node:
+        agent = node.ready_agent()
+        os.kill(agent.child.pid, signal.SIGSTOP)
+        try:
+            status, text = node.tranche("status")
+        finally:
+            os.kill(agent.child.pid, signal.SIGCONT)
+        expect(status == 1 and "has not answered for 20 seconds" in text, f"{status} {text}")
