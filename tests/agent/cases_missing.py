@@ -5,6 +5,7 @@ import os
 import signal
 import socket
 import struct
+import time
 
 from cases_mig import mount_proc
 from rig import UUID_TEXT, Node, case, equal, expect, wait_for
@@ -261,6 +262,39 @@ def a_cdi_dir_that_cannot_be_written_to_is_told(build):
         ready_again(agent)
         equal(node.kubelet.call("PreStartContainer", made["a"]["ids"])["code"], 0, "PreStart")
         ready_again(agent, 0.1)
+
+
+@case
+def a_container_is_started_with_its_cdi_file_or_not_at_all(build):
+    """Also at once after a start that was refused for want of it."""
+    with Node(build) as node:
+        node.ready_agent()
+        made = node.place("p", {"a": [(0, 1024, 0)]})
+        cdi = f"{node.folder}/cdi"
+        os.rename(cdi, f"{cdi}.away")
+        with open(cdi, "w", encoding="utf-8"):
+            pass
+        expect(node.kubelet.call("PreStartContainer", made["a"]["ids"])["code"] != 0, "PreStart")
+        os.unlink(cdi)
+        os.rename(f"{cdi}.away", cdi)
+        equal(node.kubelet.call("PreStartContainer", made["a"]["ids"])["code"], 0, "PreStart")
+        equal(len(node.injected()), 1, "its CDI device")
+
+
+@case
+def nothing_is_taken_away_while_the_api_server_is_away(build):
+    """What was last heard of it is no news: looks that count are of an open watch."""
+    with Node(build) as node:
+        agent = node.ready_agent()
+        node.run_pod("p", {"a": [(0, 1024, 0)]})
+        node.api.patch_pod("p", {"status": {"phase": "Failed"}})
+        node.run_pod("q", {"a": [(0, 1024, 0)]})  # the watch has come as far
+        node.api.stop()
+        node.api = None
+        wait_for(lambda: not agent.ask(do="status")["api"]["watching"], 10, "the watch's end")
+        node.kubelet.tell(do="rows", rows=[])
+        time.sleep(16)  # three looks
+        equal(len(agent.ask(do="slices")["slices"]), 2, "slices")
 
 
 @case

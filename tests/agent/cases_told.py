@@ -192,3 +192,28 @@ def a_kubelet_that_dies_is_missed_at_once(build):
         expect("kubelet: " in agent.page("/readyz")[1], agent.page("/readyz"))
         told = agent.ask(do="status")
         expect(not told["ready"] and told["kubelet"]["state"] != "registered", told)
+
+
+@case
+def F36_series_of_what_waits_come_soon(build):
+    """All of a container's, zeros too, from soon after its allocation: the agent asks who it is for at once, not at its
+    next look five seconds later."""
+    with Node(build) as node:
+        agent = node.ready_agent()
+
+        def armed(name):
+            return {labels: value for labels, value in samples(agent, "tranche_container_armed").items() if f'pod="{name}"' in labels}
+
+        node.place("first", {"a": [(0, 1000, 10)]})
+        wait_for(lambda: armed("first"), 15, "its series")
+        took = []
+        for number in range(3):  # each right behind a look; a machine may be slow once
+            began = time.monotonic()
+            node.place(f"p{number}", {"a": [(0, 1000, 10)]})
+            wait_for(lambda number=number: armed(f"p{number}"), 15, "its series")
+            took.append(time.monotonic() - began)
+        expect(min(took) < 3.5, f"series after {took} s")
+        equal(set(armed("p2").values()), {0}, "not armed")
+        node.run_pod("q", {"a": [(0, 1000, 10)]})
+        wait_for(lambda: any('pod="q"' in labels for labels in samples(agent, "tranche_container_gpu_busy_seconds_total")), 3,
+                 "NVML's view of an idle container")
