@@ -129,7 +129,7 @@ static int open_all(struct tr_agent *a, struct tr_err *err)
 		r = open_dirs(a, err);
 	if (r < 0)
 		return r;
-	tr_agent_files_open(a);
+	tr_agent_library_open(a);
 	r = tr_agent_slices_open(a, err);
 	if (r == 0)
 		r = tr_agent_offers_open(a, err);

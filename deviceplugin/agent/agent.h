@@ -40,8 +40,11 @@ struct tr_agent {
 	int status;             /* to exit with */
 	uint64_t started_ns;
 
+	/* library.c */
+	struct tr_installed installed; /* "": none that is fit to be given */
+	char library_trouble[512];     /* why no new container gets it; "" they do */
+
 	/* files.c */
-	struct tr_installed installed;
 	struct tr_driver_files driver;
 	bool has_driver;
 	uint64_t driver_looked_ns;
@@ -49,7 +52,6 @@ struct tr_agent {
 	char driver_says[512]; /* why it was not found */
 	char cdi_says[512]; /* why a CDI file could not be written; "" the last one could */
 	uint64_t cdi_tried_ns;
-	char library_trouble[512]; /* why containers cannot get the library; "" they can */
 
 	struct {
 		uint64_t serial, at_ns;
@@ -109,10 +111,16 @@ struct tr_agent {
 	struct tr_control *control;
 };
 
-/* ---- files.c: what containers are given besides their slice ---- */
+/* ---- library.c ---- */
 
-/* Installs and probes the library. Never fails: library_trouble says what is wrong. */
-void tr_agent_files_open(struct tr_agent *a);
+/*
+ * Probes the library and installs it. Never fails: library_trouble says what is wrong, and containers that have
+ * been armed restart with the one that was installed before, if that is as it was.
+ */
+void tr_agent_library_open(struct tr_agent *a);
+
+/* ---- files.c: what containers are given besides their slice and the library ---- */
+
 void tr_agent_files_close(struct tr_agent *a);
 /* Looks for the driver's files again, and has all CDI files made anew when they differ. */
 void tr_agent_files_renew(struct tr_agent *a);

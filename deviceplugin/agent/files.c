@@ -8,70 +8,12 @@
 #include "base/mem.h"
 #include "deviceplugin/agent/agent.h"
 #include "deviceplugin/inject/cdi.h"
-#include "deviceplugin/inject/probe.h"
 #include "deviceplugin/report/log.h"
 #include "rt/file.h"
 
-#define PROBE_MS       5000
 #define DRIVER_LOOK_NS UINT64_C(5000000000)
 #define INJECTED_NS    UINT64_C(2000000000)
 #define CDI_TRY_NS     UINT64_C(5000000000)
-
-/* ---- the library ---- */
-
-/* PREFIX/bin/tranched has PREFIX/lib/tranche/libvgpu.so, build/bin/tranched has build/lib/libvgpu.so. */
-static int find_own_library(char out[static PATH_MAX], struct tr_err *err)
-{
-	static const char *const places[] = { "../lib/tranche/libvgpu.so",
-					      "../lib/libvgpu.so" };
-	char self[PATH_MAX];
-	ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
-
-	self[n > 0 ? n : 0] = '\0';
-	if (strrchr(self, '/'))
-		strrchr(self, '/')[1] = '\0';
-	for (size_t i = 0; i < sizeof(places) / sizeof(*places); i++) {
-		int length = snprintf(out, PATH_MAX, "%s%s", self, places[i]);
-
-		if (length < PATH_MAX && access(out, R_OK) == 0)
-			return 0;
-	}
-	return tr_fail(
-		err, ENOENT,
-		"no libvgpu.so in %s../lib/tranche or ../lib: hook_source can name it",
-		self);
-}
-
-static int install(struct tr_agent *a, struct tr_err *err)
-{
-	char own[PATH_MAX];
-	const char *source = a->config.hook_source;
-	int r = 0;
-
-	if (!*source) {
-		r = find_own_library(own, err);
-		source = own;
-	}
-	if (r == 0)
-		r = tr_install(a->config.lib_dir, source, &a->installed, err);
-	if (r == 0)
-		r = tr_probe(a->installed.hook, NULL, PROBE_MS, err);
-	return r;
-}
-
-void tr_agent_files_open(struct tr_agent *a)
-{
-	struct tr_err err = { 0 };
-	int r = install(a, &err);
-
-	*a->library_trouble = '\0';
-	if (r == 0) {
-		tr_log(TR_LOG_INFO, "library_installed", "path", a->installed.hook, NULL);
-		return;
-	}
-	(void)snprintf(a->library_trouble, sizeof(a->library_trouble), "%s", err.msg);
-	tr_log(TR_LOG_ERROR, "library_unusable", "reason", err.msg, NULL);
-}
 
 void tr_agent_files_close(struct tr_agent *a)
 {
@@ -257,8 +199,8 @@ int tr_agent_inject(const struct tr_alloc *alloc, const char *slice_dir, void *a
 	struct tr_agent *a = arg;
 	struct nodes nodes = { 0 };
 	struct tr_cdi_slice slice = { .name = alloc->name, .slice_dir = slice_dir };
-	int r = *a->library_trouble ? tr_fail(err, ENOENT, "%s", a->library_trouble)
-				    : need_driver(a, err);
+	int r = *a->installed.hook ? need_driver(a, err)
+				   : tr_fail(err, ENOENT, "%s", a->library_trouble);
 
 	if (r < 0)
 		return r;

@@ -143,8 +143,8 @@ static struct tr_arm_options options_of(struct tr_agent *a)
 		.on_bypass = c->on_bypass == TR_BYPASS_WAY_LOWER ? TR_BYPASS_LOWERED
 								 : TR_BYPASS_TOLD,
 		.takes_whole_cards = c->unscheduled_pods == TR_UNSCHEDULED_WHOLE_CARD,
-		.hook_path = *a->library_trouble ? NULL : a->installed.hook,
-		.preload_path = *a->library_trouble ? NULL : a->installed.preload,
+		.hook_path = a->installed.hook,
+		.preload_path = a->installed.preload,
 		.checkpoint = a->checkpoint,
 		.infers = infers,
 		.cdi_kind = infers ? NULL : TR_CDI_KIND,

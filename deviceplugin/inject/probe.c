@@ -183,22 +183,23 @@ static int ask_child(int fd, const char *library, const char *program, unsigned 
 	return judge(library, status, words, err);
 }
 
-int tr_probe(const char *library, const char *program, unsigned timeout_ms,
-	     struct tr_err *err)
+int tr_probe(const char *library, const char *called, const char *program,
+	     unsigned timeout_ms, struct tr_err *err)
 {
 	tr_autoclose int fd = open(library, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 	tr_autoclose int moved = -1;
 	int r;
 
+	called = called ? called : library;
 	if (fd < 0)
 		return tr_fail_errno(err, "open %s", library);
-	r = look_at(fd, library, err);
+	r = look_at(fd, called, err);
 	if (r < 0)
 		return r;
 	/* dup2() of the child's number onto itself would leave it closing at exec. */
 	moved = fcntl(fd, F_DUPFD_CLOEXEC, CHILD_FD + 1);
 	if (moved < 0)
 		return tr_fail_errno(err, "open %s", library);
-	return ask_child(moved, library, program ? program : "/proc/self/exe", timeout_ms,
+	return ask_child(moved, called, program ? program : "/proc/self/exe", timeout_ms,
 			 err);
 }

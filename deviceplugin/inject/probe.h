@@ -15,14 +15,14 @@
  */
 
 /*
- * PROGRAM: who is started, with TR_PROBE_WORD as its one argument, and calls tr_probe_answer() first; NULL: this
+ * CALLED: LIBRARY's name in sentences; NULL: its own. PROGRAM: who is started, with TR_PROBE_WORD as its one argument, and calls tr_probe_answer() first; NULL: this
  * program once more, which must not be built with sanitizers. Waits TIMEOUT_MS at most, then ends it.
  * 0; -EBADMSG the library is not fit; -EACCES not everybody may read it; -ETIMEDOUT; else it could not be read or the
  * program not be started. ERR has the loader's own words. Starts a process and waits: before the loop
  * runs, or in a thread.
  */
-int tr_probe(const char *library, const char *program, unsigned timeout_ms,
-	     struct tr_err *err);
+int tr_probe(const char *library, const char *called, const char *program,
+	     unsigned timeout_ms, struct tr_err *err);
 
 /* In main(), before anything else: true when this process was started as a probe; *STATUS is then
  * what main() has to return. */

@@ -26,7 +26,7 @@ int tr_cli_install(int argc, char **argv)
 		       strcmp(prefix, "/") == 0 ? "" : prefix);
 	r = tr_find_part("libvgpu.so", library, sizeof(library), &err);
 	if (r == 0)
-		r = tr_library_place(dir, library, name, &err);
+		r = tr_library_place(dir, library, NULL, name, &err);
 	if (r < 0)
 		return tr_cli_fail(&err, 1);
 	(void)printf("%s/libvgpu.so -> %s\n", dir, name);

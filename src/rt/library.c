@@ -77,8 +77,31 @@ static int move_link(const char *dir, const char *name, struct tr_err *err)
 	return 0;
 }
 
-int tr_library_place(const char *dir, const char *source, char name[static TR_LIBRARY_NAME],
-		     struct tr_err *err)
+static int put(const char *path, const char *source, const struct tr_mapping *library,
+	       tr_library_check *check, struct tr_err *err)
+{
+	char fresh[PATH_MAX + 64];
+	int r;
+
+	if (is_there(path, library))
+		return check ? check(path, source, err) : 0;
+	(void)snprintf(fresh, sizeof(fresh), "%s.%d.%llx.new", path, (int)getpid(),
+		       (unsigned long long)tr_clock_ns());
+	/* 0755: programs of any user map it. */
+	r = tr_file_replace(fresh, library->addr, library->bytes, 0755, err);
+	if (r < 0)
+		return r;
+	if (check)
+		r = check(fresh, source, err);
+	if (r == 0 && rename(fresh, path) < 0)
+		r = tr_fail_errno(err, "write %s", path);
+	if (r < 0)
+		(void)unlink(fresh);
+	return r;
+}
+
+int tr_library_place(const char *dir, const char *source, tr_library_check *check,
+		     char name[static TR_LIBRARY_NAME], struct tr_err *err)
 {
 	struct tr_mapping library tr_cleanup(tr_unmap_at) = { 0 };
 	char path[PATH_MAX];
@@ -86,16 +109,14 @@ int tr_library_place(const char *dir, const char *source, char name[static TR_LI
 
 	if (r < 0)
 		return r;
-	if (dir[0] != '/' || strlen(dir) > sizeof(path) - 2 * sizeof(char[TR_LIBRARY_NAME]))
-		return tr_fail(err, EINVAL, "\"%s\" is no absolute path", dir);
+	if (strlen(dir) > sizeof(path) - 2 * sizeof(char[TR_LIBRARY_NAME]))
+		return tr_fail(err, EINVAL, "%.200s...: the name is too long", dir);
 	r = tr_folder_make(dir, err);
 	if (r < 0)
 		return r;
 	(void)snprintf(name, TR_LIBRARY_NAME, "libvgpu.so.%s-%08x", TR_VERSION,
 		       hash_of(&library));
 	(void)snprintf(path, sizeof(path), "%s/%s", dir, name);
-	/* 0755: programs of any user map it. */
-	if (!is_there(path, &library))
-		r = tr_file_replace(path, library.addr, library.bytes, 0755, err);
+	r = put(path, source, &library, check, err);
 	return r < 0 ? r : move_link(dir, name, err);
 }

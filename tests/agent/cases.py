@@ -16,6 +16,7 @@ import time
 
 import cases_clock  # noqa: F401
 import cases_hostile  # noqa: F401
+import cases_library  # noqa: F401
 import cases_limits  # noqa: F401
 import cases_many  # noqa: F401
 import cases_mig  # noqa: F401

@@ -44,9 +44,9 @@ int main(int argc, char **argv)
 		return 2;
 	r = tr_driver_find(&where, &driver, &err);
 	if (r == 0)
-		r = tr_install(argv[2], argv[3], &installed, &err);
+		r = tr_install(argv[2], argv[3], NULL, &installed, &err);
 	if (r == 0)
-		r = tr_probe(installed.hook, NULL, 10000, &err);
+		r = tr_probe(installed.hook, NULL, NULL, 10000, &err);
 	if (r == 0)
 		r = write_files(argv, &driver, &installed, argc - 6, &err);
 	if (r < 0)

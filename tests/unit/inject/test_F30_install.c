@@ -43,7 +43,7 @@ static void install(const struct rig *rig, char letter, struct tr_installed *out
 {
 	struct tr_err err;
 
-	if (tr_install(prefix_of(rig), source(rig, letter), out, &err) < 0)
+	if (tr_install(prefix_of(rig), source(rig, letter), NULL, out, &err) < 0)
 		fail_msg("%s", err.msg);
 }
 
@@ -131,12 +131,67 @@ static void test_broken_copy(void **state)
 	assert_int_equal(readlink(first.hook, (char[2]){ 0 }, 1), -1);
 }
 
+static size_t files_in(const char *path)
+{
+	DIR *folder = opendir(path);
+	size_t n = 0;
+
+	assert_non_null(folder);
+	while (readdir(folder))
+		n++;
+	(void)closedir(folder);
+	return n - 2;
+}
+
+/* Everything but 'a' is bad. */
+static int only_a(const char *path, const char *called, struct tr_err *err)
+{
+	return letter_of(path) == 'a' && stat_of(path).st_mode & S_IROTH
+		       ? 0
+		       : tr_fail(err, EBADMSG, "%s is bad", called);
+}
+
+/* What is not fit gets neither a name nor the link, and the one before goes on. */
+static void test_refused(void **state)
+{
+	const struct rig *rig = *state;
+	static struct tr_installed first, second;
+	struct tr_err err = { 0 };
+	const char *bad = source(rig, 'b');
+	char link[PATH_MAX], said[PATH_MAX];
+
+	(void)snprintf(said, sizeof(said), "%s is bad", bad);
+	assert_int_equal(tr_installed_last(prefix_of(rig), only_a, &first, NULL), -ENOENT);
+	assert_int_equal(tr_install(prefix_of(rig), bad, only_a, &first, &err), -EBADMSG);
+	assert_string_equal(err.msg, said);
+	assert_int_equal(files_in(prefix_of(rig)), 0);
+	assert_int_equal(tr_install(prefix_of(rig), source(rig, 'a'), only_a, &first, NULL),
+			 0);
+	assert_int_equal(files_in(prefix_of(rig)), 3); /* it, its link, the preload file */
+	assert_int_equal(tr_install(prefix_of(rig), bad, only_a, &second, NULL), -EBADMSG);
+	assert_int_equal(files_in(prefix_of(rig)), 3);
+	assert_non_null(realpath(rig_path(rig, "opt/tranche/libvgpu.so"), link));
+	assert_string_equal(link, first.hook);
+	assert_int_equal(tr_installed_last(prefix_of(rig), only_a, &second, NULL), 0);
+	assert_string_equal(second.hook, first.hook);
+	assert_string_equal(second.preload, first.preload);
+	/* That it has its name does not make it good. */
+	assert_int_equal(truncate(first.hook, 100), 0);
+	assert_int_equal(tr_installed_last(prefix_of(rig), only_a, &second, NULL),
+			 -EBADMSG);
+	assert_string_equal(second.hook, "");
+	/* Nor does somebody else's link. */
+	assert_int_equal(unlink(rig_path(rig, "opt/tranche/libvgpu.so")), 0);
+	rig_link(rig, "opt/tranche/libvgpu.so", "../../source-a");
+	assert_int_equal(tr_installed_last(prefix_of(rig), only_a, &second, NULL), -ENOENT);
+}
+
 static void install_for_a_while(const struct rig *rig, const char *from, unsigned times)
 {
 	static struct tr_installed out;
 
 	for (unsigned i = 0; i < times; i++)
-		if (tr_install(prefix_of(rig), from, &out, NULL) < 0)
+		if (tr_install(prefix_of(rig), from, NULL, &out, NULL) < 0)
 			_exit(1);
 	_exit(0);
 }
@@ -177,7 +232,7 @@ static void says(const char *prefix, const char *from, int r, const char *words)
 	static struct tr_installed out;
 	struct tr_err err = { 0 };
 
-	assert_int_equal(tr_install(prefix, from, &out, &err), r);
+	assert_int_equal(tr_install(prefix, from, NULL, &out, &err), r);
 	if (!strstr(err.msg, words))
 		fail_msg("\"%s\" does not say \"%s\"", err.msg, words);
 }
@@ -196,18 +251,6 @@ static void test_sources(void **state)
 	     "the library cannot be put");
 }
 
-static size_t files_in(const char *path)
-{
-	DIR *folder = opendir(path);
-	size_t n = 0;
-
-	assert_non_null(folder);
-	while (readdir(folder))
-		n++;
-	(void)closedir(folder);
-	return n - 2;
-}
-
 /* On file systems of the test's own. */
 static void try_mounts(const struct rig *rig)
 {
@@ -224,13 +267,15 @@ static void try_mounts(const struct rig *rig)
 	says(full, from, -ENOSPC, "make room there");
 	assert_int_equal(files_in(full), 1); /* the filler */
 	assert_int_equal(unlink(filler), 0);
-	assert_int_equal(tr_install(full, from, &(struct tr_installed){ 0 }, NULL), 0);
+	assert_int_equal(tr_install(full, from, NULL, &(struct tr_installed){ 0 }, NULL),
+			 0);
 	assert_int_equal(mount("tmpfs", fixed, "tmpfs", MS_RDONLY, ""), 0);
 	says(fixed, from, -EROFS, "choose a folder that can be written to (lib_dir)");
 	says(rig_path(rig, "fixed/deeper"), from, -EROFS, "Read-only file system");
 	/* Installed before, read-only since: nothing is to be written. */
 	assert_int_equal(mount(NULL, full, NULL, MS_REMOUNT | MS_RDONLY, NULL), 0);
-	assert_int_equal(tr_install(full, from, &(struct tr_installed){ 0 }, NULL), 0);
+	assert_int_equal(tr_install(full, from, NULL, &(struct tr_installed){ 0 }, NULL),
+			 0);
 }
 
 static void test_full_and_fixed(void **state)
@@ -259,9 +304,9 @@ static void test_full_and_fixed(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		WITH_RIG(test_upgrade),        WITH_RIG(test_broken_copy),
-		WITH_RIG(test_many_at_once),   WITH_RIG(test_sources),
-		WITH_RIG(test_full_and_fixed),
+		WITH_RIG(test_upgrade), WITH_RIG(test_broken_copy),
+		WITH_RIG(test_refused), WITH_RIG(test_many_at_once),
+		WITH_RIG(test_sources), WITH_RIG(test_full_and_fixed),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

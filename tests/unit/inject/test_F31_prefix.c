@@ -20,7 +20,7 @@ static void try_prefix(const struct rig *rig, const char *prefix)
 	json_t *file, *edits;
 	char *line, *text;
 
-	if (tr_install(prefix, TEST_LIBRARY, &installed, &err) < 0)
+	if (tr_install(prefix, TEST_LIBRARY, NULL, &installed, &err) < 0)
 		fail_msg("%s", err.msg);
 	assert_memory_equal(installed.hook, prefix, strlen(prefix));
 	assert_memory_equal(installed.preload, prefix, strlen(prefix));

@@ -23,7 +23,7 @@
 static void says(const char *library, int r, const char *words)
 {
 	struct tr_err err = { 0 };
-	int got = tr_probe(library, TEST_CHILD, PATIENCE_MS, &err);
+	int got = tr_probe(library, NULL, TEST_CHILD, PATIENCE_MS, &err);
 
 	if (got != r)
 		fail_msg("%s: %d, \"%s\"", library, got, err.msg);
@@ -38,7 +38,7 @@ static void test_good(void **state)
 	(void)state;
 	says(TEST_LIBRARY, 0, "");
 	/* Started again by itself, as the agent does; not where sanitizers' own functions come first. */
-	if (!TEST_SANITIZED && tr_probe(TEST_LIBRARY, NULL, PATIENCE_MS, &err) < 0)
+	if (!TEST_SANITIZED && tr_probe(TEST_LIBRARY, NULL, NULL, PATIENCE_MS, &err) < 0)
 		fail_msg("%s", err.msg);
 }
 
@@ -146,12 +146,14 @@ static void test_no_end(void **state)
 	struct tr_err err = { 0 };
 
 	(void)state;
-	assert_int_equal(tr_probe(TEST_BAD "hangs.so", TEST_CHILD, 300, &err), -ETIMEDOUT);
+	assert_int_equal(tr_probe(TEST_BAD "hangs.so", NULL, TEST_CHILD, 300, &err),
+			 -ETIMEDOUT);
 	took = tr_clock_ns() - start;
 	assert_true(took >= 300000000u && took < 10000000000u);
 	assert_non_null(strstr(err.msg, "did not end in time"));
 	/* Closes what it was given and stays. */
-	assert_int_equal(tr_probe(TEST_BAD "hides.so", TEST_CHILD, 300, &err), -ETIMEDOUT);
+	assert_int_equal(tr_probe(TEST_BAD "hides.so", NULL, TEST_CHILD, 300, &err),
+			 -ETIMEDOUT);
 	assert_int_equal(waitpid(-1, NULL, WNOHANG), -1); /* no child is left */
 	assert_int_equal(errno, ECHILD);
 }
@@ -161,8 +163,9 @@ static void test_no_program(void **state)
 	struct tr_err err = { 0 };
 
 	(void)state;
-	assert_int_equal(tr_probe(TEST_LIBRARY, "/nobody/has/this", PATIENCE_MS, &err),
-			 -ENOENT);
+	assert_int_equal(
+		tr_probe(TEST_LIBRARY, NULL, "/nobody/has/this", PATIENCE_MS, &err),
+		-ENOENT);
 	assert_non_null(strstr(err.msg, "start /nobody/has/this"));
 }
 
