@@ -2,8 +2,10 @@
 #include "deviceplugin/inject/install.h"
 
 #include <errno.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/mem.h"
@@ -13,13 +15,22 @@
 
 static const char preload_line[] = TR_SLICE_HOOK "\n";
 
-static int place_preload(const char *path, struct tr_err *err)
+/* Whole, and for everybody to read: a program whose loader cannot read it runs without the library. */
+static bool is_preload(const char *path)
 {
-	tr_autofree char *old = NULL;
+	tr_autofree char *text = NULL;
+	struct stat st;
 	size_t n = 0;
 
-	if (tr_slurp(path, sizeof(preload_line), &old, &n, NULL) == 0 &&
-	    strcmp(old, preload_line) == 0)
+	return lstat(path, &st) == 0 && S_ISREG(st.st_mode) &&
+	       (st.st_mode & 07777) == 0644 &&
+	       tr_slurp(path, sizeof(preload_line), &text, &n, NULL) == 0 &&
+	       strcmp(text, preload_line) == 0;
+}
+
+static int place_preload(const char *path, struct tr_err *err)
+{
+	if (is_preload(path))
 		return 0;
 	return tr_file_replace(path, preload_line, sizeof(preload_line) - 1, 0644, err);
 }

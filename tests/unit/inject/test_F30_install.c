@@ -17,6 +17,7 @@
 #include "deviceplugin/inject/install.h"
 #include "rig.h"
 #include "rt/file.h"
+#include "tranche/paths.h"
 
 #define BYTES 20000
 
@@ -186,6 +187,54 @@ static void test_refused(void **state)
 	assert_int_equal(tr_installed_last(prefix_of(rig), only_a, &second, NULL), -ENOENT);
 }
 
+static void is_preload(const char *path)
+{
+	size_t n;
+	char *text = rig_read(path, &n);
+
+	assert_int_equal(n, strlen(TR_SLICE_HOOK) + 1);
+	assert_memory_equal(text, TR_SLICE_HOOK "\n", n);
+	free(text);
+	assert_int_equal(readlink(path, (char[2]){ 0 }, 1), -1);
+	assert_int_equal(stat_of(path).st_mode & 07777, 0644);
+}
+
+/* A loader that cannot read it passes over it, and the program runs without the library. */
+static void test_preload(void **state)
+{
+	const struct rig *rig = *state;
+	static struct tr_installed out;
+	struct stat before, after;
+
+	install(rig, 'a', &out);
+	is_preload(out.preload);
+	before = stat_of(out.preload);
+	install(rig, 'a', &out);
+	after = stat_of(out.preload);
+	assert_true(before.st_ino == after.st_ino &&
+		    before.st_ctim.tv_nsec == after.st_ctim.tv_nsec &&
+		    before.st_ctim.tv_sec == after.st_ctim.tv_sec);
+	assert_int_equal(chmod(out.preload, 0600), 0);
+	install(rig, 'a', &out);
+	is_preload(out.preload);
+	rig_text(rig, "opt/tranche/ld.so.preload", "/nobody/has/this.so\n");
+	install(rig, 'a', &out);
+	is_preload(out.preload);
+	rig_text(rig, "opt/tranche/ld.so.preload", TR_SLICE_HOOK "\n/another.so\n");
+	install(rig, 'a', &out);
+	is_preload(out.preload);
+	rig_text(rig, "moved", TR_SLICE_HOOK "\n");
+	assert_int_equal(chmod(rig_path(rig, "moved"), 0644), 0);
+	assert_int_equal(unlink(out.preload), 0);
+	rig_link(rig, "opt/tranche/ld.so.preload", "../../moved");
+	install(rig, 'a', &out);
+	is_preload(out.preload);
+	/* Also beside the one that was installed last. */
+	assert_int_equal(chmod(out.preload, 0600), 0);
+	assert_int_equal(tr_installed_last(prefix_of(rig), NULL, &out, NULL), 0);
+	is_preload(out.preload);
+}
+
 static void install_for_a_while(const struct rig *rig, const char *from, unsigned times)
 {
 	static struct tr_installed out;
@@ -304,9 +353,10 @@ static void test_full_and_fixed(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		WITH_RIG(test_upgrade), WITH_RIG(test_broken_copy),
-		WITH_RIG(test_refused), WITH_RIG(test_many_at_once),
-		WITH_RIG(test_sources), WITH_RIG(test_full_and_fixed),
+		WITH_RIG(test_upgrade),        WITH_RIG(test_broken_copy),
+		WITH_RIG(test_refused),        WITH_RIG(test_preload),
+		WITH_RIG(test_many_at_once),   WITH_RIG(test_sources),
+		WITH_RIG(test_full_and_fixed),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
