@@ -59,6 +59,7 @@ static void on_renew(evutil_socket_t number, short what, void *arg)
 		tr_log(TR_LOG_INFO, "settings_read", NULL);
 	}
 	tr_config_free(&config);
+	tr_agent_library_renew(a);
 	tr_agent_files_renew(a);
 }
 
@@ -129,8 +130,9 @@ static int open_all(struct tr_agent *a, struct tr_err *err)
 		r = open_dirs(a, err);
 	if (r < 0)
 		return r;
-	tr_agent_library_open(a);
-	r = tr_agent_slices_open(a, err);
+	r = tr_agent_library_open(a, err);
+	if (r == 0)
+		r = tr_agent_slices_open(a, err);
 	if (r == 0)
 		r = tr_agent_offers_open(a, err);
 	if (r < 0)
@@ -151,6 +153,7 @@ static int close_all(struct tr_agent *a)
 	r = tr_nvml_close(a->nvml, NVML_END_MS);
 	a->nvml = NULL;
 	tr_agent_slices_close(a);
+	tr_agent_library_close(a);
 	tr_agent_files_close(a);
 	for (size_t i = 0; i < 3; i++)
 		if (a->signals[i])

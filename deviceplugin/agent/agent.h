@@ -43,6 +43,9 @@ struct tr_agent {
 	/* library.c */
 	struct tr_installed installed; /* "": none that is fit to be given */
 	char library_trouble[512];     /* why no new container gets it; "" they do */
+	uint64_t library_again_ns;
+	bool is_library_other; /* than what has been injected */
+	struct event *library_timer;
 
 	/* files.c */
 	struct tr_driver_files driver;
@@ -114,10 +117,16 @@ struct tr_agent {
 /* ---- library.c ---- */
 
 /*
- * Probes the library and installs it. Never fails: library_trouble says what is wrong, and containers that have
- * been armed restart with the one that was installed before, if that is as it was.
+ * Probes the library and installs it; what is wrong with it is no failure: library_trouble says it, and containers
+ * that have been armed restart with the one that was installed before, if that is fit. Tried again every
+ * few seconds then. -ENOMEM.
  */
-void tr_agent_library_open(struct tr_agent *a);
+int tr_agent_library_open(struct tr_agent *a, struct tr_err *err);
+void tr_agent_library_close(struct tr_agent *a);
+/* Before a container is given it. */
+void tr_agent_library_look(struct tr_agent *a);
+/* At once, where it was tried in vain. */
+void tr_agent_library_renew(struct tr_agent *a);
 
 /* ---- files.c: what containers are given besides their slice and the library ---- */
 

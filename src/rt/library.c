@@ -88,9 +88,9 @@ static int put(const char *path, const char *source, const struct tr_mapping *li
 	(void)snprintf(fresh, sizeof(fresh), "%s.%d.%llx.new", path, (int)getpid(),
 		       (unsigned long long)tr_clock_ns());
 	/* 0755: programs of any user map it. */
-	r = tr_file_replace(fresh, library->addr, library->bytes, 0755, err);
-	if (r < 0)
-		return r;
+	r = tr_file_replace(fresh, library->addr, library->bytes, 0755, NULL);
+	if (r < 0) /* in words that are the same each time */
+		return tr_fail(err, -r, "write %s: %s", path, strerror(-r));
 	if (check)
 		r = check(fresh, source, err);
 	if (r == 0 && rename(fresh, path) < 0)

@@ -93,6 +93,46 @@ def containers_restart_where_another_library_has_no_place(build):
         equal(library_of(node), library, "the library")
 
 
+def given_again(node, agent, seconds):
+    """A new container has the library."""
+    wait_for(lambda: "library: " not in agent.page("/readyz")[1], seconds, lambda: agent.page("/readyz"))
+    free = next(i for i in sorted(node.kubelet.devices) if not any(i in row["ids"] for row in node.kubelet.rows))
+    answer = node.kubelet.call("Allocate", [free])
+    equal(answer["code"], 0, answer["says"])
+    mounts = [mount["host_path"] for mount in answer["reply"]["container_responses"][0]["mounts"]]
+    equal(sum(path.startswith(f"{node.folder}/lib/libvgpu.so.") and os.path.getsize(path) > 10000 for path in mounts), 1, mounts)
+
+
+@case
+def a_library_that_has_a_place_at_last_is_given(build):
+    with Node(build) as node:
+        folder = f"{node.folder}/lib"
+        with open(folder, "w", encoding="utf-8"):
+            pass
+        agent = node.agent()
+        node.kubelet.wait_devices(lambda d: len(d) == 20, 20)
+        node.wait_control()
+        refused(node, "library cannot be put into")
+        os.unlink(folder)
+        given_again(node, agent, 8)
+        equal(agent.text().count("library_unusable"), 1, "told once")
+
+
+@case
+def a_library_that_loads_at_last_is_given(build):
+    with Node(build) as node:
+        agent = node.ready_agent()
+        ids = node.run_pod("p", {"a": [(0, 3000, 30)]})["a"]["ids"]
+        library = library_of(node)
+        agent = upgrade(node, bad_source(node))
+        refused(node, "it is no library")
+        os.rename(other_source(node), bad_source(node))
+        agent.child.send_signal(signal.SIGHUP)
+        given_again(node, agent, 3)
+        wait_for(lambda: library_of(node) != library, 3, "the new library for who restarts")
+        starts_again(node, ids)
+
+
 @case
 def without_any_library_nothing_starts(build):
     with Node(build) as node:
