@@ -313,8 +313,7 @@ CUresult cuCtxAttach(CUcontext *ctx, unsigned int flags)
 
 	if (!tr_enter())
 		return tr_real.cuCtxAttach(ctx, flags);
-	is_counted = tr_real.cuCtxGetCurrent &&
-		     tr_real.cuCtxGetCurrent(&now) == CUDA_SUCCESS && attach(now, 1);
+	is_counted = tr_real.cuCtxGetCurrent(&now) == CUDA_SUCCESS && attach(now, 1);
 	res = tr_real.cuCtxAttach(ctx, flags);
 	if (is_counted && res != CUDA_SUCCESS)
 		(void)attach(now, -1);

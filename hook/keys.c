@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "keys.h"
 
+#include <string.h>
+
 #define COLLECTIVE    (UINT64_C(1) << 38)
 #define SUSPECT       (UINT64_C(1) << 34) /* the last sample was far above the cost */
 #define SAMPLES_SHIFT 35
@@ -25,6 +27,29 @@ static uint64_t make(uint64_t key, bool is_collective, unsigned samples, uint64_
 	else if (samples >= TR_KEY_SETTLED)
 		word |= TR_KEY_READY;
 	return word;
+}
+
+static bool starts_with(const char *name, const char *with)
+{
+	return strncmp(name, with, strlen(with)) == 0;
+}
+
+/* Peers of a collective spin until all of them run: to hold one back burns the others'
+ * quota, so these are charged and never wait. */
+bool tr_is_collective(CUfunction function)
+{
+	const char *name = NULL;
+	CUkernel kernel = (CUkernel)(void *)function;
+
+	if (!function)
+		return false;
+	if ((!tr_real.cuFuncGetName ||
+	     tr_real.cuFuncGetName(&name, function) != CUDA_SUCCESS) &&
+	    (!tr_real.cuKernelGetName ||
+	     tr_real.cuKernelGetName(&name, kernel) != CUDA_SUCCESS))
+		return false;
+	return name && (starts_with(name, "ncclDevKernel") ||
+			starts_with(name, "ncclKernel") || starts_with(name, "nvshmem"));
 }
 
 static _Atomic uint64_t *place_of(uint64_t key, uint64_t *word)

@@ -6,6 +6,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "hook.h"
+
 /*
  * What a submission costs, by kernel and size of its grid (log2 of the blocks), or by
  * executable graph: one word each, so that a reader needs no lock and never sees half of
@@ -65,6 +67,7 @@ struct tr_key {
 struct tr_key tr_key_find(uint64_t key);
 /* Met for the first time: what its name says. */
 void tr_key_meet(uint64_t key, bool is_collective);
+bool tr_is_collective(CUfunction function); /* NULL: of a graph, which is none */
 enum tr_learn {
 	TR_LEARN_FAST,
 	TR_LEARN_SLOW, /* others' turns are in the samples: of those without, and of many */

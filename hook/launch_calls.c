@@ -127,7 +127,6 @@ NEVER_INLINE static bool enter_context_of(CUstream stream)
 	CUcontext ctx = NULL;
 
 	return tr_real.cuStreamGetCtx && tr_real.cuCtxPushCurrent_v2 &&
-	       tr_real.cuCtxPopCurrent_v2 &&
 	       tr_real.cuStreamGetCtx(stream, &ctx) == CUDA_SUCCESS &&
 	       tr_real.cuCtxPushCurrent_v2(ctx) == CUDA_SUCCESS;
 }

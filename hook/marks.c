@@ -221,9 +221,10 @@ static struct lane *lane_of(struct tr_marks *m, CUstream stream, uint64_t now_ns
 	if (oldest->id && oldest->run != NO_RUN)
 		give_up_run(m, oldest->run);
 	vacate(m, oldest, now_ns);
-	*oldest = (struct lane){
-		.id = id, .stream = stream, .run = NO_RUN, .used_ns = now_ns
-	};
+	oldest->id = id;
+	oldest->stream = stream;
+	oldest->run = NO_RUN;
+	oldest->used_ns = now_ns;
 	return oldest;
 }
 
@@ -552,7 +553,7 @@ void tr_marks_end(void)
 		if (!ctx || ctx == (CUcontext)(void *)&all[i] ||
 		    atomic_load(&all[i].lock.held_ns))
 			continue;
-		if (tr_real.cuCtxPushCurrent_v2 && tr_real.cuCtxPopCurrent_v2 &&
+		if (tr_real.cuCtxPushCurrent_v2 &&
 		    tr_real.cuCtxPushCurrent_v2(ctx) == CUDA_SUCCESS) {
 			tr_marks_gone(tr_marks_leave(ctx));
 			(void)tr_real.cuCtxPopCurrent_v2(&ctx);

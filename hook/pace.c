@@ -213,8 +213,14 @@ void tr_pace_stands(tr_dev dev, uint64_t predicted_ns)
 		tr_parts_add(&parts, pace, usage, predicted_ns, 0, real_ns);
 }
 
+static _Atomic uint64_t *own_unmeasured(void)
+{
+	return &tr_self.ledger.state->slots[tr_self.ledger.slot.at].unmeasured;
+}
+
 void tr_pace_seen(tr_dev dev)
 {
+	atomic_store(own_unmeasured(), 0);
 	atomic_store(&devices[dev.at].unmeasured_ns, 0);
 }
 
@@ -337,6 +343,17 @@ static void pass(struct look *l, uint64_t predicted_ns, uint64_t more_ns)
 	}
 }
 
+/* What processes had under way when they were killed. */
+static void take_over_lost(const struct look *l)
+{
+	uint64_t lost_ns = atomic_exchange(&l->pace->lost_ns, 0);
+
+	if (!lost_ns)
+		return;
+	charge(l, lost_ns);
+	tr_pace_stands(l->dev, lost_ns);
+}
+
 /* While the driver is there: its own handlers are older. */
 static void at_exit(void)
 {
@@ -346,23 +363,16 @@ static void at_exit(void)
 	tr_leave();
 }
 
-/* A program that ends without having looked has not worked for nothing. */
-static void look_at_exit(void)
-{
-	static atomic_flag is_done = ATOMIC_FLAG_INIT;
-
-	if (!atomic_flag_test_and_set(&is_done))
-		(void)atexit(at_exit);
-}
-
 /* Nobody knows yet how long it takes: of such submissions one at a time, so that what is
  * queued unseen is never more than one. True: this is the one. */
 static bool take_unmeasured(struct look *l)
 {
+	static atomic_flag has_exit = ATOMIC_FLAG_INIT;
 	_Atomic uint64_t *in_flight = &l->device->unmeasured_ns;
 	uint64_t since = 0;
 
-	look_at_exit();
+	if (!atomic_flag_test_and_set(&has_exit))
+		(void)atexit(at_exit);
 	/* Or nobody will ever tell about that one. */
 	return atomic_compare_exchange_strong(in_flight, &since, l->now_ns) ||
 	       (tr_sat_sub(l->now_ns, since) > TR_DEBT_MAX_NS &&
@@ -388,35 +398,12 @@ static bool wait_unmeasured(struct look *l)
 
 /* ---- a submission -------------------------------------------------------------------- */
 
-static bool starts_with(const char *name, const char *with)
-{
-	return strncmp(name, with, strlen(with)) == 0;
-}
-
-/* Peers of a collective spin until all of them run: to hold one back burns the others'
- * quota, so these are charged and never wait. */
-static bool is_collective(CUfunction function)
-{
-	const char *name = NULL;
-	CUkernel kernel = (CUkernel)(void *)function;
-
-	if (!function)
-		return false;
-	if ((!tr_real.cuFuncGetName ||
-	     tr_real.cuFuncGetName(&name, function) != CUDA_SUCCESS) &&
-	    (!tr_real.cuKernelGetName ||
-	     tr_real.cuKernelGetName(&name, kernel) != CUDA_SUCCESS))
-		return false;
-	return name && (starts_with(name, "ncclDevKernel") ||
-			starts_with(name, "ncclKernel") || starts_with(name, "nvshmem"));
-}
-
 static struct tr_key known(const struct tr_submission *s)
 {
 	struct tr_key key = tr_key_find(s->key);
 
 	if (!key.is_known) {
-		key.is_collective = is_collective(s->function);
+		key.is_collective = tr_is_collective(s->function);
 		tr_key_meet(s->key, key.is_collective);
 	}
 	return key;
@@ -450,8 +437,10 @@ static void let_pass(struct tr_submission *s, struct look *l)
 	bool is_free = tr_rate_is_free(&l->rate, l->now_ns);
 
 	here->recorded = NULL;
-	if (!s->known.samples)
+	if (!s->known.samples) {
+		take_over_lost(l);
 		s->is_unmeasured = take_unmeasured(l);
+	}
 	if (s->known.is_collective) {
 		charge(l, s->known.cost_ns);
 		return;
@@ -477,6 +466,8 @@ void tr_pace_begin(struct tr_submission *s)
 	if (l.marks)
 		tr_marks_poll(l.marks, l.now_ns, false);
 	let_pass(s, &l);
+	if (s->is_unmeasured)
+		atomic_store(own_unmeasured(), (l.now_ns & ~UINT64_C(15)) | l.dev.at);
 	s->is_single = l.marks && tr_marks_before(l.marks, s->stream, want_of(s), l.now_ns);
 	s->at_ns = s->is_single ? tr_clock_ns() : l.now_ns;
 	here->stream = s->stream;

@@ -72,7 +72,9 @@ struct tr_state_pace {
 	_Atomic uint64_t
 		tat_max_ns; /* the same for rate_max: about when its queued work ends */
 	_Atomic uint64_t longest_ns; /* longest submission measured; bounds the debt */
-	uint8_t reserved[40];
+	_Atomic uint64_t
+		lost_ns; /* of processes that are gone: who launches next is charged */
+	uint8_t reserved[32];
 	_Atomic uint64_t
 		covered_ns; /* the same as `covered` for what is longer than it: up to here */
 	_Atomic uint64_t charged_ns; /* measured GPU time, before gamma */
@@ -113,7 +115,10 @@ struct tr_state_slot {
 	_Atomic uint32_t contexts;     /* live contexts, all devices; a metric */
 	_Atomic uint64_t pinned_bytes; /* host memory pinned; a metric */
 	char comm[16];
-	uint8_t reserved[16];
+	/* When a submission went that nobody has measured yet, its device in the last 4 bits; 0: none is
+	 * under way. */
+	_Atomic uint64_t unmeasured;
+	uint8_t reserved[8];
 };
 
 struct tr_state_refusal {
@@ -145,6 +150,7 @@ _Static_assert(sizeof(struct tr_state_device) == 64, "state ABI");
 _Static_assert(sizeof(struct tr_state_pace) == 128, "state ABI");
 _Static_assert(sizeof(struct tr_state_usage) == 56, "state ABI");
 _Static_assert(sizeof(struct tr_state_slot) == 64, "state ABI");
+_Static_assert(TR_DEVICES_MAX == 16, "4 bits of `unmeasured`");
 _Static_assert(offsetof(struct tr_state, devices) == 128, "state ABI");
 _Static_assert(offsetof(struct tr_state, pace) == 1152, "state ABI");
 _Static_assert(offsetof(struct tr_state, mem) == 4096, "state ABI");

@@ -11,6 +11,10 @@
 
 #include "rt/cleanup.h"
 #include "rt/file.h"
+#include "rt/sat.h"
+
+#define LOST_NS \
+	UINT64_C(100000000) /* one that is gone may be charged, or as the longest known */
 
 static void fill_state(void *addr, void *arg)
 {
@@ -88,9 +92,27 @@ static void free_usage(struct tr_state *state, unsigned s)
 	}
 }
 
+/* What its process had under way that nobody had measured: at most since it was submitted, and in
+ * doubt not that much, for all the time it may have lived on. */
+static void lose_unmeasured(struct tr_state *state, unsigned s)
+{
+	uint64_t word = atomic_exchange(&state->slots[s].unmeasured, 0);
+	struct tr_state_pace *pace = &state->pace[word % TR_DEVICES_MAX];
+	uint64_t lost_ns = tr_sat_sub(tr_clock_ns(), word);
+	uint64_t most_ns = atomic_load(&pace->longest_ns);
+
+	if (!word)
+		return;
+	if (most_ns < LOST_NS)
+		most_ns = LOST_NS;
+	atomic_fetch_add(&pace->lost_ns, lost_ns < most_ns ? lost_ns : most_ns);
+}
+
 static void zero_slot(struct tr_state *state, unsigned s)
 {
 	uint64_t used_bytes = 0;
+
+	lose_unmeasured(state, s);
 
 	for (unsigned d = 0; d < TR_DEVICES_MAX; d++) {
 		if (atomic_load(&state->devices[d].key) == 0)

@@ -59,6 +59,13 @@ void claim_ends_unasked(void)
 		     100);
 }
 
+/* Or are killed before it is over. */
+void claim_ends_killed(void)
+{
+	check_rounds(stage_start(&(struct play){ "--cores 20", "shots 20000 4" }), 20, 1,
+		     100);
+}
+
 void claim_primary_context_reset(void)
 {
 	check_rounds(stage_start(&(struct play){ "--cores 30", "resets 1000" }), 30, 1,
