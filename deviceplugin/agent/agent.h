@@ -31,6 +31,11 @@
 
 #define TR_AGENT_RPCS 4
 
+/* To see whether a file is still the same. */
+struct tr_agent_stamp {
+	uint64_t dev, inode, bytes, mode, changed_s, changed_ns;
+};
+
 struct tr_agent {
 	struct tr_config config;
 	const struct tr_config_inputs *inputs;
@@ -43,6 +48,8 @@ struct tr_agent {
 	/* library.c */
 	struct tr_installed installed; /* "": none that is fit to be given */
 	char library_trouble[512];     /* why no new container gets it; "" they do */
+	struct tr_agent_stamp
+		library_stamps[2]; /* of what is installed, as it was found good */
 	uint64_t library_again_ns;
 	bool is_library_other; /* than what has been injected */
 	struct event *library_timer;
@@ -123,7 +130,7 @@ struct tr_agent {
  */
 int tr_agent_library_open(struct tr_agent *a, struct tr_err *err);
 void tr_agent_library_close(struct tr_agent *a);
-/* Before a container is given it. */
+/* Before a container is given it: somebody may have changed or removed it, then it is installed again. */
 void tr_agent_library_look(struct tr_agent *a);
 /* At once, where it was tried in vain. */
 void tr_agent_library_renew(struct tr_agent *a);

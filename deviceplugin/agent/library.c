@@ -4,6 +4,7 @@
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/mem.h"
@@ -69,6 +70,47 @@ static void tell(const struct tr_agent *a)
 		tr_log(TR_LOG_INFO, "library_installed", "path", path, NULL);
 }
 
+/* All zero bits: there is none. */
+static struct tr_agent_stamp stamp_of(const char *path)
+{
+	struct stat st;
+
+	if (lstat(path, &st) < 0)
+		return (struct tr_agent_stamp){ 0 };
+	return (struct tr_agent_stamp){
+		.dev = st.st_dev,
+		.inode = st.st_ino,
+		.bytes = (uint64_t)st.st_size,
+		.mode = st.st_mode,
+		/* Whoever writes, cuts or changes the mode sets it, and cannot set it back. */
+		.changed_s = (uint64_t)st.st_ctim.tv_sec,
+		.changed_ns = (uint64_t)st.st_ctim.tv_nsec,
+	};
+}
+
+static bool is_as_it_was(const struct tr_agent *a)
+{
+	const struct tr_agent_stamp now[] = { stamp_of(a->installed.hook),
+					      stamp_of(a->installed.preload) };
+
+	return memcmp(now, a->library_stamps, sizeof(now)) == 0;
+}
+
+/* What has been injected names another one. */
+static void doubt_injected(struct tr_agent *a)
+{
+	memset(a->injected, 0, sizeof(a->injected));
+	if (a->arm)
+		tr_arm_doubt_injected(a->arm);
+}
+
+static void forget(struct tr_agent *a)
+{
+	a->installed = (struct tr_installed){ 0 };
+	memset(a->library_stamps, 0, sizeof(a->library_stamps));
+	doubt_injected(a);
+}
+
 static void try_it(struct tr_agent *a)
 {
 	tr_autofree struct tr_installed *now = tr_xcalloc(1, sizeof(*now));
@@ -82,13 +124,16 @@ static void try_it(struct tr_agent *a)
 	else if (tr_installed_last(a->config.lib_dir, probe, now, NULL) < 0)
 		*now = (struct tr_installed){ 0 };
 	is_other = strcmp(now->hook, a->installed.hook) != 0;
-	is_news = is_other || strcmp(err.msg, a->library_trouble) != 0;
+	is_news = is_other || !*a->library_trouble ||
+		  strcmp(err.msg, a->library_trouble) != 0;
 	a->installed = *now;
+	a->library_stamps[0] = stamp_of(now->hook);
+	a->library_stamps[1] = stamp_of(now->preload);
 	(void)snprintf(a->library_trouble, sizeof(a->library_trouble), "%s", err.msg);
 	if (is_news)
 		tell(a);
 	if (is_other) {
-		memset(a->injected, 0, sizeof(a->injected));
+		doubt_injected(a);
 		a->is_library_other = true;
 	}
 	took_ns = tr_clock_ns() - start_ns;
@@ -101,8 +146,14 @@ static void try_it(struct tr_agent *a)
 
 void tr_agent_library_look(struct tr_agent *a)
 {
-	if (*a->library_trouble && tr_clock_ns() >= a->library_again_ns)
+	bool is_same = is_as_it_was(a);
+
+	if (!*a->library_trouble && !is_same)
+		tr_log(TR_LOG_WARN, "library_changed", "path", a->installed.hook, NULL);
+	if (*a->library_trouble ? tr_clock_ns() >= a->library_again_ns : !is_same)
 		try_it(a);
+	else if (!is_same)
+		forget(a); /* what was to be restarted with, until the next try */
 }
 
 static void look_and_tell_all(struct tr_agent *a)

@@ -220,6 +220,7 @@ static void on_allocate(struct tr_rpc_call *call, const struct tr_ids *container
 {
 	struct tr_agent *a = arg;
 
+	tr_agent_library_look(a);
 	tr_arm_allocate(call, containers, count, a->arm);
 }
 
@@ -227,6 +228,7 @@ static void on_prestart(struct tr_rpc_call *call, const struct tr_ids *ids, void
 {
 	struct tr_agent *a = arg;
 
+	tr_agent_library_look(a);
 	tr_arm_prestart(call, ids, a->arm);
 }
 

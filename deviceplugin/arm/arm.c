@@ -216,6 +216,12 @@ int tr_arm_record(struct tr_arm *arm, const struct tr_alloc *alloc, struct tr_er
 	return r;
 }
 
+void tr_arm_doubt_injected(struct tr_arm *arm)
+{
+	for (struct tr_alloc *a = arm->book.first; a; a = a->next)
+		a->ready_ms = 0;
+}
+
 void tr_arm_inject_all(struct tr_arm *arm)
 {
 	const struct tr_arm_ports *ports = &arm->options.ports;

@@ -132,6 +132,8 @@ void tr_arm_slice_path(const struct tr_arm *arm, const struct tr_alloc *alloc, c
 void tr_arm_block(struct tr_arm *arm, const char *sentence);
 /* Asks inject again for every armed allocation: other driver files, another library. */
 void tr_arm_inject_all(struct tr_arm *arm);
+/* What has been injected a moment ago is not relied on either: inject is asked at each next start. */
+void tr_arm_doubt_injected(struct tr_arm *arm);
 
 /* For struct tr_plugin_actions, whose ARG is the struct tr_arm. */
 void tr_arm_allocate(struct tr_rpc_call *call, const struct tr_ids *containers,

@@ -134,6 +134,68 @@ def a_library_that_loads_at_last_is_given(build):
 
 
 @case
+def a_library_that_is_spoilt_is_installed_again(build):
+    with Node(build) as node:
+        agent = node.ready_agent()
+        ids = node.run_pod("p", {"a": [(0, 3000, 30)]})["a"]["ids"]
+        library, folder = library_of(node), f"{node.folder}/lib"
+        good, preload = os.path.getsize(library), f"{folder}/ld.so.preload"
+
+        def cut():
+            os.truncate(library, 1000)
+
+        def replace():
+            shutil.copy(bad_source(node), f"{folder}/new")
+            os.rename(f"{folder}/new", library)
+
+        def empty():
+            for name in os.listdir(folder):
+                os.unlink(f"{folder}/{name}")
+
+        spoils = [cut, replace, empty, lambda: os.chmod(library, 0o600), lambda: os.chmod(preload, 0o600),
+                  lambda: shutil.rmtree(folder), lambda: os.truncate(preload, 0)]
+        for number, spoil in enumerate(spoils):
+            spoil()
+            if number % 2:
+                starts_again(node, ids)
+            else:
+                given_again(node, agent, 0.1)
+            equal((os.path.getsize(library), os.stat(library).st_mode & 0o777, os.stat(preload).st_mode & 0o777),
+                  (good, 0o755, 0o644), f"after spoil {number}")
+            with open(preload, encoding="utf-8") as text:
+                expect(text.read().endswith("/libvgpu.so\n"), f"after spoil {number}")
+            equal(library_of(node), library, "the library")
+        # Also where nobody starts.
+        cut()
+        wait_for(lambda: os.path.getsize(library) == good, 8, "installed again")
+
+
+@case
+def a_library_that_cannot_be_installed_again_is_not_given(build):
+    with Node(build) as node:
+        node.configure(hook_source=other_source(node))
+        agent = node.ready_agent()
+        ids = node.run_pod("p", {"a": [(0, 3000, 30)]})["a"]["ids"]
+        os.unlink(other_source(node))
+        os.truncate(library_of(node), 1000)
+        answer = node.kubelet.call("PreStartContainer", ids)
+        expect(answer["code"] != 0 and "other.so" in answer["says"], answer)
+        refused(node, "other.so")
+        expect("library: " in agent.page("/readyz")[1], agent.page("/readyz"))
+        # The last one, mended by hand, will do for who restarts, and is not relied on when it goes again.
+        library = library_of(node)
+        shutil.copy(f"{node.build}/lib/libvgpu.so", f"{library}.new")
+        os.rename(f"{library}.new", library)
+        wait_for(lambda: node.kubelet.call("PreStartContainer", ids)["code"] == 0, 8, "restarts")
+        os.unlink(library)
+        answer = node.kubelet.call("PreStartContainer", ids)
+        expect(answer["code"] != 0 and "other.so" in answer["says"], answer)
+        other_source(node)
+        given_again(node, agent, 8)
+        starts_again(node, ids)
+
+
+@case
 def without_any_library_nothing_starts(build):
     with Node(build) as node:
         agent = node.ready_agent()
