@@ -202,7 +202,8 @@ def F36_series_of_what_waits_come_soon(build):
         agent = node.ready_agent()
 
         def armed(name):
-            return {labels: value for labels, value in samples(agent, "tranche_container_armed").items() if f'pod="{name}"' in labels}
+            told = samples(agent, "tranche_container_armed")
+            return {labels: value for labels, value in told.items() if f'pod="{name}"' in labels}
 
         node.place("first", {"a": [(0, 1000, 10)]})
         wait_for(lambda: armed("first"), 15, "its series")
