@@ -114,7 +114,7 @@ def a_library_that_has_a_place_at_last_is_given(build):
         node.wait_control()
         refused(node, "library cannot be put into")
         os.unlink(folder)
-        given_again(node, agent, 8)
+        given_again(node, agent, 30)
         equal(agent.text().count("library_unusable"), 1, "told once")
 
 
@@ -167,7 +167,7 @@ def a_library_that_is_spoilt_is_installed_again(build):
             equal(library_of(node), library, "the library")
         # Also where nobody starts.
         cut()
-        wait_for(lambda: os.path.getsize(library) == good, 8, "installed again")
+        wait_for(lambda: os.path.getsize(library) == good, 30, "installed again")
 
 
 @case
@@ -186,12 +186,12 @@ def a_library_that_cannot_be_installed_again_is_not_given(build):
         library = library_of(node)
         shutil.copy(f"{node.build}/lib/libvgpu.so", f"{library}.new")
         os.rename(f"{library}.new", library)
-        wait_for(lambda: node.kubelet.call("PreStartContainer", ids)["code"] == 0, 8, "restarts")
+        wait_for(lambda: node.kubelet.call("PreStartContainer", ids)["code"] == 0, 30, "restarts")
         os.unlink(library)
         answer = node.kubelet.call("PreStartContainer", ids)
         expect(answer["code"] != 0 and "other.so" in answer["says"], answer)
         other_source(node)
-        given_again(node, agent, 8)
+        given_again(node, agent, 30)
         starts_again(node, ids)
 
 
