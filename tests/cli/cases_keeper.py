@@ -14,6 +14,7 @@ LEASE, BLOCK, GAMMA = ROW + 104, ROW + 112, ROW + 96
 PACE = 1152
 TAT_MAX, CHARGED, LAUNCHES = PACE + 8, PACE + 72, PACE + 96
 MS = 1_000_000
+MISSED_S = 2.0
 
 
 class Slice:
@@ -186,14 +187,19 @@ def pair(machine, first, second):
 
 
 def median_of(a, b, how_often, begins, ends):
-    """b returns after idling, at any moment: how long until a is stopped; and a has the GPU again after."""
+    """b returns after idling, at any moment: how long until a is stopped; and a has the GPU again after. A stop lasts 40
+    ms, which a busy machine may pass over: then we have seen nothing, once or twice."""
     took = []
     for i in range(how_often):
         wait_until(begins, "it has the GPU", meanwhile=a.launch)
         stays(lambda: True, "", (0.05, 0.3, 0.5)[i % 3] + 0.0037 * (i % 7), a.launch)
         b.launch()
-        took.append(wait_until(ends, "it is stopped", meanwhile=a.launch))
+        try:
+            took.append(wait_until(ends, "it is stopped", MISSED_S, a.launch))
+        except AssertionError:
+            took.append(MISSED_S)
     took.sort()
+    expect(took[-3] < MISSED_S, lambda: f"it is stopped: not within {MISSED_S} s, three times; {took}")
     print(f"p50 {took[len(took) // 2] * 1e3:.1f} ms, worst {took[-1] * 1e3:.1f} ms of {how_often}")
     return took[len(took) // 2]
 
