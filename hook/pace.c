@@ -390,7 +390,7 @@ static bool wait_unmeasured(struct look *l)
 	while (!is_taken && l->now_ns < g.until_ns) {
 		wait_a_little(l, &g, ns);
 		if (ns < 2 * YIELD_NS)
-			ns += ns / 2;
+			ns += ns / 4;
 		is_taken = take_unmeasured(l);
 	}
 	return is_taken;
